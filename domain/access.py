@@ -1,0 +1,47 @@
+"""Who may do what. Asked in the front for early answers, and asked again in `decide`, which is the one that counts."""
+
+from enum import StrEnum
+from uuid import UUID
+
+import msgspec
+
+
+class Role(StrEnum):
+    """What an account may do: an admin everything, a user with what it owns, a guest (no token) reads what is public."""
+
+    ADMIN = "admin"
+    USER = "user"
+    GUEST = "guest"
+
+
+class Visibility(StrEnum):
+    """Who may read an object besides its owner and the admins: everybody, or nobody."""
+
+    PUBLIC = "public"
+    PRIVATE = "private"
+
+
+class Actor(msgspec.Struct, frozen=True):
+    """Who asks. A guest has no `id`; the system itself is an admin without one (`SYSTEM`)."""
+
+    id: UUID | None
+    role: Role
+
+
+GUEST = Actor(None, Role.GUEST)
+SYSTEM = Actor(None, Role.ADMIN)
+
+
+def may_create(actor: Actor) -> bool:
+    """An object needs an owner, so whoever creates one must be somebody."""
+    return actor.id is not None and actor.role is not Role.GUEST
+
+
+def may_read(actor: Actor, owner_id: UUID, visibility: str) -> bool:
+    """True if `actor` may know that the object exists; whoever may not is told NOT_FOUND, never FORBIDDEN."""
+    return visibility == Visibility.PUBLIC or actor.role is Role.ADMIN or actor.id == owner_id
+
+
+def may_change(actor: Actor, owner_id: UUID) -> bool:
+    """True if `actor` may update or delete an object of `owner_id`."""
+    return actor.role is Role.ADMIN or (actor.role is Role.USER and actor.id == owner_id)

@@ -1,0 +1,133 @@
+"""Accounts. Personal fields (address, name, phone) are sealed before they get here; the domain never sees them plain.
+
+That an address is taken only once is settled by claims on `email_index` before `decide` is asked: no aggregate alone
+can know it.
+"""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated
+from uuid import UUID
+
+import msgspec
+
+from domain.access import Role
+from domain.aggregates import Context, Occurrence
+from domain.refusals import Code, Refusal
+
+Sealed = Annotated[str, msgspec.Meta(min_length=1, max_length=4_096)]
+Index = Annotated[str, msgspec.Meta(min_length=64, max_length=64)]
+PasswordHash = Annotated[str, msgspec.Meta(min_length=1, max_length=512)]
+
+
+class AccountStatus(StrEnum):
+    """Whether an account may be used."""
+
+    ACTIVE = "active"
+
+
+class Account(msgspec.Struct, frozen=True):
+    """The state of an account; `email_index` is the hex HMAC by which an address is found without being readable."""
+
+    id: UUID
+    email_sealed: str
+    name_sealed: str
+    phone_sealed: str | None
+    email_index: str
+    password_hash: str
+    role: Role
+    status: AccountStatus
+    version: int
+    created_at: datetime
+    updated_at: datetime
+
+
+class CreateAccount(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Make an account whose id is the aggregate's. Any role but `user` is given by an admin or the system only."""
+
+    email_sealed: Sealed
+    name_sealed: Sealed
+    email_index: Index
+    password_hash: PasswordHash
+    phone_sealed: Sealed | None = None
+    role: Role = Role.USER
+
+
+class AccountCreated(msgspec.Struct, frozen=True):
+    """An account came to be."""
+
+    email_sealed: str
+    name_sealed: str
+    phone_sealed: str | None
+    email_index: str
+    password_hash: str
+    role: Role
+
+
+Command = CreateAccount
+Event = AccountCreated
+
+COMMANDS: dict[str, type[Command]] = {"create_account": CreateAccount}
+EVENTS: dict[str, type[Event]] = {"account.created": AccountCreated}
+COMMAND_NAMES: dict[type[Command], str] = {kind: name for name, kind in COMMANDS.items()}
+EVENT_NAMES: dict[type[Event], str] = {kind: name for name, kind in EVENTS.items()}
+
+EXISTS = Refusal(Code.ALREADY_EXISTS)
+FORBIDDEN = Refusal(Code.FORBIDDEN)
+
+
+def decide(state: Account | None, command: Command, context: Context) -> tuple[Event, ...] | Refusal:
+    """What `command` makes happen. Who registers acts as the account that comes to be; an admin may make any."""
+    actor = context.actor
+    if actor.role is not Role.ADMIN and (actor.id != context.aggregate_id or command.role is not Role.USER):
+        return FORBIDDEN
+    if command.role is Role.GUEST:
+        return FORBIDDEN  # a guest is whoever has no account
+    if state is not None:
+        return EXISTS
+    return (
+        AccountCreated(
+            command.email_sealed,
+            command.name_sealed,
+            command.phone_sealed,
+            command.email_index,
+            command.password_hash,
+            command.role,
+        ),
+    )
+
+
+def evolve(state: Account | None, event: Event, at: Occurrence) -> Account:
+    """The account after `event`."""
+    return Account(
+        at.aggregate_id,
+        event.email_sealed,
+        event.name_sealed,
+        event.phone_sealed,
+        event.email_index,
+        event.password_hash,
+        event.role,
+        AccountStatus.ACTIVE,
+        at.version,
+        at.time,
+        at.time,
+    )
+
+
+class _Document(msgspec.Struct, frozen=True):
+    """What of an account may be shown without its key; the front adds the opened personal fields."""
+
+    id: UUID
+    role: str
+    status: str
+    version: int
+    created_at: datetime
+    updated_at: datetime
+
+
+_encode = msgspec.json.Encoder().encode
+
+
+def document(state: Account) -> bytes:
+    """The JSON object that a client sees, without personal fields."""
+    return _encode(_Document(state.id, state.role, state.status, state.version, state.created_at, state.updated_at))

@@ -1,0 +1,192 @@
+"""Every way in which Yeoul says no: one code, one HTTP status, one message in each language.
+
+A refusal is a value, not an exception: `decide` returns it, it travels through topics as data, and the front turns it
+into an answer in the language of whoever asked. That is why a detail names its problem by a key and not by a sentence.
+"""
+
+from enum import StrEnum
+
+import msgspec
+
+
+class Code(StrEnum):
+    """The codes a client may program against. They are part of the contract and never renamed."""
+
+    VALIDATION_ERROR = "VALIDATION_ERROR"
+    MALFORMED_BODY = "MALFORMED_BODY"
+    TOKEN_MISSING = "TOKEN_MISSING"
+    TOKEN_INVALID = "TOKEN_INVALID"
+    TOKEN_EXPIRED = "TOKEN_EXPIRED"
+    INVALID_CREDENTIALS = "INVALID_CREDENTIALS"
+    FORBIDDEN = "FORBIDDEN"
+    NOT_FOUND = "NOT_FOUND"
+    METHOD_NOT_ALLOWED = "METHOD_NOT_ALLOWED"
+    ALREADY_EXISTS = "ALREADY_EXISTS"
+    EMAIL_TAKEN = "EMAIL_TAKEN"
+    OPERATION_RUNNING = "OPERATION_RUNNING"
+    STALE_VERSION = "STALE_VERSION"
+    BODY_TOO_LARGE = "BODY_TOO_LARGE"
+    UNSUPPORTED_MEDIA_TYPE = "UNSUPPORTED_MEDIA_TYPE"
+    KEY_REUSED = "KEY_REUSED"
+    OPERATION_FAILED = "OPERATION_FAILED"
+    INTERNAL_ERROR = "INTERNAL_ERROR"
+    TOO_BUSY = "TOO_BUSY"
+    BROKER_AWAY = "BROKER_AWAY"
+    STORES_AWAY = "STORES_AWAY"
+
+
+STATUS: dict[Code, int] = {
+    Code.VALIDATION_ERROR: 400,
+    Code.MALFORMED_BODY: 400,
+    Code.TOKEN_MISSING: 401,
+    Code.TOKEN_INVALID: 401,
+    Code.TOKEN_EXPIRED: 401,
+    Code.INVALID_CREDENTIALS: 401,
+    Code.FORBIDDEN: 403,
+    Code.NOT_FOUND: 404,
+    Code.METHOD_NOT_ALLOWED: 405,
+    Code.ALREADY_EXISTS: 409,
+    Code.EMAIL_TAKEN: 409,
+    Code.OPERATION_RUNNING: 409,
+    Code.STALE_VERSION: 412,
+    Code.BODY_TOO_LARGE: 413,
+    Code.UNSUPPORTED_MEDIA_TYPE: 415,
+    Code.KEY_REUSED: 422,
+    Code.OPERATION_FAILED: 500,
+    Code.INTERNAL_ERROR: 500,
+    Code.TOO_BUSY: 503,
+    Code.BROKER_AWAY: 503,
+    Code.STORES_AWAY: 503,
+}
+
+
+class Problem(StrEnum):
+    """What may be wrong with one field. `{}` in its message is the detail's `allowed`."""
+
+    REQUIRED = "required"
+    UNKNOWN = "unknown"
+    TWICE = "twice"
+    TYPE = "type"
+    TOO_SHORT = "too_short"
+    TOO_LONG = "too_long"
+    PATTERN = "pattern"
+    CHOICE = "choice"
+    RANGE = "range"
+    NUL = "nul"
+    SURROGATE = "surrogate"
+    TOO_DEEP = "too_deep"
+    INVALID = "invalid"
+
+
+class Detail(msgspec.Struct, frozen=True):
+    """One wrong field: its JSON path in the body (`tags[3]`, `attributes.size`), or the name of a parameter or header."""
+
+    field: str
+    problem: Problem
+    allowed: str = ""
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """A no, with its reason. `details` names every wrong field at once."""
+
+    code: Code
+    details: tuple[Detail, ...] = ()
+
+    @property
+    def status(self) -> int:
+        """The HTTP status of this refusal."""
+        return STATUS[self.code]
+
+
+MESSAGES: dict[str, dict[Code, str]] = {
+    "en": {
+        Code.VALIDATION_ERROR: "The input is not valid.",
+        Code.MALFORMED_BODY: "The body is not a JSON document in UTF-8.",
+        Code.TOKEN_MISSING: "An access token is required.",
+        Code.TOKEN_INVALID: "The access token is not valid.",
+        Code.TOKEN_EXPIRED: "The access token has expired.",
+        Code.INVALID_CREDENTIALS: "The e-mail address or the password is wrong.",
+        Code.FORBIDDEN: "You may not do this.",
+        Code.NOT_FOUND: "There is no such thing here.",
+        Code.METHOD_NOT_ALLOWED: "This method is not allowed here.",
+        Code.ALREADY_EXISTS: "It exists already.",
+        Code.EMAIL_TAKEN: "This e-mail address is taken.",
+        Code.OPERATION_RUNNING: "The same request is still running. Ask again in a moment.",
+        Code.STALE_VERSION: "It was changed meanwhile. Read it again, then repeat your change.",
+        Code.BODY_TOO_LARGE: "The body is too large.",
+        Code.UNSUPPORTED_MEDIA_TYPE: "Send the body as application/json.",
+        Code.KEY_REUSED: "This Idempotency-Key was used for another request.",
+        Code.OPERATION_FAILED: "The request could not be carried out. It was put aside and will be looked at.",
+        Code.INTERNAL_ERROR: "Something went wrong here.",
+        Code.TOO_BUSY: "Too much to do right now. Try again in a moment.",
+        Code.BROKER_AWAY: "Changes can't be taken right now. Try again in a moment.",
+        Code.STORES_AWAY: "The data can't be reached right now. Try again in a moment.",
+    },
+    "ko": {
+        Code.VALIDATION_ERROR: "입력값이 올바르지 않습니다.",
+        Code.MALFORMED_BODY: "본문이 UTF-8 JSON 문서가 아닙니다.",
+        Code.TOKEN_MISSING: "액세스 토큰이 필요합니다.",
+        Code.TOKEN_INVALID: "액세스 토큰이 올바르지 않습니다.",
+        Code.TOKEN_EXPIRED: "액세스 토큰이 만료되었습니다.",
+        Code.INVALID_CREDENTIALS: "이메일 또는 비밀번호가 올바르지 않습니다.",
+        Code.FORBIDDEN: "권한이 없습니다.",
+        Code.NOT_FOUND: "찾을 수 없습니다.",
+        Code.METHOD_NOT_ALLOWED: "허용되지 않는 메서드입니다.",
+        Code.ALREADY_EXISTS: "이미 존재합니다.",
+        Code.EMAIL_TAKEN: "이미 사용 중인 이메일입니다.",
+        Code.OPERATION_RUNNING: "같은 요청이 아직 처리 중입니다. 잠시 후 다시 시도해 주세요.",
+        Code.STALE_VERSION: "그 사이에 변경되었습니다. 다시 읽은 뒤 수정해 주세요.",
+        Code.BODY_TOO_LARGE: "본문이 너무 큽니다.",
+        Code.UNSUPPORTED_MEDIA_TYPE: "본문은 application/json으로 보내 주세요.",
+        Code.KEY_REUSED: "이 Idempotency-Key는 다른 요청에 이미 사용되었습니다.",
+        Code.OPERATION_FAILED: "요청을 처리하지 못했습니다. 따로 보관하여 확인하겠습니다.",
+        Code.INTERNAL_ERROR: "서버에서 문제가 발생했습니다.",
+        Code.TOO_BUSY: "지금은 요청이 너무 많습니다. 잠시 후 다시 시도해 주세요.",
+        Code.BROKER_AWAY: "지금은 변경을 받을 수 없습니다. 잠시 후 다시 시도해 주세요.",
+        Code.STORES_AWAY: "지금은 데이터에 접근할 수 없습니다. 잠시 후 다시 시도해 주세요.",
+    },
+}
+
+PROBLEMS: dict[str, dict[Problem, str]] = {
+    "en": {
+        Problem.REQUIRED: "is required",
+        Problem.UNKNOWN: "is not known here",
+        Problem.TWICE: "is given more than once",
+        Problem.TYPE: "must be {}",
+        Problem.TOO_SHORT: "must have at least {}",
+        Problem.TOO_LONG: "must have at most {}",
+        Problem.PATTERN: "must look like {}",
+        Problem.CHOICE: "must be one of {}",
+        Problem.RANGE: "must be a number within {}",
+        Problem.NUL: "must not contain the NUL character",
+        Problem.SURROGATE: "must not contain half of a surrogate pair",
+        Problem.TOO_DEEP: "must not be nested deeper than {} levels",
+        Problem.INVALID: "is not valid",
+    },
+    "ko": {
+        Problem.REQUIRED: "필수 항목입니다",
+        Problem.UNKNOWN: "알 수 없는 항목입니다",
+        Problem.TWICE: "두 번 이상 지정되었습니다",
+        Problem.TYPE: "형식이 {}이어야 합니다",
+        Problem.TOO_SHORT: "최소 {} 이상이어야 합니다",
+        Problem.TOO_LONG: "최대 {} 이하여야 합니다",
+        Problem.PATTERN: "{} 형식이어야 합니다",
+        Problem.CHOICE: "다음 중 하나여야 합니다: {}",
+        Problem.RANGE: "{} 범위의 숫자여야 합니다",
+        Problem.NUL: "NUL 문자를 포함할 수 없습니다",
+        Problem.SURROGATE: "짝이 없는 서로게이트를 포함할 수 없습니다",
+        Problem.TOO_DEEP: "{}단계보다 깊게 중첩될 수 없습니다",
+        Problem.INVALID: "올바르지 않습니다",
+    },
+}
+LANGUAGES: tuple[str, ...] = tuple(MESSAGES)
+
+
+def message(code: Code, language: str) -> str:
+    """The sentence for `code` in `language` (`en` or `ko`)."""
+    return MESSAGES[language][code]
+
+
+def explain(detail: Detail, language: str) -> str:
+    """The sentence for one wrong field in `language`."""
+    return PROBLEMS[language][detail.problem].replace("{}", detail.allowed)
