@@ -7,7 +7,7 @@ import msgspec
 
 
 class Role(StrEnum):
-    """What an account may do: an admin everything, a user with what it owns, a guest (no token) reads what is public."""
+    """What one may do: an admin everything, a user what its own needs, a guest (no token) reads what is public."""
 
     ADMIN = "admin"
     USER = "user"

@@ -17,7 +17,7 @@ from domain.access import Actor
 
 
 class Context(msgspec.Struct, frozen=True):
-    """What surrounds a decision: who asks, about which aggregate, and when (aware UTC; from the command, not a clock)."""
+    """What surrounds a decision: who asks, about which aggregate, and when (aware UTC; no clock is asked)."""
 
     actor: Actor
     aggregate_id: UUID
@@ -37,7 +37,9 @@ class Versioned(Protocol):
     """A state which knows how many events made it."""
 
     @property
-    def version(self) -> int: ...
+    def version(self) -> int:
+        """The number of events."""
+        ...
 
 
 S = TypeVar("S", bound=Versioned)

@@ -14,9 +14,9 @@ class Code(StrEnum):
 
     VALIDATION_ERROR = "VALIDATION_ERROR"
     MALFORMED_BODY = "MALFORMED_BODY"
-    TOKEN_MISSING = "TOKEN_MISSING"
-    TOKEN_INVALID = "TOKEN_INVALID"
-    TOKEN_EXPIRED = "TOKEN_EXPIRED"
+    TOKEN_MISSING = "TOKEN_MISSING"  # noqa: S105 (a code, not a secret)
+    TOKEN_INVALID = "TOKEN_INVALID"  # noqa: S105 (a code, not a secret)
+    TOKEN_EXPIRED = "TOKEN_EXPIRED"  # noqa: S105 (a code, not a secret)
     INVALID_CREDENTIALS = "INVALID_CREDENTIALS"
     FORBIDDEN = "FORBIDDEN"
     NOT_FOUND = "NOT_FOUND"
@@ -79,7 +79,7 @@ class Problem(StrEnum):
 
 
 class Detail(msgspec.Struct, frozen=True):
-    """One wrong field: its JSON path in the body (`tags[3]`, `attributes.size`), or the name of a parameter or header."""
+    """One wrong field: its JSON path in the body (`tags[3]`, `attributes.size`), or a parameter or header."""
 
     field: str
     problem: Problem
@@ -152,12 +152,12 @@ PROBLEMS: dict[str, dict[Problem, str]] = {
         Problem.REQUIRED: "is required",
         Problem.UNKNOWN: "is not known here",
         Problem.TWICE: "is given more than once",
-        Problem.TYPE: "must be {}",
-        Problem.TOO_SHORT: "must have at least {}",
-        Problem.TOO_LONG: "must have at most {}",
+        Problem.TYPE: "must be of type {}",
+        Problem.TOO_SHORT: "must not be shorter than {}",
+        Problem.TOO_LONG: "must not be longer than {}",
         Problem.PATTERN: "must look like {}",
         Problem.CHOICE: "must be one of {}",
-        Problem.RANGE: "must be a number within {}",
+        Problem.RANGE: "must be within {}",
         Problem.NUL: "must not contain the NUL character",
         Problem.SURROGATE: "must not contain half of a surrogate pair",
         Problem.TOO_DEEP: "must not be nested deeper than {} levels",
@@ -168,11 +168,11 @@ PROBLEMS: dict[str, dict[Problem, str]] = {
         Problem.UNKNOWN: "알 수 없는 항목입니다",
         Problem.TWICE: "두 번 이상 지정되었습니다",
         Problem.TYPE: "형식이 {}이어야 합니다",
-        Problem.TOO_SHORT: "최소 {} 이상이어야 합니다",
-        Problem.TOO_LONG: "최대 {} 이하여야 합니다",
+        Problem.TOO_SHORT: "길이가 {} 이상이어야 합니다",
+        Problem.TOO_LONG: "길이가 {} 이하여야 합니다",
         Problem.PATTERN: "{} 형식이어야 합니다",
         Problem.CHOICE: "다음 중 하나여야 합니다: {}",
-        Problem.RANGE: "{} 범위의 숫자여야 합니다",
+        Problem.RANGE: "{} 범위 안이어야 합니다",
         Problem.NUL: "NUL 문자를 포함할 수 없습니다",
         Problem.SURROGATE: "짝이 없는 서로게이트를 포함할 수 없습니다",
         Problem.TOO_DEEP: "{}단계보다 깊게 중첩될 수 없습니다",

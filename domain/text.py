@@ -1,4 +1,4 @@
-"""What text and free JSON may hold, so that every store can keep it: PostgreSQL keeps neither NUL nor lone surrogates."""
+"""What text and free JSON may hold: PostgreSQL keeps neither NUL nor lone surrogates, so nobody gets to send them."""
 
 from collections.abc import Iterator
 from typing import Annotated, Any
@@ -13,7 +13,9 @@ INTEGERS = (-(2**63), 2**63 - 1)
 DEPTH = 64
 """How deep a document may be nested, the document itself being the first level."""
 
-Slug = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=r"^[a-z0-9][a-z0-9_.-]*\Z")]
+Slug = Annotated[
+    str, msgspec.Meta(min_length=1, max_length=64, pattern=r"^[a-z0-9][a-z0-9_.-]*\Z", extra={"like": "a-z 0-9 _ . -"})
+]
 """A short machine-readable name: lower-case letters, digits, `_`, `.`, `-`."""
 
 
