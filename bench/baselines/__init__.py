@@ -1,0 +1,1 @@
+"""What Yeoul is measured beside: each as good as its authors would write it."""

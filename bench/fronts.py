@@ -1,0 +1,121 @@
+"""write.* and read.*: both fronts under the same load, one after the other, again and again."""
+
+import asyncio
+import random
+import sys
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from bench.load import Outcome, Plan
+from bench.processes import ROOT, resident_mb
+from bench.records import Figure, Goal, Record, Sample, compare
+from bench.sides import Direct, Side, Yeoul
+from bench.stage import Stage
+
+DIRECT = "aiohttp + asyncpg, two processes, inserts directly"
+CREATES = "creates/s"
+PER_1000 = "CPU seconds per 1,000 answers"
+CREATE32 = Figure("write.create32", CREATES, Goal(0.8), DIRECT, PER_1000)
+CREATE256 = Figure("write.create256", CREATES, Goal(1.3), DIRECT, PER_1000)
+LATENCY1 = Figure("write.latency1", "ms, p50", Goal(4.0, of="yeoul", at_most=True), DIRECT, PER_1000)
+GET32 = Figure("read.get32", "reads/s", Goal(2.5), "the same direct front, PostgreSQL each time", PER_1000)
+FIGURES = (CREATE32, CREATE256, LATENCY1, GET32)
+
+CONNECTIONS = {CREATE32.id: 32, CREATE256.id: 256, LATENCY1.id: 1, GET32.id: 32}
+GENERATOR = (sys.executable, "-m", "bench.load")
+MARGIN_S = 30.0
+WARM_S = 5.0
+MOST_ERRORS = 0.02
+"""A larger share of other answers, and the rate would mean something else."""
+Requests = Sequence[tuple[str, str, str]]
+
+
+async def drive(plan: Plan) -> Outcome:
+    """Run the generator once, in a process of its own."""
+    process = await asyncio.create_subprocess_exec(
+        *GENERATOR, cwd=ROOT, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        limit = plan.warmup_s + plan.seconds + plan.drain_s + MARGIN_S
+        out, _ = await asyncio.wait_for(process.communicate(msgspec.json.encode(plan)), limit)
+    except BaseException:
+        if process.returncode is None:
+            process.kill()
+        raise
+    if process.returncode:
+        raise SystemExit(f"the load generator ended with {process.returncode}")
+    return msgspec.json.decode(out, type=Outcome)
+
+
+async def sample(stage: Stage, side: Side, figure: Figure, requests: Requests, seconds: float) -> Sample:
+    """One run of one side."""
+    plan = Plan(
+        port=side.port,
+        connections=CONNECTIONS[figure.id],
+        requests=list(requests),
+        headers=await side.headers(),
+        expect=201 if requests[0][0] == "POST" else 200,
+        seconds=seconds,
+    )
+    costs = stage.costs(side.pids)
+    outcome = await drive(plan)
+    if sum(outcome.errors.values()) > MOST_ERRORS * outcome.count:
+        raise SystemExit(f"{figure.id}: {side.name} answered {outcome.count} as expected, errors: {outcome.errors}")
+    result = Sample(
+        value=outcome.p50_ms if figure is LATENCY1 else outcome.rate,
+        cpu=1000 * costs.seconds() / max(outcome.total, 1),
+        resident_mb=resident_mb(side.pids),
+        p50_ms=outcome.p50_ms,
+        p99_ms=outcome.p99_ms,
+        errors=outcome.errors,
+    )
+    errors = f", errors {outcome.errors}" if outcome.errors else ""
+    stage.say(
+        f"{figure.id:16} {side.name:16} {outcome.rate:8,.0f}/s  p50 {outcome.p50_ms:7.2f} ms  "
+        f"p99 {outcome.p99_ms:7.2f} ms{errors}"
+    )
+    return result
+
+
+async def alternate(stage: Stage, figure: Figure, sides: Mapping[str, tuple[Side, Requests]]) -> Record:
+    """Rounds of `figure`: each side once, one right after the other."""
+    samples: dict[str, list[Sample]] = {name: [] for name in sides}
+    for _ in range(stage.options.runs):
+        for name, (side, requests) in sides.items():
+            samples[name].append(await sample(stage, side, figure, requests, stage.options.seconds))
+    return compare(figure, samples)
+
+
+async def measure(stage: Stage, wanted: Sequence[Figure]) -> list[Record]:
+    """Start both fronts (and the direct one's variant), warm them, measure the wanted figures."""
+    yeoul, direct, unreset = Yeoul(stage), Direct(stage), Direct(stage, reset=False)
+    sides: tuple[Side, ...] = (yeoul, direct, unreset)
+    records = []
+    try:
+        for side in sides:
+            await side.start()
+        stage.say("fronts are up; warming them")
+        for side in sides:
+            await sample(stage, side, CREATE32, side.creates(), min(WARM_S, stage.options.seconds))
+        for figure in wanted:
+            requests: dict[str, Requests] = {side.name: side.creates() for side in sides}
+            if figure is GET32:
+                stage.say(f"creating {stage.options.rows:,} rows in each")
+                requests = {side.name: await _reads(side, stage.options.rows) for side in sides}
+            named = {
+                "yeoul": (yeoul, requests[yeoul.name]),
+                "baseline": (direct, requests[direct.name]),
+                "direct front without reset query": (unreset, requests[unreset.name]),
+            }
+            records.append(await alternate(stage, figure, named))
+    finally:
+        await asyncio.gather(*(side.stop() for side in sides))
+    return records
+
+
+async def _reads(side: Side, rows: int) -> Requests:
+    """Reads of `rows` fresh resources, in a random order that is the same in every run."""
+    requests = await side.preload(rows)
+    random.Random(rows).shuffle(requests)
+    return requests

@@ -1,0 +1,119 @@
+"""The stage of one bench run: the embedded servers in a folder of their own, thrown away at the end."""
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+
+import asyncpg
+
+from bench.processes import cpu_between, cpu_seconds
+from embedded.stack import Stack
+
+
+@dataclass(frozen=True)
+class Options:
+    """How long and how often is measured."""
+
+    seconds: float = 10.0
+    """Length of one HTTP run."""
+    runs: int = 3
+    events: int = 2_000_000
+    steady_s: float = 30.0
+    """How long a slow stream is watched once it is steady."""
+    commands: int = 1_000_000
+    """Commands after which `worker.memory` is read the second time; the first is at a tenth of it."""
+    rows: int = 10_000
+    """Rows that `read.get32` chooses from."""
+
+
+@dataclass
+class Stage:
+    """The servers, and what every figure needs of them."""
+
+    options: Options
+    environ: dict[str, str]
+    """The variables that lead a process of Yeoul to these servers."""
+    logs: Path
+    stack: Stack
+    began: float = field(default_factory=monotonic)
+
+    @property
+    def kafka(self) -> str:
+        """Bootstrap servers."""
+        return self.environ["YEOUL_KAFKA_URL"]
+
+    @property
+    def postgres(self) -> str:
+        """The server, and the database Yeoul uses."""
+        return self.environ["YEOUL_POSTGRES_URL"]
+
+    @property
+    def server_pids(self) -> list[int]:
+        """Kafka, PostgreSQL and Valkey."""
+        return [pid for pid in self.stack.pids.values() if pid]
+
+    def say(self, text: str) -> None:
+        """One line of progress, with the seconds since the start."""
+        print(f"{monotonic() - self.began:6.0f} s  {text}", file=sys.stderr, flush=True)
+
+    def costs(self, pids: list[int]) -> "Costs":
+        """CPU seconds of the servers and the trees of `pids`, from now on."""
+        return Costs([*self.server_pids, *pids])
+
+    async def database(self, name: str) -> str:
+        """Create a database on the same server, empty; returns its URL."""
+        connection = await asyncpg.connect(self.postgres)
+        try:
+            await connection.execute(f'DROP DATABASE IF EXISTS "{name}"')
+            await connection.execute(f'CREATE DATABASE "{name}"')
+        finally:
+            await connection.close()
+        address, mark, query = self.postgres.partition("?")
+        return f"{address.rsplit('/', 1)[0]}/{name}{mark}{query}"
+
+    async def durability(self) -> str:
+        """What the server promises at a commit; raises `SystemExit` when a commit may be lost."""
+        connection = await asyncpg.connect(self.postgres)
+        try:
+            names = ("synchronous_commit", "fsync", "full_page_writes")
+            found = {name: await connection.fetchval(f"SHOW {name}") for name in names}
+        finally:
+            await connection.close()
+        if found["synchronous_commit"] != "on":
+            raise SystemExit(f"synchronous_commit is {found['synchronous_commit']}: the figures would mean nothing")
+        return " ".join(f"{name}={value}" for name, value in found.items())
+
+
+class Costs:
+    """CPU seconds of some process trees since it was made."""
+
+    def __init__(self, pids: list[int]) -> None:
+        self.pids = pids
+        self.before = cpu_seconds(pids)
+
+    def seconds(self) -> float:
+        """Used so far."""
+        return cpu_between(self.before, cpu_seconds(self.pids))
+
+
+@asynccontextmanager
+async def opened(options: Options) -> AsyncIterator[Stage]:
+    """Start the servers in a temporary folder; it is removed after a good end, and kept after an error."""
+    folder = Path(tempfile.mkdtemp(prefix="yeoul-bench-"))
+    logs = folder / "bench"
+    logs.mkdir()
+    try:
+        async with Stack(folder) as stack:
+            stage = Stage(options, {**stack.settings_environ, "YEOUL_STATE_DIR": os.fspath(folder)}, logs, stack)
+            stage.say(f"servers are up: two cores are {os.cpu_count()} here, {await stage.durability()}")
+            yield stage
+    except BaseException:
+        print(f"logs are kept in {logs}", file=sys.stderr)
+        raise
+    shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,53 @@
+"""`./yeoul bench`: how fast Yeoul is beside small honest programs, as ratios measured in one run."""
+
+import argparse
+import asyncio
+import sys
+from pathlib import Path
+
+from bench.processes import ChildError
+from bench.run import FIGURES, measured, selected
+from bench.stage import Options
+
+HELP = "measure Yeoul beside plain programs, as ratios"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Which figures, how long, how often, and where the JSON goes."""
+    defaults = Options()
+    known = ", ".join(figure.id for figure in FIGURES)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"figures, by the beginning of their ids: {known}")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the records there, as JSON")
+    parser.add_argument("--runs", type=int, default=defaults.runs, help="rounds of each figure (%(default)s)")
+    parser.add_argument(
+        "--seconds", type=float, default=defaults.seconds, help="length of one HTTP run, seconds (%(default)s)"
+    )
+    parser.add_argument(
+        "--steady", type=float, default=defaults.steady_s, help="how long a slow stream is watched, s (%(default)s)"
+    )
+    parser.add_argument("--events", type=int, default=defaults.events, help="events of stream.batch (%(default)s)")
+    parser.add_argument("--commands", type=int, default=defaults.commands, help="of worker.memory (%(default)s)")
+    parser.add_argument("--rows", type=int, default=defaults.rows, help="rows of read.get32 (%(default)s)")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Measure what is wanted."""
+    try:
+        selected(options.names)
+    except ValueError as reason:
+        print(reason, file=sys.stderr)
+        return 2
+    chosen = Options(
+        seconds=options.seconds,
+        runs=options.runs,
+        events=options.events,
+        steady_s=options.steady,
+        commands=options.commands,
+        rows=options.rows,
+    )
+    try:
+        asyncio.run(measured(options.names, chosen, options.json))
+    except ChildError as reason:
+        print(reason, file=sys.stderr)
+        return 1
+    return 0
