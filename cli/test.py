@@ -1,0 +1,52 @@
+"""`test`: the one gate. Linters, types, arrows between rooms, then pytest; its summary is the last line."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+
+import config
+
+HELP = "the linters and every test; --quick in seconds, --full with the faults in full size"
+
+GATES = (
+    ("ruff", "check", "--quiet", "."),
+    ("ruff", "format", "--quiet", "--check", "."),
+    ("mypy", "--no-error-summary", "."),
+    ("importlinter.cli", "lint"),
+)
+QUICK = ("tests/domain", "tests/web", "tests/config")
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's own arguments; the others are pytest's."""
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--quick", action="store_true", help="no servers: tests of domain, web and config")
+    size.add_argument(
+        "--full", action="store_true", help="also the tests marked `full`: faults in the sizes we promise"
+    )
+    parser.epilog = "Other arguments go to pytest: ./yeoul test -k tokens tests/web"
+
+
+def run(options: argparse.Namespace) -> int:
+    """The exit code of the first gate that fails, else pytest's. Every gate is run, so one run tells all."""
+    environ = config.process_environ()
+    environ["YEOUL_TEST_FULL"] = "1" if options.full else "0"
+    failed = 0
+    for gate in GATES if not options.unknown else ():
+        command = [sys.executable, "-m", *gate] if gate[0] != "importlinter.cli" else LINT_IMPORTS
+        finished = subprocess.run(command, check=False, env=environ, capture_output=True, text=True)
+        print(f"{gate[0].partition('.')[0]:<13}{'ok' if finished.returncode == 0 else 'FAILED'}", flush=True)
+        if finished.returncode:
+            print(finished.stdout + finished.stderr, flush=True)
+            failed = failed or finished.returncode
+    tests = list(QUICK) if options.quick else []
+    finished_tests = subprocess.run(
+        [sys.executable, "-m", "pytest", *tests, *options.unknown], check=False, env=environ
+    )
+    return failed or finished_tests.returncode
+
+
+# import-linter has no `python -m` of its own.
+LINT_IMPORTS = [sys.executable, "-c", "from importlinter.cli import lint_imports_command; lint_imports_command()"]

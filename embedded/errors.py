@@ -1,0 +1,68 @@
+"""What can stand in the way of the embedded stack. Each message is a sentence for people, with the way out."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+
+class EmbeddedError(Exception):
+    """The embedded stack cannot do what was asked; the message says why and what to do."""
+
+
+class AlreadyRunning(EmbeddedError):
+    """Another process holds this state folder."""
+
+    def __init__(self, state_dir: Path, pid: int | None) -> None:
+        self.pid = pid
+        who = f"process {pid}" if pid else "another process"
+        super().__init__(
+            f"It runs already: {who} holds {state_dir}. See `./yeoul status`, or end it by `./yeoul down`."
+        )
+
+
+class PortBusy(EmbeddedError):
+    """A port that a part needs is taken by another program."""
+
+    def __init__(self, name: str, port: int, owner: str, way_out: str) -> None:
+        super().__init__(f"Port {port}, meant for {name}, is taken by {owner}. Stop that program, or {way_out}.")
+
+
+class DiskFull(EmbeddedError):
+    """The disk has no room for the data."""
+
+    def __init__(self, folder: Path, detail: str = "") -> None:
+        super().__init__(
+            f"The disk that holds {folder} is full{detail}. Free some room, or put the data elsewhere:"
+            " YEOUL_STATE_DIR=/another/folder ./yeoul up"
+        )
+
+
+class PartFailed(EmbeddedError):
+    """A part did not start, or keeps dying."""
+
+    def __init__(self, name: str, what: str, log: Path, cause: str = "") -> None:
+        self.name = name
+        hint = f" {cause}" if cause else ""
+        super().__init__(f"{name} {what}.{hint} Its log: {log}")
+
+
+def explain(tail: str, folder: Path) -> str:
+    """The cause that the end of a log shows, as a sentence; empty when it shows none we know."""
+    text = tail.lower()
+    if "no space left on device" in text:
+        return str(DiskFull(folder))
+    if "address already in use" in text:
+        return f"One of its ports is taken. Stop the other program, or remove {folder / 'ports.json'}."
+    if "permission denied" in text:
+        return f"It may not read or write something: check the owner of {folder}."
+    if "cannot allocate memory" in text or "insufficient memory" in text or "outofmemoryerror" in text:
+        return "This machine has too little free memory for it; about 1.2 GB are needed in all."
+    if "lib" in text and "no such file or directory" in text and "error while loading shared libraries" in text:
+        return "A library of the system is missing; `./yeoul doctor` says which."
+    return ""
+
+
+def is_disk_full(error: OSError) -> bool:
+    """Whether the system refused for want of room: no space, quota, or a file size limit."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

