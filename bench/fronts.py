@@ -7,22 +7,13 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from bench.figures import CREATE32, GET32, LATENCY1, Figure
 from bench.load import Outcome, Plan
 from bench.processes import ROOT, resident_mb
-from bench.records import Figure, Goal, Record, Sample, compare
+from bench.records import Record, Sample, compare
 from bench.sides import Direct, Side, Yeoul
 from bench.stage import Stage
 
-DIRECT = "aiohttp + asyncpg, two processes, inserts directly"
-CREATES = "creates/s"
-PER_1000 = "CPU seconds per 1,000 answers"
-CREATE32 = Figure("write.create32", CREATES, Goal(0.8), DIRECT, PER_1000)
-CREATE256 = Figure("write.create256", CREATES, Goal(1.3), DIRECT, PER_1000)
-LATENCY1 = Figure("write.latency1", "ms, p50", Goal(4.0, of="yeoul", at_most=True), DIRECT, PER_1000)
-GET32 = Figure("read.get32", "reads/s", Goal(2.5), "the same direct front, PostgreSQL each time", PER_1000)
-FIGURES = (CREATE32, CREATE256, LATENCY1, GET32)
-
-CONNECTIONS = {CREATE32.id: 32, CREATE256.id: 256, LATENCY1.id: 1, GET32.id: 32}
 GENERATOR = (sys.executable, "-m", "bench.load")
 MARGIN_S = 30.0
 WARM_S = 5.0
@@ -52,7 +43,7 @@ async def sample(stage: Stage, side: Side, figure: Figure, requests: Requests, s
     """One run of one side."""
     plan = Plan(
         port=side.port,
-        connections=CONNECTIONS[figure.id],
+        connections=figure.callers,
         requests=list(requests),
         headers=await side.headers(),
         expect=201 if requests[0][0] == "POST" else 200,

@@ -2,9 +2,10 @@
 
 import statistics
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 import msgspec
+
+from bench.figures import Figure
 
 
 class Sample(msgspec.Struct, frozen=True):
@@ -19,32 +20,6 @@ class Sample(msgspec.Struct, frozen=True):
     p50_ms: float | None = None
     p99_ms: float | None = None
     errors: dict[str, int] = {}
-
-
-class Goal(msgspec.Struct, frozen=True):
-    """What is to be reached: the `ratio` or `yeoul`'s own value, at least or at most `limit`."""
-
-    limit: float
-    of: Literal["ratio", "yeoul"] = "ratio"
-    at_most: bool = False
-
-    def met(self, value: float) -> bool:
-        """Whether `value` reaches it."""
-        return value <= self.limit if self.at_most else value >= self.limit
-
-    def __str__(self) -> str:
-        return f"{'≤' if self.at_most else '≥'} {self.limit:g}{' ×' if self.of == 'ratio' else ''}"
-
-
-class Figure(msgspec.Struct, frozen=True):
-    """One row of the table of figures."""
-
-    id: str
-    unit: str
-    goal: Goal
-    baseline: str
-    """What is measured beside."""
-    cpu_unit: str = ""
 
 
 class Beside(msgspec.Struct, frozen=True):

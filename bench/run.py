@@ -1,4 +1,4 @@
-"""The bench's table of contents: which figures there are, and how the wanted ones are measured in one run."""
+"""One run of the bench: the wanted figures, measured one group after the other on one stack."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -6,25 +6,17 @@ from pathlib import Path
 import msgspec
 
 from bench import fronts, streams, workers
-from bench.records import Figure, Record
-from bench.stage import Options, Stage, opened
+from bench.figures import Figure, Options, selected
+from bench.records import Record
+from bench.stage import Stage, opened
 from bench.table import table
 
 Measure = Callable[[Stage, Sequence[Figure]], Awaitable[list[Record]]]
-GROUPS: tuple[tuple[tuple[Figure, ...], Measure], ...] = (
-    (streams.FIGURES, streams.measure),
-    (fronts.FIGURES, fronts.measure),
-    (workers.FIGURES, workers.measure),
+GROUPS: tuple[tuple[tuple[str, ...], Measure], ...] = (
+    (("stream",), streams.measure),
+    (("write", "read"), fronts.measure),
+    (("worker",), workers.measure),
 )
-FIGURES = tuple(figure for figures, _ in GROUPS for figure in figures)
-
-
-def selected(names: Sequence[str]) -> list[Figure]:
-    """The figures whose ids begin with one of `names`; all without names. Raises `ValueError` for a name of none."""
-    for name in names:
-        if not any(figure.id.startswith(name) for figure in FIGURES):
-            raise ValueError(f"no figure begins with {name!r}; there are {', '.join(figure.id for figure in FIGURES)}")
-    return [figure for figure in FIGURES if not names or any(figure.id.startswith(name) for name in names)]
 
 
 def save(records: Sequence[Record], path: Path) -> None:
@@ -38,8 +30,8 @@ async def measured(names: Sequence[str], options: Options, json: Path | None) ->
     records: list[Record] = []
     try:
         async with opened(options) as stage:
-            for figures, measure in GROUPS:
-                of_group = [figure for figure in figures if figure in wanted]
+            for kinds, measure in GROUPS:
+                of_group = [figure for figure in wanted if figure.id.partition(".")[0] in kinds]
                 if of_group:
                     records += await measure(stage, of_group)
     finally:

@@ -12,24 +12,10 @@ from time import monotonic
 
 import asyncpg
 
+import config
+from bench.figures import Options
 from bench.processes import cpu_between, cpu_seconds
 from embedded.stack import Stack
-
-
-@dataclass(frozen=True)
-class Options:
-    """How long and how often is measured."""
-
-    seconds: float = 10.0
-    """Length of one HTTP run."""
-    runs: int = 3
-    events: int = 2_000_000
-    steady_s: float = 30.0
-    """How long a slow stream is watched once it is steady."""
-    commands: int = 1_000_000
-    """Commands after which `worker.memory` is read the second time; the first is at a tenth of it."""
-    rows: int = 10_000
-    """Rows that `read.get32` chooses from."""
 
 
 @dataclass
@@ -56,11 +42,11 @@ class Stage:
     @property
     def server_pids(self) -> list[int]:
         """Kafka, PostgreSQL and Valkey."""
-        return [pid for pid in self.stack.pids.values() if pid]
+        return list(self.stack.pids.values())
 
     def say(self, text: str) -> None:
         """One line of progress, with the seconds since the start."""
-        print(f"{monotonic() - self.began:6.0f} s  {text}", file=sys.stderr, flush=True)
+        _say(f"{monotonic() - self.began:6.0f} s  {text}")
 
     def costs(self, pids: list[int]) -> "Costs":
         """CPU seconds of the servers and the trees of `pids`, from now on."""
@@ -102,6 +88,20 @@ class Costs:
         return cpu_between(self.before, cpu_seconds(self.pids))
 
 
+def _environ() -> dict[str, str]:
+    """This process's environment without our own variables: the bench measures its own servers only."""
+    return {name: value for name, value in config.process_environ().items() if not name.startswith("YEOUL_")}
+
+
+def _cache_dir() -> Path:
+    environ = config.process_environ()
+    return config.load({name: environ[name] for name in ("YEOUL_CACHE_DIR",) if name in environ}).cache_dir.expanduser()
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
 @asynccontextmanager
 async def opened(options: Options) -> AsyncIterator[Stage]:
     """Start the servers in a temporary folder; it is removed after a good end, and kept after an error."""
@@ -109,11 +109,11 @@ async def opened(options: Options) -> AsyncIterator[Stage]:
     logs = folder / "bench"
     logs.mkdir()
     try:
-        async with Stack(folder) as stack:
-            stage = Stage(options, {**stack.settings_environ, "YEOUL_STATE_DIR": os.fspath(folder)}, logs, stack)
-            stage.say(f"servers are up: two cores are {os.cpu_count()} here, {await stage.durability()}")
+        async with Stack(folder / "state", _cache_dir(), _environ(), say=_say) as stack:
+            stage = Stage(options, dict(stack.settings_environ), logs, stack)
+            stage.say(f"the servers are up: {os.cpu_count()} cores, {await stage.durability()}")
             yield stage
     except BaseException:
-        print(f"logs are kept in {logs}", file=sys.stderr)
+        _say(f"logs are kept in {folder}")
         raise
     shutil.rmtree(folder, ignore_errors=True)

@@ -1,24 +1,17 @@
 """stream.batch: two million events through Yeoul's batch transport, a stock Faust agent, and plain aiokafka."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from uuid import uuid4
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
+from bench.figures import BATCH, Figure
 from bench.processes import Child, resident_mb
-from bench.records import Figure, Goal, Record, Sample, compare
+from bench.records import Record, Sample, compare
 from bench.stage import Costs, Stage
 from bench.stream_topic import PARTITIONS
 
-BATCH = Figure(
-    "stream.batch",
-    "events/s",
-    Goal(40.0),
-    "a stock Faust agent with a table, the same topic",
-    "CPU seconds per 1,000,000 events",
-)
-FIGURES = (BATCH,)
 TOPIC = "bench.events"
 FILLERS = ("0,2", "1,3")
 FILL_S = 300.0
@@ -67,7 +60,7 @@ async def whole(stage: Stage, name: str, program: list[str], options: list[str])
     costs = stage.costs([child.pid])
     total = stage.options.events
     try:
-        async for line in child.lines(QUIET_S):
+        async for line in _moving(child):
             if line["seen"] > total:
                 raise SystemExit(f"{name} counted {line['seen']:,.0f} events of {total:,}")
             if line["seen"] == total:
@@ -83,7 +76,7 @@ async def steady(stage: Stage, name: str, program: list[str], options: list[str]
     started = 0.0
     window: tuple[dict[str, float], Costs] | None = None
     try:
-        async for line in child.lines(QUIET_S):
+        async for line in _moving(child):
             if line["seen"] >= stage.options.events:
                 raise SystemExit(f"{name} has read everything before it was steady: send more events")
             if line["seen"]:
@@ -96,6 +89,17 @@ async def steady(stage: Stage, name: str, program: list[str], options: list[str]
     finally:
         await child.stop()
     raise child.failure("ended before it was steady")
+
+
+async def _moving(child: Child) -> AsyncIterator[dict[str, float]]:
+    """The lines of a reader. Raises `ChildError` when it sees nothing new for `QUIET_S` seconds."""
+    seen, since = -1.0, 0.0
+    async for line in child.lines(QUIET_S):
+        if line["seen"] != seen:
+            seen, since = line["seen"], line["at"]
+        elif line["at"] - since > QUIET_S:
+            raise child.failure(f"stays at {seen:,.0f} events")
+        yield line
 
 
 def _sample(stage: Stage, name: str, seen: float, seconds: float, costs: Costs, child: Child) -> Sample:

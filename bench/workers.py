@@ -10,17 +10,13 @@ import aiohttp
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 import topics
+from bench.figures import MEMORY, RECOVERY, START, Figure
 from bench.fronts import drive
 from bench.load import Plan
 from bench.processes import Child, resident_mb
-from bench.records import Figure, Goal, Record, Sample, compare
+from bench.records import Record, Sample, compare
 from bench.sides import Yeoul
 from bench.stage import Stage
-
-START = Figure("worker.start", "s", Goal(3.0, of="yeoul", at_most=True), "")
-RECOVERY = Figure("worker.recovery", "s", Goal(5.0, of="yeoul", at_most=True), "")
-MEMORY = Figure("worker.memory", "MB resident", Goal(1.2, at_most=True), "the same worker after a tenth of them")
-FIGURES = (START, RECOVERY, MEMORY)
 
 PREFIX = "yeoul"
 FIRST_EVENT_S = 90.0

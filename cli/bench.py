@@ -5,9 +5,7 @@ import asyncio
 import sys
 from pathlib import Path
 
-from bench.processes import ChildError
-from bench.run import FIGURES, measured, selected
-from bench.stage import Options
+from bench.figures import FIGURES, Options, selected
 
 HELP = "measure Yeoul beside plain programs, as ratios"
 
@@ -31,7 +29,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Measure what is wanted."""
+    """Measure what is wanted. The programs are imported only now: `./yeoul help` stays quick."""
+    from bench.processes import ChildError
+    from bench.run import measured
+
     try:
         selected(options.names)
     except ValueError as reason:

@@ -1,8 +1,8 @@
 import msgspec
 import pytest
 
-from bench.records import Figure, Goal, Sample, compare
-from bench.run import FIGURES, selected
+from bench.figures import FIGURES, Figure, Goal, selected
+from bench.records import Sample, compare
 from bench.table import table
 
 RATE = Figure("write.create32", "creates/s", Goal(0.8), "the direct front")

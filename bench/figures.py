@@ -1,0 +1,79 @@
+"""Every figure of the bench, as data: what it is called, what is to be reached, what is measured beside."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import msgspec
+
+
+class Goal(msgspec.Struct, frozen=True):
+    """What is to be reached: the `ratio` or `yeoul`'s own value, at least or at most `limit`."""
+
+    limit: float
+    of: Literal["ratio", "yeoul"] = "ratio"
+    at_most: bool = False
+
+    def met(self, value: float) -> bool:
+        """Whether `value` reaches it."""
+        return value <= self.limit if self.at_most else value >= self.limit
+
+    def __str__(self) -> str:
+        return f"{'≤' if self.at_most else '≥'} {self.limit:g}{' ×' if self.of == 'ratio' else ''}"
+
+
+class Figure(msgspec.Struct, frozen=True):
+    """One row of the table of figures."""
+
+    id: str
+    unit: str
+    goal: Goal
+    baseline: str = ""
+    """What is measured beside."""
+    cpu_unit: str = ""
+    callers: int = 0
+    """Connections of the load generator."""
+
+
+class Options(msgspec.Struct, frozen=True):
+    """How long and how often is measured."""
+
+    seconds: float = 10.0
+    """Length of one HTTP run."""
+    runs: int = 3
+    events: int = 2_000_000
+    """Events of `stream.batch`: 200,000 fit into one prefetch and would tell nothing."""
+    steady_s: float = 30.0
+    """How long a slow stream is watched once it is steady."""
+    commands: int = 1_000_000
+    """Commands after which `worker.memory` is read the last time; the first is at a tenth of it."""
+    rows: int = 10_000
+    """Rows that `read.get32` chooses from."""
+
+
+DIRECT = "aiohttp + asyncpg, two processes, inserts directly"
+PER_1000 = "CPU seconds per 1,000 answers"
+
+BATCH = Figure(
+    "stream.batch",
+    "events/s",
+    Goal(40.0),
+    "a stock Faust agent with a table, the same topic",
+    "CPU seconds per 1,000,000 events",
+)
+CREATE32 = Figure("write.create32", "creates/s", Goal(0.8), DIRECT, PER_1000, callers=32)
+CREATE256 = Figure("write.create256", "creates/s", Goal(1.3), DIRECT, PER_1000, callers=256)
+LATENCY1 = Figure("write.latency1", "ms, p50", Goal(4.0, "yeoul", at_most=True), DIRECT, PER_1000, callers=1)
+GET32 = Figure("read.get32", "reads/s", Goal(2.5), "the direct front, PostgreSQL each time", PER_1000, callers=32)
+START = Figure("worker.start", "s", Goal(3.0, "yeoul", at_most=True))
+RECOVERY = Figure("worker.recovery", "s", Goal(5.0, "yeoul", at_most=True))
+MEMORY = Figure("worker.memory", "MB resident", Goal(1.2, at_most=True), "the same worker after a tenth of them")
+
+FIGURES = (BATCH, CREATE32, CREATE256, LATENCY1, GET32, START, RECOVERY, MEMORY)
+
+
+def selected(names: Sequence[str]) -> list[Figure]:
+    """The figures whose ids begin with one of `names`; all without names. Raises `ValueError` for a name of none."""
+    for name in names:
+        if not any(figure.id.startswith(name) for figure in FIGURES):
+            raise ValueError(f"no figure begins with {name!r}; there are {', '.join(figure.id for figure in FIGURES)}")
+    return [figure for figure in FIGURES if not names or any(figure.id.startswith(name) for name in names)]
