@@ -9,21 +9,18 @@ from uuid import uuid4
 import aiohttp
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+import config
 import topics
+from bench.feed import feeding
 from bench.figures import MEMORY, RECOVERY, START, Figure
-from bench.fronts import drive
-from bench.load import Plan
 from bench.processes import Child, resident_mb
 from bench.records import Record, Sample, compare
-from bench.sides import Yeoul
+from bench.sides import BODIES, Yeoul
 from bench.stage import Stage
 
 PREFIX = "yeoul"
 FIRST_EVENT_S = 90.0
-CALLERS = 256
 PORTIONS = 10
-SLOWEST = 500.0
-"""Commands a second below which a portion of `worker.memory` is given up."""
 
 
 class Watch:
@@ -105,30 +102,25 @@ async def start_and_recover(stage: Stage, yeoul: Yeoul) -> dict[str, list[Sample
 
 
 async def memory(stage: Stage, yeoul: Yeoul) -> Record:
-    """Creates through the front in ten portions; the worker's resident memory after each.
+    """Creates in ten portions; the worker's resident memory after each, when its events are published.
 
-    The answers are waited for, so what is read is the memory after the commands, not in the middle of a backlog.
+    What is read is the memory after the commands, not in the middle of a backlog.
     """
     worker = await yeoul.start_worker()
     portion = max(stage.options.commands // PORTIONS, 1)
     curve: list[float] = []
-    for number in range(1, PORTIONS + 1):
-        outcome = await drive(
-            Plan(
-                port=yeoul.port,
-                connections=CALLERS,
-                requests=yeoul.creates(),
-                headers=await yeoul.headers(),
-                expect=201,
-                warmup_s=0.0,
-                seconds=portion / SLOWEST,
-                count=portion,
-            )
-        )
-        curve.append(resident_mb([worker.pid]))
-        stage.say(f"{MEMORY.id:16} {curve[-1]:.0f} MB after {number * portion:,} commands, {outcome.rate:,.0f}/s")
-        if outcome.count < portion:
-            raise SystemExit(f"only {outcome.count:,} of {portion:,} commands were answered: {outcome.errors}")
+    async with feeding(config.load(yeoul.environ), BODIES) as feed:
+        before = await feed.events()
+        for number in range(1, PORTIONS + 1):
+            began = time.monotonic()
+            await feed.send(portion)
+            try:
+                await feed.until_events(before + number * portion, FIRST_EVENT_S)
+            except TimeoutError as reason:
+                raise worker.failure(str(reason)) from None
+            curve.append(resident_mb([worker.pid]))
+            rate = portion / (time.monotonic() - began)
+            stage.say(f"{MEMORY.id:16} {curve[-1]:.0f} MB after {number * portion:,} commands, {rate:,.0f}/s")
     sides = {"yeoul": [Sample(value=curve[-1])], "baseline": [Sample(value=curve[0])]}
     course = ", ".join(f"{megabytes:.0f}" for megabytes in curve)
     return compare(MEMORY, sides, note=f"MB after each {portion:,} commands: {course}")
