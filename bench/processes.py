@@ -11,6 +11,8 @@ from pathlib import Path
 import orjson
 import psutil
 
+from embedded.processes import LEASH
+
 ROOT = Path(__file__).resolve().parent.parent
 STOP_S = 25.0
 READY_S = 60.0
@@ -84,11 +86,14 @@ class Child:
     ) -> "Child":
         """Start `python -m arguments…` in the repository's root; `follow` keeps its output for `lines`.
 
-        The child sees only `environ`: no variable of the caller's shell changes a figure.
+        The child sees only `environ`: no variable of the caller's shell changes a figure. It is on the leash of
+        the embedded servers: it ends when the bench does, however that ends.
         """
         log = logs / f"{name}.log"
+        leash = [sys.executable, "-I", "-S", str(LEASH), str(os.getpid()), str(signal.SIGTERM.value), "-1", "-1"]
         with log.open("ab") as sink:
             process = await asyncio.create_subprocess_exec(
+                *leash,
                 *(sys.executable, "-m", *arguments),
                 cwd=ROOT,
                 env={"PATH": os.defpath, "LANG": "C.UTF-8", **environ},
