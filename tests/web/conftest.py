@@ -1,0 +1,39 @@
+"""A front over the fakes, on a real socket."""
+
+import time
+from collections.abc import AsyncIterator, Callable
+from uuid import UUID
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+
+from domain.access import Role
+from tests.web.fakes import SETTINGS, Fakes
+from web.app import create
+
+OWNER = UUID("0190aaaa-0000-7000-8000-000000000001")
+OTHER = UUID("0190aaaa-0000-7000-8000-000000000002")
+ADMIN = UUID("0190aaaa-0000-7000-8000-00000000000a")
+
+
+Client = TestClient[web.Request, web.Application]
+
+
+@pytest.fixture
+def fakes() -> Fakes:
+    return Fakes()
+
+
+@pytest.fixture
+async def client(fakes: Fakes) -> AsyncIterator[Client]:
+    async with TestClient(TestServer(create(SETTINGS, fakes.open))) as opened:
+        yield opened
+
+
+@pytest.fixture
+def bearer(fakes: Fakes) -> Callable[..., dict[str, str]]:
+    def make(account: UUID = OWNER, role: Role = Role.USER, **more: str) -> dict[str, str]:
+        return {"Authorization": f"Bearer {fakes.tokens.issue(account, role, time.time())}", **more}
+
+    return make

@@ -1,0 +1,171 @@
+"""A command path and stores in memory, for the tests of the front alone; the real ones are tested in tests/flows."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from config import Settings
+from domain import accounts, resources
+from domain.access import Actor, Role, may_read
+from domain.aggregates import Context, fold
+from domain.refusals import Code, Refusal
+from security.fields import Sealer
+from security.passwords import Passwords
+from security.tokens import Tokens
+from stores.resources import PageQuery, View
+from streams.publish import Answer, Order, Pending
+from web.parts import Parts
+from web.presenters import V1
+
+SETTINGS = Settings(
+    environment="local",
+    command_key=b"c" * 32,
+    index_key=b"i" * 32,
+    cursor_key=b"u" * 32,
+    sealing_key=b"s" * 32,
+    token_keys=(("first", b"1" * 32), ("second", b"2" * 32)),
+    log_level="warning",
+)
+
+
+@dataclass
+class FakeCommands:
+    """Applies commands at once, as the agents would."""
+
+    stores: FakeStores
+    submitted: list[Order] = field(default_factory=list)
+    done: dict[UUID, tuple[Order, Answer]] = field(default_factory=dict)
+    raises: Exception | None = None
+    slow: bool = False
+    state: str = "ok"
+
+    def ready(self) -> str:
+        return self.state
+
+    async def submit(self, order: Order, *, wait: float) -> Answer | Pending:
+        if self.raises is not None:
+            raise self.raises
+        self.submitted.append(order)
+        if order.operation in self.done:
+            first, answer = self.done[order.operation]
+            if first.fingerprint != order.fingerprint:
+                return Answer(order.operation, "refused", False, b"", 0, Refusal(Code.KEY_REUSED))
+            return msgspec.structs.replace(answer, replayed=True)
+        answer = self.apply(order)
+        self.done[order.operation] = (order, answer)
+        return Pending(order.operation) if self.slow or wait == 0 else answer
+
+    async def find(self, operation: UUID, actor: Actor) -> Answer | Pending | None:
+        if self.raises is not None:
+            raise self.raises
+        found = self.done.get(operation)
+        if found is None or (found[0].actor.id != actor.id and actor.role is not Role.ADMIN):
+            return None
+        return Pending(operation) if self.slow else found[1]
+
+    def apply(self, order: Order) -> Answer:
+        noun: Any = {"resources": resources, "accounts": accounts}[order.noun]
+        states: dict[UUID, Any] = getattr(self.stores, order.noun).states
+        command = msgspec.json.decode(order.data, type=noun.COMMANDS[order.type])
+        context = Context(order.actor, order.aggregate_id, datetime.now(UTC))
+        state: Any = states.get(order.aggregate_id)
+        events = noun.decide(state, command, context)
+        if isinstance(events, Refusal):
+            return Answer(order.operation, "refused", False, b"", 0, events)
+        if noun is accounts and state is None:
+            for other in states.values():
+                if other.email_index == command.email_index:
+                    return Answer(order.operation, "refused", False, b"", 0, Refusal(Code.EMAIL_TAKEN))
+        state = fold(noun.evolve, state, events, context)
+        states[order.aggregate_id] = state
+        gone = getattr(state, "deleted_at", None) is not None
+        return Answer(order.operation, "succeeded", False, b"" if gone else noun.document(state), state.version)
+
+
+@dataclass
+class FakeResources:
+    states: dict[UUID, resources.Resource] = field(default_factory=dict)
+    raises: Exception | None = None
+
+    async def get(self, resource_id: UUID) -> View | None:
+        if self.raises is not None:
+            raise self.raises
+        state = self.states.get(resource_id)
+        if state is None or state.deleted_at is not None:
+            return None
+        return View(resources.document(state), state.owner_id, state.visibility, state.version)
+
+    async def page(self, query: PageQuery) -> list[resources.Resource]:
+        if self.raises is not None:
+            raise self.raises
+        found = [
+            state
+            for state in self.states.values()
+            if state.deleted_at is None
+            and may_read(query.visible_to, state.owner_id, state.visibility)
+            and all(str(getattr(state, name)) == str(value) for name, value in query.filters.items())
+        ]
+        found.sort(key=lambda state: state.id, reverse=query.sort[-1][1])
+        for column, descending in reversed(query.sort):
+            found.sort(key=lambda state, column=column: getattr(state, column), reverse=descending)  # type: ignore[misc]
+        if query.after is not None:
+            places = [(*(getattr(state, column) for column, _ in query.sort), state.id) for state in found]
+            found = found[places.index(query.after) + 1 :]
+        return found[: query.limit]
+
+
+@dataclass
+class FakeAccounts:
+    states: dict[UUID, accounts.Account] = field(default_factory=dict)
+    keys: dict[UUID, bytes] = field(default_factory=dict)
+
+    async def by_email_index(self, index: str) -> accounts.Account | None:
+        return next((state for state in self.states.values() if state.email_index == index), None)
+
+    async def put_key(self, account_id: UUID, wrapped: bytes) -> bytes:
+        return self.keys.setdefault(account_id, wrapped)
+
+    async def key(self, account_id: UUID) -> bytes | None:
+        return self.keys.get(account_id)
+
+
+@dataclass
+class FakeStores:
+    resources: FakeResources = field(default_factory=FakeResources)
+    accounts: FakeAccounts = field(default_factory=FakeAccounts)
+    states: dict[str, str] = field(default_factory=lambda: {"postgres": "ok", "redis": "ok"})
+
+    async def ready(self) -> dict[str, str]:
+        return self.states
+
+
+class Fakes:
+    """The parts of one application, and handles on the fakes among them."""
+
+    def __init__(self, settings: Settings = SETTINGS) -> None:
+        self.settings = settings
+        self.stores = FakeStores()
+        self.commands = FakeCommands(self.stores)
+        self.tokens = Tokens(settings.token_keys, settings.environment)
+        self.sealer = Sealer(settings.sealing_key)
+
+    @asynccontextmanager
+    async def open(self, settings: Settings) -> AsyncIterator[Parts]:
+        passwords = Passwords(memory_kib=64, passes=1)
+        yield Parts(
+            settings=settings,
+            commands=self.commands,
+            stores=self.stores,
+            tokens=self.tokens,
+            passwords=passwords,
+            sealer=self.sealer,
+            presenter=V1(https=settings.environment != "local"),
+        )
+        passwords.close()

@@ -1,0 +1,67 @@
+"""Root of the front: the application of one process, and the parent that runs several on one port."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+
+from aiohttp import web, web_response
+
+import stores
+from config import Settings
+from security.fields import Sealer
+from security.passwords import Passwords
+from security.tokens import Tokens
+from streams.publish import Commands
+from web import health, parent
+from web.middlewares import around
+from web.parts import PARTS, CommandPath, Parts, ReadStores
+from web.presenters import V1
+from web.routes import routes
+
+# What aiohttp says of itself in every answer, errors below the application included: a name, and no version.
+web_response.SERVER_SOFTWARE = "yeoul"  # type: ignore[attr-defined]  # not exported, but read at each answer
+
+Opener = Callable[[Settings], AbstractAsyncContextManager[Parts]]
+
+
+def parts_of(settings: Settings, commands: CommandPath, opened: ReadStores) -> Parts:
+    """The parts for `settings` around an open command path and open stores."""
+    return Parts(
+        settings=settings,
+        commands=commands,
+        stores=opened,
+        tokens=Tokens(settings.token_keys, settings.environment),
+        passwords=Passwords(),
+        sealer=Sealer(settings.sealing_key),
+        presenter=V1(https=settings.environment != "local"),
+    )
+
+
+@asynccontextmanager
+async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
+    """The real parts: Kafka, PostgreSQL and Redis need not be there yet."""
+    async with AsyncExitStack() as stack:
+        opened = await stack.enter_async_context(stores.open(settings))
+        commands = await stack.enter_async_context(Commands.open(settings, opened))
+        parts = parts_of(settings, commands, opened)
+        stack.callback(parts.passwords.close)
+        yield parts
+
+
+def create(settings: Settings, opener: Opener = open_parts) -> web.Application:
+    """The application of one process. `opener` makes its parts when it starts, and closes them when it ends."""
+    app = web.Application(middlewares=[around], client_max_size=settings.body_limit)
+    app.add_routes(routes())
+    app[health.WERE_READY] = set()
+
+    async def parts(app: web.Application) -> AsyncIterator[None]:
+        async with opener(settings) as opened:
+            app[PARTS] = opened
+            yield
+
+    app.cleanup_ctx.append(parts)
+    return app
+
+
+def run(settings: Settings) -> int:
+    """Runs `settings.web_processes` fronts on one port until SIGTERM or SIGINT; the exit code. See web/parent.py."""
+    return parent.run(settings)

@@ -1,0 +1,154 @@
+"""Registering and logging in. Personal fields are sealed, and passwords hashed, before anything leaves this process."""
+
+import time
+from typing import Annotated
+
+import msgspec
+import orjson
+from aiohttp import web
+
+from domain import accounts
+from domain.access import Actor, Role
+from domain.refusals import Code
+from security import fields
+from security.tokens import LIFETIME_S
+from streams import identity
+from streams.publish import Answer, Order, Pending
+from web import headers, writes
+from web.parts import PARTS, REQUEST_ID, Parts
+from web.presenters import Reply
+from web.refused import Refused, refused
+from web.validation import Schema
+
+Email = Annotated[
+    str,
+    msgspec.Meta(
+        min_length=3,
+        max_length=254,
+        pattern=r"^[^@\s\x00-\x1f\x7f]+@[^@\s\x00-\x1f\x7f]+\.[^@\s\x00-\x1f\x7f.]+\Z",
+        extra={"like": "name@example.org"},
+    ),
+]
+Password = Annotated[str, msgspec.Meta(min_length=8, max_length=128)]
+Name = Annotated[str, msgspec.Meta(max_length=100)]
+Phone = Annotated[str, msgspec.Meta(pattern=r"^\+?[0-9 ().-]{5,30}\Z", extra={"like": "+82 10 1234 5678"})]
+
+
+class Registration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of `POST /auth/register`. The password's length is in characters."""
+
+    email: Email
+    password: Password
+    name: Name = ""
+    phone: Phone | None = None
+
+
+class Login(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of `POST /auth/login`. No form is asked of the address; the limits only bound the work."""
+
+    email: Annotated[str, msgspec.Meta(min_length=1, max_length=254)]
+    password: Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+
+
+REGISTRATION = Schema(Registration)
+LOGIN = Schema(Login)
+NO_STORE = {"Cache-Control": "no-store"}
+PRIVATE = orjson.dumps({"status": "accepted"})
+
+
+async def register(request: web.Request) -> Reply:
+    """`POST /auth/register`: 201 with the account and a token, or 409; in private mode the same 202 for everybody."""
+    parts = request.app[PARTS]
+    new = (await writes.read_body(request, REGISTRATION)).value
+    private = parts.settings.registration == "private"
+    index = fields.index(parts.settings.index_key, new.email)
+    # Spares the hash and the key of an account that can't come to be. The claim in the agent is what decides.
+    if not private and await parts.stores.accounts.by_email_index(index) is not None:
+        raise refused(Code.EMAIL_TAKEN)
+    order = await account_order(parts, new, Role.USER, request[REQUEST_ID], headers.traceparent(request))
+    if private:
+        # Nobody waits: how long the answer takes would tell what it is.
+        await parts.commands.submit(order, wait=0.0)
+        return Reply(PRIVATE, status=202, headers=NO_STORE)
+    try:
+        answer = writes.answered(
+            await parts.commands.submit(order, wait=headers.wait(request, parts.settings.answer_wait_s))
+        )
+    except writes.Unfinished:
+        # The caller has no token to ask for the operation with; it logs in as soon as the account is there.
+        return Reply(PRIVATE, status=202, headers=NO_STORE)
+    user = orjson.loads(answer.document)
+    user |= {"email": new.email.strip(), "name": new.name, "phone": new.phone}
+    token = parts.tokens.issue(order.aggregate_id, Role.USER, time.time())
+    return Reply(orjson.dumps({"user": user, **_granted(token)}), status=201, headers=NO_STORE)
+
+
+async def login(request: web.Request) -> Reply:
+    """`POST /auth/login`: a token, or 401, which takes as long for an unknown address as for a wrong password."""
+    parts = request.app[PARTS]
+    given = (await writes.read_body(request, LOGIN)).value
+    account = await parts.stores.accounts.by_email_index(fields.index(parts.settings.index_key, given.email))
+    right = await parts.passwords.verify(account.password_hash if account else None, given.password)
+    if account is None or not right or account.status is not accounts.AccountStatus.ACTIVE:
+        raise Refused(_WRONG.refusal)
+    token = parts.tokens.issue(account.id, account.role, time.time())
+    return Reply(orjson.dumps(_granted(token)), headers=NO_STORE)
+
+
+async def jwks(request: web.Request) -> web.Response:
+    """`GET /.well-known/jwks.json`: the public keys by which anybody can check our tokens."""
+    return web.Response(
+        body=orjson.dumps(request.app[PARTS].tokens.jwks()),
+        content_type="application/json",
+        headers={"Cache-Control": "public, max-age=300"},
+    )
+
+
+async def account_order(
+    parts: Parts, new: Registration, role: Role, request_id: str, traceparent: str | None = None
+) -> Order:
+    """The command that makes an account, acting as the account itself, or as the system for any role but `user`.
+
+    Raises StoresAway, TooBusy.
+    """
+    operation = identity.new_operation()
+    account_id = identity.aggregate_id(operation)
+    hashed = await parts.passwords.hash(new.password)
+    wrapped = await parts.stores.accounts.put_key(account_id, parts.sealer.new_key(account_id))
+
+    def seal(field: str, text: str) -> str:
+        return parts.sealer.seal(wrapped, account_id, field, text)
+
+    command = accounts.CreateAccount(
+        email_sealed=seal("email", new.email.strip()),
+        name_sealed=seal("name", new.name),
+        email_index=fields.index(parts.settings.index_key, new.email),
+        password_hash=hashed,
+        phone_sealed=None if new.phone is None else seal("phone", new.phone),
+        role=role,
+    )
+    return Order(
+        noun="accounts",
+        type="create_account",
+        aggregate_id=account_id,
+        operation=operation,
+        actor=Actor(account_id, Role.USER if role is Role.USER else Role.ADMIN),
+        data=msgspec.json.encode(command),
+        # Never made of the body: a fingerprint of a password could be guessed from.
+        fingerprint=operation.hex,
+        keyed=False,
+        traceparent=traceparent,
+        request_id=request_id,
+    )
+
+
+def succeeded(answer: Answer | Pending) -> bool:
+    """True if an account came to be."""
+    return isinstance(answer, Answer) and answer.outcome == "succeeded"
+
+
+def _granted(token: str) -> dict[str, str | int]:
+    return {"access_token": token, "token_type": "Bearer", "expires_in": LIFETIME_S}
+
+
+_WRONG = refused(Code.INVALID_CREDENTIALS)

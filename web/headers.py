@@ -1,0 +1,96 @@
+"""The request headers that mean something here, read without regular expressions. Wrong ones are refused by name."""
+
+import os
+
+from aiohttp import web
+
+from domain.refusals import Problem
+from web.refused import invalid
+
+LONGEST_WAIT_S = 30.0
+LONGEST_KEY = 255
+NO_VERSION = -1
+"""The version of nothing: an If-Match that is well-formed and can't match."""
+
+_ID_SIGNS = str.maketrans("", "", "-_.")
+
+
+def request_id(request: web.BaseRequest) -> str:
+    """The caller's X-Request-Id if it is 1 to 64 of `A-Z a-z 0-9 - _ .`; else a new one."""
+    given = request.headers.get("X-Request-Id")
+    if given and len(given) <= 64 and given.isascii() and given.translate(_ID_SIGNS).isalnum():
+        return given
+    return os.urandom(16).hex()
+
+
+def traceparent(request: web.Request) -> str | None:
+    """The caller's trace context (W3C, version 00) if it is well-formed; else None, as the standard asks."""
+    given = request.headers.get("traceparent")
+    if given is None or len(given) != 55:
+        return None
+    parts = given.split("-")
+    if [len(part) for part in parts] != [2, 32, 16, 2] or not given.isascii() or given != given.lower():
+        return None
+    try:
+        numbers = [int(part, 16) for part in parts]
+    except ValueError:
+        return None
+    return given if numbers[0] == 0 and numbers[1] and numbers[2] and "_" not in given else None
+
+
+def idempotency_key(request: web.Request) -> str | None:
+    """The Idempotency-Key: 1 to 255 printable ASCII characters."""
+    key = request.headers.get("Idempotency-Key")
+    if key is not None and not (key and len(key) <= LONGEST_KEY and key.isascii() and key.isprintable()):
+        raise invalid("Idempotency-Key", Problem.PATTERN, "1–255 printable ASCII characters")
+    return key
+
+
+def if_match(request: web.Request) -> int | None:
+    """The version that If-Match asks for; None if any will do (no header, or `*`)."""
+    given = request.headers.get("If-Match")
+    if given is None or given.strip() == "*":
+        return None
+    tag = given.strip().removeprefix("W/")
+    inner = tag[1:-1]
+    if len(tag) < 3 or tag[0] != '"' or tag[-1] != '"' or '"' in inner:
+        raise invalid("If-Match", Problem.PATTERN, '"<version>"')
+    # Anything else between quotes is a tag of somebody: it matches no version, which is for `decide` to say.
+    return int(inner) if len(inner) <= 18 and inner.isascii() and inner.isdigit() else NO_VERSION
+
+
+def none_match(request: web.Request, version: int) -> bool:
+    """True if If-None-Match names this version (weakly compared), so that the caller has it already."""
+    given = request.headers.get("If-None-Match")
+    if given is None:
+        return False
+    tag = f'"{version}"'
+    return any(part.strip().removeprefix("W/") in (tag, "*") for part in given.split(","))
+
+
+def wait(request: web.Request, default: float) -> float:
+    """Seconds to wait for an answer. Prefer (RFC 7240): `respond-async` is 0, `wait=N` at most 30; else `default`."""
+    given = request.headers.get("Prefer")
+    if given is None:
+        return default
+    seconds = default
+    for preference in given.split(","):
+        name, _, value = preference.strip().partition("=")
+        name = name.strip().lower()
+        if name == "respond-async":
+            return 0.0
+        number = value.strip().strip('"')
+        if name == "wait" and number.isascii() and number.isdigit():
+            seconds = min(float(number[:4]), LONGEST_WAIT_S)
+    return seconds
+
+
+def is_json(content_type: str | None) -> bool:
+    """True for application/json, alone or in UTF-8."""
+    if content_type == "application/json":
+        return True
+    kind, _, parameters = (content_type or "").lower().partition(";")
+    if kind.strip() != "application/json":
+        return False
+    charset = parameters.strip().removeprefix("charset=").strip('"') if "charset" in parameters else "utf-8"
+    return charset in ("utf-8", "utf8")

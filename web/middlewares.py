@@ -1,0 +1,157 @@
+"""What happens around every request, in two rings.
+
+`around` is the one middleware: request id, refusals and errors to the envelope, metrics, the access line. It is one
+function and not five nested ones, because each ring of a coroutine costs every request.
+`endpoint` is wrapped around each handler once, when routes are registered: token, permission, handler, presenter.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from time import perf_counter, time
+
+from aiohttp import hdrs, web
+from aiohttp.web_exceptions import HTTPException
+
+from domain.access import GUEST
+from domain.refusals import Code, Refusal
+from security.passwords import TooBusy
+from security.tokens import TokenRefused
+from stores import StoresAway
+from streams.publish import BrokerAway, Conflict
+from telemetry import metrics
+from web import headers, operations, presenters
+from web.parts import ACTOR, PARTS, PAYLOAD, REQUEST_ID, Parts
+from web.permissions import Handler
+from web.presenters import Reply
+from web.refused import Refused, refused
+from web.writes import OPERATIONS, Unfinished
+
+Outer = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+log = logging.getLogger("yeoul.web")
+
+CHALLENGE = {"WWW-Authenticate": 'Bearer realm="yeoul"'}
+AGAIN = {"Retry-After": "1"}
+_BY_STATUS: dict[int, Code] = {
+    400: Code.MALFORMED_BODY,
+    401: Code.TOKEN_MISSING,
+    403: Code.FORBIDDEN,
+    404: Code.NOT_FOUND,
+    405: Code.METHOD_NOT_ALLOWED,
+    413: Code.BODY_TOO_LARGE,
+    415: Code.UNSUPPORTED_MEDIA_TYPE,
+}
+
+
+def endpoint(handler: Handler, *, authenticated: bool) -> Outer:
+    """`handler`, its permission around it, as aiohttp wants it: token verified before, reply presented after.
+
+    Without `authenticated` a token is not looked at: a login must work with an expired one in the header.
+    """
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        parts = request.app[PARTS]
+        if authenticated:
+            authorization = request.headers.get(hdrs.AUTHORIZATION)
+            if authorization is None:
+                request[ACTOR] = GUEST
+            else:
+                verified = parts.tokens.verify(bearer(authorization), time())
+                request[ACTOR] = verified.actor
+                request[PAYLOAD] = verified.payload
+        try:
+            reply = await handler(request)
+        except Unfinished as unfinished:
+            reply = _pending(unfinished)
+        return parts.presenter.reply(reply)
+
+    return answer
+
+
+def bearer(authorization: str) -> str:
+    """The token in an Authorization header. Raises Refused for any other scheme or shape."""
+    if authorization[:7] == "Bearer ":
+        token = authorization[7:].strip()
+    else:
+        scheme, _, token = authorization.strip().partition(" ")
+        token = token.strip() if scheme.lower() == "bearer" else ""
+    if not token or " " in token:
+        raise TokenRefused(Code.TOKEN_INVALID)
+    return token
+
+
+@web.middleware
+async def around(request: web.Request, handler: Outer) -> web.StreamResponse:
+    """Gives every request its id, and every answer its shape; counts and logs it."""
+    started = perf_counter()
+    request_id = request[REQUEST_ID] = headers.request_id(request)
+    metrics.HTTP_RUNNING.inc()
+    status = 499  # the caller went away before there was an answer
+    try:
+        try:
+            response = await handler(request)
+        except Exception as error:
+            response = _refusal(request, error)
+        status = response.status
+        response.headers["X-Request-Id"] = request_id
+        return response
+    finally:
+        metrics.HTTP_RUNNING.dec()
+        took = perf_counter() - started
+        resource = request.match_info.route.resource
+        route = "unmatched" if resource is None else resource.canonical
+        metrics.HTTP_SECONDS.labels(request.method, route, str(status)).observe(took)
+        if log.isEnabledFor(logging.INFO):
+            log.info(
+                "%s %s %s",
+                request.method,
+                route,
+                status,
+                extra={"fields": {"request": request_id, "status": status, "ms": round(took * 1000, 2)}},
+            )
+
+
+def _pending(unfinished: Unfinished) -> Reply:
+    document = operations.pending(unfinished.operation)
+    return Reply(document, status=202, headers={"Location": f"{OPERATIONS}{unfinished.operation}", **AGAIN})
+
+
+def _refusal(request: web.Request, error: Exception) -> web.Response:
+    """The answer to whatever ended the request."""
+    parts: Parts = request.app[PARTS]
+    no = _refused(error)
+    if no.refusal.code is Code.INTERNAL_ERROR:
+        log.error("a request failed", exc_info=error, extra={"fields": {"request": request[REQUEST_ID]}})
+    metrics.HTTP_REFUSALS.labels(no.refusal.code.value).inc()
+    language = presenters.language_of(request.headers.get("Accept-Language"), parts.settings.language)
+    return parts.presenter.refusal(no.refusal, language, no.headers)
+
+
+def _refused(error: Exception) -> Refused:
+    match error:
+        case Refused():
+            return error
+        case TokenRefused():
+            return Refused(Refusal(error.code), {"WWW-Authenticate": 'Bearer realm="yeoul", error="invalid_token"'})
+        case Conflict():
+            return Refused(Refusal(Code.OPERATION_RUNNING), AGAIN)
+        case BrokerAway():
+            return Refused(Refusal(Code.BROKER_AWAY), AGAIN)
+        case StoresAway():
+            return Refused(Refusal(Code.STORES_AWAY), AGAIN)
+        case TooBusy():
+            return Refused(Refusal(Code.TOO_BUSY), {"Retry-After": str(error.retry_after_s)})
+        case web.RequestPayloadError():
+            return refused(Code.MALFORMED_BODY)
+        case HTTPException() if error.status in _BY_STATUS:
+            more = {}
+            if error.status == 401:
+                more = CHALLENGE
+            elif error.status == 405:
+                more = {hdrs.ALLOW: error.headers.get(hdrs.ALLOW, "")}
+            return Refused(Refusal(_BY_STATUS[error.status]), more)
+        case asyncio.TimeoutError():
+            return Refused(Refusal(Code.TOO_BUSY), AGAIN)
+        case _:
+            return refused(Code.INTERNAL_ERROR)

@@ -1,0 +1,93 @@
+"""What the handlers work with, made once for each process and handed to them by the application."""
+
+from typing import Any, Protocol
+from uuid import UUID
+
+import msgspec
+from aiohttp import web
+
+from config import Settings
+from domain.access import Actor
+from domain.accounts import Account
+from domain.resources import Resource
+from security.fields import Sealer
+from security.passwords import Passwords
+from security.tokens import Tokens
+from stores.resources import PageQuery, View
+from streams.publish import Answer, Order, Pending
+from web.presenters import Presenter
+
+
+class CommandPath(Protocol):
+    """Where writes go: a command out, its answer back."""
+
+    async def submit(self, order: Order, *, wait: float) -> Answer | Pending:
+        """The answer, or Pending after `wait` seconds. Raises BrokerAway, Conflict."""
+
+    async def find(self, operation: UUID, actor: Actor) -> Answer | Pending | None:
+        """What became of an operation of `actor`; None if there is none. Raises StoresAway."""
+
+    def ready(self) -> str:
+        """`ok`, or why no command can be sent."""
+
+
+class ResourceStore(Protocol):
+    """Resources as they are read."""
+
+    async def get(self, resource_id: UUID) -> View | None:
+        """The resource as clients see it, or None if there is none (any more). Raises StoresAway."""
+
+    async def page(self, query: PageQuery) -> list[Resource]:
+        """At most `query.limit` resources in the order asked for. Raises StoresAway."""
+
+
+class AccountStore(Protocol):
+    """Accounts as a login needs them, and their keys."""
+
+    async def by_email_index(self, index: str) -> Account | None:
+        """The account of an address. Raises StoresAway."""
+
+    async def put_key(self, account_id: UUID, wrapped: bytes) -> bytes:
+        """Keeps an account's wrapped key, unless it has one; the one it has then. Raises StoresAway."""
+
+    async def key(self, account_id: UUID) -> bytes | None:
+        """An account's wrapped key; None once it is erased. Raises StoresAway."""
+
+
+class ReadStores(Protocol):
+    """The stores that the front reads."""
+
+    @property
+    def resources(self) -> ResourceStore:
+        """Resources."""
+
+    @property
+    def accounts(self) -> AccountStore:
+        """Accounts."""
+
+    async def ready(self) -> dict[str, str]:
+        """`ok` or a reason, for each store by name."""
+
+
+class Parts(msgspec.Struct, frozen=True):
+    """Everything a handler may need."""
+
+    settings: Settings
+    commands: CommandPath
+    stores: ReadStores
+    tokens: Tokens
+    passwords: Passwords
+    sealer: Sealer
+    presenter: Presenter
+
+
+PAYLOAD: web.RequestKey[dict[str, Any]] = web.RequestKey("payload", dict)
+"""The claims and scopes of the verified token; not there for a guest."""
+
+ACTOR: web.RequestKey[Actor] = web.RequestKey("actor", Actor)
+"""Who asks; there for every endpoint of the API that looks at tokens."""
+
+REQUEST_ID: web.RequestKey[str] = web.RequestKey("request_id", str)
+"""The id of the request, the caller's or ours."""
+
+PARTS: web.AppKey[Parts] = web.AppKey("parts", Parts)

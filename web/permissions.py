@@ -1,0 +1,40 @@
+"""Who may call an endpoint: aiohttp-jwt's permission decorators over tokens that we verify ourselves.
+
+aiohttp-jwt's own middleware takes one key only and answers 403 to a malformed header, so it is not used. Its decorators
+look for the verified payload in the request, under the name that making that middleware would set for the process.
+"""
+
+import collections.abc
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import aiohttp_jwt
+from aiohttp import web
+from aiohttp_jwt import permissions
+
+from web.parts import PAYLOAD
+from web.presenters import Reply
+
+Handler = Callable[[web.Request], Awaitable[Reply]]
+
+# The name is set here, as a typed key: the middleware takes a plain string only, and aiohttp warns of those each time.
+permissions.middleware._request_property = PAYLOAD
+# aiohttp-jwt 0.6.1 asks for `collections.Iterable`, which left Python in 3.10. It gets the module where it lives now;
+# nobody else's `collections` is touched.
+permissions.collections = collections.abc
+
+
+def anyone(handler: Handler) -> Handler:
+    """Callers with and without a token; what a guest sees is decided by what is public."""
+    return handler
+
+
+def signed_in(handler: Handler) -> Handler:
+    """Callers with a valid token; else 401."""
+    guarded: Any = aiohttp_jwt.login_required(handler)
+    return guarded  # type: ignore[no-any-return]
+
+
+def may(scope: str) -> Callable[[Handler], Handler]:
+    """Callers whose role has `scope` (security/tokens.py: SCOPES); without a token 401, without the scope 403."""
+    return aiohttp_jwt.check_permissions(scope)  # type: ignore[no-any-return]

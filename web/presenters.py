@@ -1,0 +1,126 @@
+"""What a client sees: the v1 envelope, put together from bytes so that a stored document is never parsed again."""
+
+import time
+from datetime import UTC, datetime
+from typing import Protocol
+
+import orjson
+from aiohttp import web
+from multidict import CIMultiDict
+
+from domain.refusals import LANGUAGES, Refusal, explain, message
+
+
+class Reply:
+    """What a handler answers. `document`: JSON bytes; `version`: makes the ETag; `items`: a list of documents."""
+
+    __slots__ = ("cursor", "document", "headers", "items", "status", "version")
+
+    def __init__(
+        self,
+        document: bytes = b"null",
+        *,
+        status: int = 200,
+        version: int | None = None,
+        headers: dict[str, str] | None = None,
+        items: list[bytes] | None = None,
+        cursor: str | None = None,
+    ) -> None:
+        self.document = document
+        self.status = status
+        self.version = version
+        self.headers = headers
+        self.items = items
+        self.cursor = cursor
+
+
+class Presenter(Protocol):
+    """One version of the API's dress."""
+
+    def reply(self, reply: Reply) -> web.Response:
+        """The response for what a handler answered."""
+
+    def refusal(self, refusal: Refusal, language: str, headers: dict[str, str] | None = None) -> web.Response:
+        """The response for a refusal, its sentences in `language`."""
+
+
+BASE_HEADERS: CIMultiDict[str] = CIMultiDict(
+    {
+        "Content-Type": "application/json; charset=utf-8",
+        "X-Content-Type-Options": "nosniff",
+        "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+        "Referrer-Policy": "no-referrer",
+        "Cache-Control": "private, no-cache",
+        "Vary": "Authorization, Accept-Language",
+    }
+)
+TRANSPORT_SECURITY = "max-age=31536000; includeSubDomains"
+
+
+class V1:
+    """`{"success", "data" | "error", "meta": {"timestamp", "version"}}`; a list's next cursor is in `meta`."""
+
+    def __init__(self, *, https: bool) -> None:
+        self._headers = CIMultiDict(BASE_HEADERS)
+        if https:
+            self._headers["Strict-Transport-Security"] = TRANSPORT_SECURITY
+
+    def reply(self, reply: Reply) -> web.Response:
+        """The response for what a handler answered; without a body for 204 and 304."""
+        headers = self._headers.copy()
+        if reply.version is not None:
+            headers["ETag"] = f'"{reply.version}"'
+        if reply.headers is not None:
+            headers.update(reply.headers)
+        if reply.status in (204, 304):
+            del headers["Content-Type"]
+            return web.Response(status=reply.status, headers=headers)
+        if reply.items is None:
+            body = b'{"success":true,"data":%b,"meta":{"timestamp":"%b","version":"1.0"}}' % (reply.document, _now())
+        else:
+            body = b'{"success":true,"data":[%b],"meta":{"timestamp":"%b","version":"1.0","next_cursor":%b}}' % (
+                b",".join(reply.items),
+                _now(),
+                orjson.dumps(reply.cursor),
+            )
+        return web.Response(body=body, status=reply.status, headers=headers)
+
+    def refusal(self, refusal: Refusal, language: str, headers: dict[str, str] | None = None) -> web.Response:
+        """The error envelope. `details` is left out where no field is wrong."""
+        shown = self._headers.copy()
+        shown["Cache-Control"] = "no-store"
+        shown["Content-Language"] = language
+        shown.update(headers or {})
+        body = b'{"success":false,"error":%b,"meta":{"timestamp":"%b","version":"1.0"}}' % (
+            orjson.dumps(error(refusal, language)),
+            _now(),
+        )
+        return web.Response(body=body, status=refusal.status, headers=shown)
+
+
+def error(refusal: Refusal, language: str) -> dict[str, object]:
+    """A refusal as clients of v1 see it: code, message, and details by field."""
+    shown: dict[str, object] = {"code": refusal.code.value, "message": message(refusal.code, language)}
+    if refusal.details:
+        shown["details"] = [{"field": detail.field, "message": explain(detail, language)} for detail in refusal.details]
+    return shown
+
+
+def language_of(accept: str | None, default: str) -> str:
+    """The language for a caller who sent `accept` (Accept-Language, RFC 9110); `default` if none of ours is wanted."""
+    best, weight = default, 0.0
+    for part in (accept or "").split(",")[:10]:
+        tag, _, parameters = part.strip().partition(";")
+        primary = tag.strip().lower().partition("-")[0]
+        name, _, value = parameters.strip().partition("=")
+        try:
+            wanted = float(value) if name.strip() == "q" else 1.0
+        except ValueError:
+            continue
+        if wanted > weight and (primary in LANGUAGES or primary == "*"):
+            best, weight = (default if primary == "*" else primary), wanted
+    return best
+
+
+def _now() -> bytes:
+    return datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="milliseconds")[:-6].encode() + b"Z"

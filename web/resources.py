@@ -1,0 +1,205 @@
+"""Resources over HTTP: create, read, list, replace, delete."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import orjson
+from aiohttp import web
+
+from domain import resources
+from domain.access import Visibility, may_read
+from domain.refusals import Code, Problem
+from domain.text import Slug
+from security import signatures
+from stores.resources import PageQuery
+from web import headers, writes
+from web.parts import ACTOR, PARTS
+from web.presenters import Reply
+from web.refused import invalid, refused
+from web.validation import Schema
+
+PATH = "/api/v1/resources/"
+BODY = Schema(resources.CreateResource)
+
+SORTABLE = ("created_at", "updated_at", "title")
+DEFAULT_SORT = "-created_at"
+DEFAULT_LIMIT, MOST = 20, 100
+FILTERS: dict[str, Any] = {"kind": Slug, "status": Slug, "visibility": Visibility, "owner_id": UUID}
+PARAMETERS = frozenset({"limit", "cursor", "sort", *(f"filter[{name}]" for name in FILTERS)})
+_CURSOR = b"cursor of resources"
+
+_encode = msgspec.json.Encoder().encode
+
+
+async def create(request: web.Request) -> Reply:
+    """`POST /resources`: 201 with the finished resource, its address and its ETag."""
+    parsed = await writes.read_body(request, BODY)
+    answer = writes.answered(
+        await writes.submit(
+            request,
+            noun="resources",
+            command="create_resource",
+            data=_encode(parsed.value),
+            canonical=parsed.canonical,
+        )
+    )
+    # The id stands first in the document (domain/resources.py), 36 characters after {"id":"
+    location = PATH + answer.document[7:43].decode()
+    return Reply(
+        answer.document, status=201, version=answer.version, headers=writes.reply_headers(answer, Location=location)
+    )
+
+
+async def read(request: web.Request) -> Reply:
+    """`GET /resources/{id}`: the resource, or 304 if the caller has this version."""
+    view = await request.app[PARTS].stores.resources.get(_id(request))
+    if view is None or not may_read(request[ACTOR], view.owner_id, view.visibility):
+        raise refused(Code.NOT_FOUND)
+    if headers.none_match(request, view.version):
+        return Reply(status=304, version=view.version)
+    return Reply(view.document, version=view.version)
+
+
+async def replace(request: web.Request) -> Reply:
+    """`PUT /resources/{id}`: every writable field becomes what the body says; one left out becomes its default."""
+    resource_id = _id(request)
+    expected = headers.if_match(request)
+    parsed = await writes.read_body(request, BODY)
+    new = parsed.value
+    command = resources.UpdateResource(
+        expected_version=expected,
+        kind=new.kind,
+        title=new.title,
+        body=new.body,
+        tags=new.tags,
+        attributes=new.attributes,
+        visibility=new.visibility,
+        status=new.status,
+    )
+    answer = writes.answered(
+        await writes.submit(
+            request,
+            noun="resources",
+            command="update_resource",
+            data=_encode(command),
+            canonical=parsed.canonical,
+            aggregate_id=resource_id,
+            matching=expected,
+        )
+    )
+    return Reply(answer.document, version=answer.version, headers=writes.reply_headers(answer))
+
+
+async def delete(request: web.Request) -> Reply:
+    """`DELETE /resources/{id}`: 204; the resource is found by nobody from then on."""
+    resource_id = _id(request)
+    expected = headers.if_match(request)
+    answer = writes.answered(
+        await writes.submit(
+            request,
+            noun="resources",
+            command="delete_resource",
+            data=_encode(resources.DeleteResource(expected)),
+            aggregate_id=resource_id,
+            matching=expected,
+        )
+    )
+    return Reply(status=204, headers=writes.reply_headers(answer))
+
+
+async def listing(request: web.Request) -> Reply:
+    """`GET /resources`: what the caller may see, page by page; `meta.next_cursor` is null on the last one."""
+    parts = request.app[PARTS]
+    asked = _asked(request)
+    limit = _limit(asked.get("limit"))
+    sort_text = asked.get("sort", DEFAULT_SORT)
+    sort = _sort(sort_text)
+    filters = _filters(asked)
+    # A cursor belongs to one order and one filter; with another it would skip or repeat.
+    bound = [sort_text, sorted((name, str(value)) for name, value in filters.items())]
+    after = _after(asked.get("cursor"), parts.settings.cursor_key, bound, sort)
+    actor = request[ACTOR]
+    found = await parts.stores.resources.page(
+        PageQuery(limit=limit + 1, visible_to=actor, sort=sort, filters=filters, after=after)
+    )
+    cursor = None
+    if len(found) > limit:
+        found = found[:limit]
+        last = found[-1]
+        place = [*(getattr(last, column) for column, _ in sort), last.id]
+        cursor = signatures.enclose(parts.settings.cursor_key, _CURSOR, orjson.dumps([bound, place]))
+    return Reply(items=[resources.document(resource) for resource in found], cursor=cursor)
+
+
+def _id(request: web.Request) -> UUID:
+    """The id in the path; what is no id is the address of nothing."""
+    text = request.match_info["id"]
+    try:
+        found = UUID(text)
+    except ValueError:
+        raise refused(Code.NOT_FOUND) from None
+    if len(text) != 36:  # UUID() also reads other spellings; one thing has one address
+        raise refused(Code.NOT_FOUND)
+    return found
+
+
+def _asked(request: web.Request) -> dict[str, str]:
+    query = request.query
+    for name in query:
+        if name not in PARAMETERS:
+            raise invalid(name, Problem.UNKNOWN)
+        if len(query.getall(name)) > 1:
+            raise invalid(name, Problem.TWICE)
+    return dict(query)
+
+
+def _limit(text: str | None) -> int:
+    if text is None:
+        return DEFAULT_LIMIT
+    if not (text.isascii() and text.isdigit() and len(text) <= 4 and 1 <= int(text) <= MOST):
+        raise invalid("limit", Problem.RANGE, f"1–{MOST}")
+    return int(text)
+
+
+def _sort(text: str) -> tuple[tuple[str, bool], ...]:
+    """The columns to sort by, each with whether it descends."""
+    columns = [(part.removeprefix("-"), part.startswith("-")) for part in text.split(",")]
+    names = [name for name, _ in columns]
+    if len(set(names)) != len(names) or not set(names) <= set(SORTABLE):
+        raise invalid("sort", Problem.CHOICE, ", ".join(f"{name}, -{name}" for name in SORTABLE))
+    return tuple(columns)
+
+
+def _filters(asked: dict[str, str]) -> dict[str, str | UUID]:
+    filters: dict[str, str | UUID] = {}
+    for name, kind in FILTERS.items():
+        text = asked.get(f"filter[{name}]")
+        if text is None:
+            continue
+        try:
+            filters[name] = msgspec.convert(text, kind)
+        except msgspec.ValidationError:
+            allowed = ", ".join(Visibility) if kind is Visibility else "UUID" if kind is UUID else "a-z 0-9 _ . -"
+            raise invalid(f"filter[{name}]", Problem.PATTERN, allowed) from None
+    return filters
+
+
+def _after(
+    text: str | None, key: bytes, bound: list[Any], sort: tuple[tuple[str, bool], ...]
+) -> tuple[Any, ...] | None:
+    """The place in the order that a cursor of ours marks: a value for each column, and the id."""
+    if text is None:
+        return None
+    content = signatures.disclose(key, _CURSOR, text)
+    if content is None:
+        raise invalid("cursor", Problem.INVALID)
+    marked, place = orjson.loads(content)
+    if marked != orjson.loads(orjson.dumps(bound)):
+        raise invalid("cursor", Problem.INVALID)
+    values = [
+        value if column == "title" else datetime.fromisoformat(value)
+        for (column, _), value in zip(sort, place, strict=False)
+    ]
+    return (*values, UUID(place[-1]))

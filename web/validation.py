@@ -1,0 +1,225 @@
+"""From the bytes of a body to a typed value, or to every reason why not.
+
+Two ways, one result. The fast way is taken by every good body, in C from end to end:
+
+1. `orjson.loads`, then `orjson.dumps` with sorted keys: the canonical body, which the fingerprint of an idempotency key
+   needs anyway.
+2. Duplicate keys: each member of an object costs one colon outside of strings, and a parser keeps one member of two.
+   Colons inside strings survive the way through the parser. So the canonical body has as many colons as the body had,
+   or fewer if a key was repeated. Only an escaped colon (backslash u003a) can hide one, so a body with such an
+   escape takes the slow way. Two `bytes.count` answer it.
+3. Depth: a body with no more than `DEPTH` brackets can't be deeper; others are scanned (iteratively, no recursion).
+4. NUL can come as its escape only, which is looked for.
+5. msgspec decodes into the type, with unknown fields forbidden; the type's own check refuses numbers that can't be
+   kept.
+
+If any of these objects, the slow way reads the body again with everything recorded (repeated keys, exact numbers, lone
+surrogates) and walks it against the type, gathering every wrong field by its path.
+"""
+
+import json
+import re
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import msgspec
+import orjson
+from msgspec import inspect
+
+from domain import text
+from domain.refusals import Code, Detail, Problem, Refusal
+from web.refused import Refused, invalid
+
+T = TypeVar("T")
+
+WHOLE = "$"
+"""How a detail names the document itself."""
+
+MOST_DETAILS = 100
+_STRING_OR_BRACKET = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]', re.DOTALL)
+
+
+class Parsed(NamedTuple, Generic[T]):
+    """A good body: its typed value, and its canonical form (compact, keys sorted)."""
+
+    value: T
+    canonical: bytes
+
+
+class Schema(Generic[T]):
+    """Reads bodies of one msgspec struct type."""
+
+    def __init__(self, kind: type[T]) -> None:
+        self._decode = msgspec.json.Decoder(kind).decode
+        self._type = inspect.type_info(kind)
+
+    def read(self, body: bytes) -> Parsed[T]:
+        """The value in `body`. Raises Refused with VALIDATION_ERROR or MALFORMED_BODY."""
+        try:
+            document = orjson.loads(body)
+            if body.count(b"[") + body.count(b"{") > text.DEPTH:
+                _refuse_depth(body.decode())
+            canonical = orjson.dumps(document, option=orjson.OPT_SORT_KEYS)
+            if canonical.count(b":") == body.count(b":") and b"\\u003" not in body and b"\\u0000" not in body:
+                return Parsed(self._decode(body), canonical)
+        except (orjson.JSONDecodeError, orjson.JSONEncodeError, msgspec.DecodeError, ValueError, RecursionError):
+            pass  # the slow way says what is wrong
+        return self._slowly(body)
+
+    def value(self, document: dict[str, Any]) -> T:
+        """The value in a document of ours. Raises Refused as `read` does."""
+        return self.read(orjson.dumps(document)).value
+
+    def _slowly(self, body: bytes) -> Parsed[T]:
+        document = _recorded(body)
+        details: list[Detail] = []
+        _walk(document, self._type, "", details)
+        if details:
+            raise Refused(Refusal(Code.VALIDATION_ERROR, tuple(details[:MOST_DETAILS])))
+        try:
+            return Parsed(self._decode(body), orjson.dumps(orjson.loads(body), option=orjson.OPT_SORT_KEYS))
+        except (orjson.JSONDecodeError, orjson.JSONEncodeError, msgspec.DecodeError, ValueError, RecursionError):
+            raise invalid(WHOLE, Problem.INVALID) from None
+
+
+class _Members(dict[str, Any]):
+    """An object of the slow way; `repeated` are the keys that came more than once."""
+
+    repeated: tuple[str, ...] = ()
+
+
+def _members(pairs: list[tuple[str, Any]]) -> _Members:
+    members = _Members(pairs)
+    if len(members) != len(pairs):
+        seen: set[str] = set()
+        members.repeated = tuple(dict.fromkeys(key for key, _ in pairs if key in seen or seen.add(key)))  # type: ignore[func-returns-value]
+    return members
+
+
+def _integer(digits: str) -> int | float:
+    # Longer ones are out of every range; reading them takes quadratic time.
+    return int(digits) if len(digits) <= 20 else float("inf")
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _recorded(body: bytes) -> Any:
+    """`body` as Python values with nothing lost on the way. Raises Refused."""
+    try:
+        source = body.decode()
+        _refuse_depth(source)
+        return json.loads(
+            source, object_pairs_hook=_members, parse_int=_integer, parse_constant=_no_constant, strict=True
+        )
+    except (ValueError, RecursionError):
+        raise Refused(Refusal(Code.MALFORMED_BODY)) from None
+
+
+def _refuse_depth(source: str) -> None:
+    """Raises Refused if `source` is nested deeper than DEPTH, naming the member of the document where it is."""
+    depth = 0
+    member = WHOLE
+    for token in _STRING_OR_BRACKET.finditer(source):
+        sign = source[token.start()]
+        if sign in "[{":
+            depth += 1
+            if depth > text.DEPTH:
+                raise invalid(text.printable(member), Problem.TOO_DEEP, str(text.DEPTH))
+        elif sign in "]}":
+            depth -= 1
+        elif depth == 1:
+            # The last string of the first level before a deeper one begins is the name of the member it belongs to.
+            member = token.group()[1:-1]
+
+
+def _walk(value: Any, expected: inspect.Type, path: str, found: list[Detail]) -> None:
+    """Adds to `found` every place at or below `path` where `value` is not as `expected`."""
+    like = ""
+    if isinstance(expected, inspect.Metadata):
+        like = (expected.extra or {}).get("like", "")
+        expected = expected.type
+    if len(found) > MOST_DETAILS:
+        return
+
+    def wrong(problem: Problem, allowed: object = "") -> None:
+        found.append(Detail(text.printable(path) or WHOLE, problem, str(allowed)))
+
+    def length(at_least: int | None, at_most: int | None) -> bool:
+        if at_least is not None and len(value) < at_least:
+            wrong(Problem.TOO_SHORT, at_least)
+        elif at_most is not None and len(value) > at_most:
+            wrong(Problem.TOO_LONG, at_most)
+        else:
+            return True
+        return False
+
+    match expected:
+        case inspect.StructType():
+            if isinstance(value, _Members):
+                _walk_members(value, expected, path, found)
+            else:
+                wrong(Problem.TYPE, "object")
+        case inspect.StrType():
+            if not isinstance(value, str):
+                wrong(Problem.TYPE, "string")
+            elif (problem := text.problem(value)) is not None:
+                wrong(problem)
+            elif length(expected.min_length, expected.max_length) and not re.search(expected.pattern or "", value):
+                wrong(Problem.PATTERN, like or expected.pattern)
+        case inspect.EnumType():
+            choices = [member.value for member in expected.cls]
+            if value not in choices:
+                wrong(Problem.CHOICE, ", ".join(map(str, choices)))
+        case inspect.ListType() | inspect.VarTupleType():
+            if not isinstance(value, list):
+                wrong(Problem.TYPE, "array")
+            elif length(expected.min_length, expected.max_length):
+                for index, item in enumerate(value):
+                    _walk(item, expected.item_type, f"{path}[{index}]", found)
+        case inspect.DictType():
+            if not isinstance(value, _Members):
+                wrong(Problem.TYPE, "object")
+            elif length(expected.min_length, expected.max_length):
+                found.extend(Detail(text.printable(at), problem) for at, problem in _free(value, path))
+        case inspect.UnionType():
+            kinds = [kind for kind in expected.types if not isinstance(kind, inspect.NoneType)]
+            if value is not None or len(kinds) == len(expected.types):
+                _walk(value, kinds[0], path, found)
+        case _:  # pragma: no cover (a type that no body has so far; msgspec itself has refused the value)
+            try:
+                msgspec.convert(value, expected)
+            except (msgspec.ValidationError, TypeError):
+                wrong(Problem.INVALID)
+
+
+def _walk_members(value: _Members, expected: inspect.StructType, path: str, found: list[Detail]) -> None:
+    fields = {field.encode_name: field for field in expected.fields}
+
+    def wrong(key: str, problem: Problem) -> None:
+        found.append(Detail(text.printable(text.join(path, key)), problem))
+
+    for key in value.repeated:
+        wrong(key, Problem.TWICE)
+    for key in value:
+        if key not in fields:
+            wrong(key, Problem.UNKNOWN)
+    for name, field in fields.items():
+        if name in value:
+            _walk(value[name], field.type, text.join(path, name), found)
+        elif field.required:
+            wrong(name, Problem.REQUIRED)
+
+
+def _free(value: Any, path: str) -> list[tuple[str, Problem]]:
+    """What is wrong within free JSON: text and numbers that can't be kept, and repeated keys at any depth."""
+    found = list(text.problems(value, path))
+    stack = [(value, path)]
+    while stack:
+        item, at = stack.pop()
+        if isinstance(item, _Members):
+            found += [(text.join(at, key), Problem.TWICE) for key in item.repeated]
+            stack += [(inner, text.join(at, key)) for key, inner in item.items()]
+        elif isinstance(item, list):
+            stack += [(inner, f"{at}[{index}]") for index, inner in enumerate(item)]
+    return found

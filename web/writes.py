@@ -1,0 +1,103 @@
+"""The way of a write through the front: an order to the command path, and its answer as a reply."""
+
+from hashlib import sha256
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from aiohttp import web
+
+from domain.refusals import Code
+from streams import identity
+from streams.publish import Answer, Order, Pending
+from web import headers
+from web.parts import ACTOR, PARTS, REQUEST_ID
+from web.refused import Refused, refused
+from web.validation import Parsed, Schema, T
+
+OPERATIONS = "/api/v1/operations/"
+
+
+async def read_body(request: web.Request, schema: Schema[T]) -> Parsed[T]:
+    """The body as a value of `schema`. Raises Refused: 415, 413, 400."""
+    given = request.headers
+    if not headers.is_json(given.get("Content-Type")):
+        # Without a body there is no type to be wrong: what is missing is the body.
+        if not request.body_exists:
+            raise refused(Code.MALFORMED_BODY)
+        raise refused(Code.UNSUPPORTED_MEDIA_TYPE, Accept="application/json")
+    limit = request.app[PARTS].settings.body_limit
+    length = request.content_length
+    if length is not None and length > limit:
+        raise refused(Code.BODY_TOO_LARGE)
+    return schema.read(await request.read())
+
+
+async def submit(
+    request: web.Request,
+    *,
+    noun: str,
+    command: str,
+    data: bytes,
+    canonical: bytes = b"",
+    aggregate_id: UUID | None = None,
+    matching: int | None = None,
+) -> Answer | Pending:
+    """Sends a command of the caller and waits for its answer as the caller prefers.
+
+    `canonical` (the body) and `matching` (If-Match) are what makes two requests with one idempotency key the same.
+    Without `aggregate_id` the aggregate's id is derived from the operation, so a retry creates the same one.
+    """
+    actor = request[ACTOR]
+    key = headers.idempotency_key(request)
+    method, path = request.method, request.path
+    operation = identity.new_operation() if key is None else identity.operation_id(actor.id, method, path, key)
+    order = Order(
+        noun=noun,
+        type=command,
+        aggregate_id=identity.aggregate_id(operation) if aggregate_id is None else aggregate_id,
+        operation=operation,
+        actor=actor,
+        data=data,
+        fingerprint=sha256(b"%b %b\n%b\n%b" % (method.encode(), path.encode(), _text(matching), canonical)).hexdigest(),
+        keyed=key is not None,
+        traceparent=headers.traceparent(request),
+        request_id=request[REQUEST_ID],
+    )
+    parts = request.app[PARTS]
+    return await parts.commands.submit(order, wait=headers.wait(request, parts.settings.answer_wait_s))
+
+
+def answered(answer: Answer | Pending) -> Answer:
+    """The answer of an operation that succeeded. Raises Refused for a refused or failed one, Unfinished for neither."""
+    if isinstance(answer, Pending):
+        raise Unfinished(answer.operation)
+    replayed = REPLAYED if answer.replayed else None
+    if answer.outcome == "refused" and answer.refusal is not None:
+        raise Refused(answer.refusal, replayed)
+    if answer.outcome != "succeeded":
+        raise Refused(msgspec.structs.replace(_FAILED.refusal), replayed)
+    return answer
+
+
+class Unfinished(Exception):
+    """The operation goes on; the caller is told where to ask for it (202)."""
+
+    def __init__(self, operation: UUID) -> None:
+        super().__init__(operation)
+        self.operation = operation
+
+
+REPLAYED = {"Idempotency-Replayed": "true"}
+_FAILED = refused(Code.OPERATION_FAILED)
+
+
+def reply_headers(answer: Answer, **more: str) -> dict[str, str] | None:
+    """Headers of the reply to a write; None if there are none."""
+    if answer.replayed:
+        return {**REPLAYED, **more}
+    return more or None
+
+
+def _text(matching: Any) -> bytes:
+    return b"" if matching is None else b"%d" % matching
