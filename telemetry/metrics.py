@@ -28,3 +28,53 @@ WEB_RESTARTS = Counter(
     "yeoul_web_process_restarts_total",
     "Front processes that died and were started again by the parent.",
 )
+
+# --- Streams (streams/) ---
+
+RECORDS = Counter(
+    "yeoul_records_total",
+    "Records by what became of them: handled, repeat, unknown (type not known here, skipped), parked (dead letter).",
+    ("group", "outcome"),
+)
+BATCH_RECORDS = Histogram(
+    "yeoul_batch_records",
+    "Records in one batch; large ones under load are the group commit at work.",
+    ("group",),
+    buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000),
+)
+BATCH_SECONDS = Histogram(
+    "yeoul_batch_seconds",
+    "Time to decode, handle and commit one batch.",
+    ("group",),
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
+)
+FENCE_MISMATCHES = Counter(
+    "yeoul_fence_mismatches_total",
+    "Batches rolled back because another worker had moved a partition: expected around a rebalance, alarming otherwise.",
+    ("group",),
+)
+STORE_WAITS = Counter(
+    "yeoul_store_waits_total",
+    "Tries of a batch that found PostgreSQL away; the batch waits, nothing is lost.",
+    ("group",),
+)
+STOPPED_PARTITIONS = Counter(
+    "yeoul_stopped_partitions_total",
+    "Partitions that stopped and wait for an operator: records were lost, or nearly everything was poison.",
+    ("group",),
+)
+LAG = Gauge(
+    "yeoul_lag_records",
+    "Records on the broker that the group has not read yet, over the partitions of this process.",
+    ("group",),
+)
+PARTITIONS = Gauge(
+    "yeoul_partitions",
+    "Partitions that this process owns, by group.",
+    ("group",),
+)
+GROUP_RESTARTS = Counter(
+    "yeoul_group_restarts_total",
+    "Times a consumer group of this process crashed and was started again.",
+    ("group",),
+)

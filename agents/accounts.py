@@ -1,0 +1,58 @@
+"""Accounts: commands → table, journal and events. An address belongs to one account only, settled by claims."""
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from domain.accounts import COMMANDS, EVENT_NAMES, CreateAccount, decide, document, evolve
+from domain.refusals import Code, Refusal
+from stores.accounts import TABLE, claim, unclaim
+from stores.aggregates import Operation
+from streams.decisions import Decisions, Noun, Outcome
+from streams.delivery import Work
+from streams.runtime import CommandGroup
+
+NOUN = Noun(
+    name="accounts",
+    table=TABLE,
+    commands=COMMANDS,
+    event_names=EVENT_NAMES,
+    decide=decide,
+    evolve=evolve,
+    document=document,
+)
+
+EMAIL_TAKEN = Refusal(Code.EMAIL_TAKEN)
+
+
+class AccountDecisions(Decisions):
+    """Decisions on accounts, with the claims on addresses around them."""
+
+    _claimed: list[str]
+
+    def needs_transaction(self, work: Work) -> bool:
+        return any(isinstance(message.command, CreateAccount) for part in work.parts for message in part.messages)
+
+    async def before_decide(
+        self, connection: Any, work: Work, done: Mapping[UUID, Operation]
+    ) -> Mapping[UUID, Refusal]:
+        """The losers of an address, by operation."""
+        new = [
+            message
+            for part in work.parts
+            for message in part.messages
+            if isinstance(message.command, CreateAccount)
+            and (message.envelope.operation not in done or done[message.envelope.operation].outcome == "failed")
+        ]
+        wanted = [(message.command.email_index, message.envelope.subject) for message in new]
+        winners, self._claimed = await claim(connection, wanted)
+        return {message.envelope.operation: EMAIL_TAKEN for message in new if message.envelope.subject not in winners}
+
+    async def after_decide(self, connection: Any, outcome: Outcome) -> None:
+        """Claims of accounts that were refused for another reason are given up."""
+        kept = {state.email_index for state in outcome.states.values()}
+        await unclaim(connection, [index for index in self._claimed if index not in kept])
+        self._claimed = []
+
+
+GROUP = CommandGroup("accounts", NOUN, AccountDecisions)

@@ -1,0 +1,19 @@
+"""Resources: commands → table, journal and events."""
+
+from domain.resources import COMMANDS, EVENT_NAMES, decide, document, evolve
+from stores.resources import TABLE, cached
+from streams.decisions import Noun
+from streams.runtime import CommandGroup
+
+NOUN = Noun(
+    name="resources",
+    table=TABLE,
+    commands=COMMANDS,
+    event_names=EVENT_NAMES,
+    decide=decide,
+    evolve=evolve,
+    document=document,
+    cached=cached,
+)
+
+GROUP = CommandGroup("resources", NOUN)

@@ -1,0 +1,97 @@
+"""Accounts: their table, the claims on addresses, and the keys of their personal fields."""
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from domain.access import Role
+from domain.accounts import Account, AccountStatus
+from stores.aggregates import Column, Table
+from stores.postgres import Database, away_is_known
+
+_COLUMNS = (
+    "id uuid, email_index text, email_sealed text, name_sealed text, phone_sealed text, password_hash text, role text, "
+    "status text, version bigint, created_at timestamptz, updated_at timestamptz"
+)
+
+
+def _row(state: Account) -> tuple[Any, ...]:
+    return (
+        state.id, state.email_index, state.email_sealed, state.name_sealed, state.phone_sealed, state.password_hash,
+        state.role.value, state.status.value, state.version, state.created_at, state.updated_at,
+    )  # fmt: skip
+
+
+def _state(row: Any) -> Account:
+    return Account(
+        id=row["id"], email_sealed=row["email_sealed"], name_sealed=row["name_sealed"], phone_sealed=row["phone_sealed"],
+        email_index=row["email_index"], password_hash=row["password_hash"], role=Role(row["role"]),
+        status=AccountStatus(row["status"]), version=row["version"], created_at=row["created_at"],
+        updated_at=row["updated_at"],
+    )  # fmt: skip
+
+
+TABLE = Table("accounts", tuple(Column(*column.split(" ")) for column in _COLUMNS.split(", ")), _row, _state)
+
+
+async def claim(connection: Any, wanted: Sequence[tuple[str, UUID]]) -> tuple[set[UUID], list[str]]:
+    """Claim addresses for accounts, in the caller's transaction; the first of the batch wins, an older claim always.
+
+    Returns the accounts that have theirs, and the addresses claimed now. Sorted, so that two batches can't wait for each
+    other in a circle. Raises StoresAway.
+    """
+    if not wanted:
+        return set(), []
+    ordered = [pair for _index, pair in sorted(enumerate(wanted), key=lambda item: (item[1][0], item[0]))]
+    with away_is_known():
+        new = await connection.fetch(
+            """INSERT INTO account_claims (email_index, account_id) SELECT * FROM unnest($1::text[], $2::uuid[])
+               ON CONFLICT DO NOTHING RETURNING email_index""",
+            [index for index, _account in ordered],
+            [account for _index, account in ordered],
+        )
+        rows = await connection.fetch(
+            "SELECT email_index, account_id FROM account_claims WHERE email_index = ANY($1)",
+            [index for index, _account in ordered],
+        )
+    holders = {row["email_index"]: row["account_id"] for row in rows}
+    return {account for index, account in wanted if holders.get(index) == account}, [row["email_index"] for row in new]
+
+
+async def unclaim(connection: Any, indexes: Sequence[str]) -> None:
+    """Give up addresses claimed in this transaction whose accounts did not come to be. Raises StoresAway."""
+    if indexes:
+        with away_is_known():
+            await connection.execute("DELETE FROM account_claims WHERE email_index = ANY($1)", list(indexes))
+
+
+class Accounts:
+    """Reading accounts, and their keys."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def by_email_index(self, index: str) -> Account | None:
+        """The account of an address. Raises StoresAway."""
+        row = await self._database.fetchrow("SELECT * FROM accounts WHERE email_index = $1", index)
+        return None if row is None else _state(row)
+
+    async def get(self, id: UUID) -> Account | None:
+        """An account. Raises StoresAway."""
+        row = await self._database.fetchrow("SELECT * FROM accounts WHERE id = $1", id)
+        return None if row is None else _state(row)
+
+    async def put_key(self, account_id: UUID, wrapped: bytes) -> bytes:
+        """Keep the account's wrapped key, unless it has one; returns the one it has. Raises StoresAway."""
+        row = await self._database.fetchrow(
+            """INSERT INTO account_keys (account_id, wrapped) VALUES ($1, $2)
+               ON CONFLICT (account_id) DO UPDATE SET wrapped = account_keys.wrapped RETURNING wrapped""",
+            account_id,
+            wrapped,
+        )
+        return bytes(row["wrapped"])
+
+    async def key(self, account_id: UUID) -> bytes | None:
+        """The account's wrapped key; None once it was erased. Raises StoresAway."""
+        row = await self._database.fetchrow("SELECT wrapped FROM account_keys WHERE account_id = $1", account_id)
+        return None if row is None else bytes(row["wrapped"])

@@ -1,0 +1,236 @@
+"""The two statements of the write path: load what a batch of commands needs, and commit what came of it.
+
+Both are one round trip for a whole batch. The load needs no lock: whoever else writes an aggregate of these partitions
+must move the same progress rows, and then the fence of the commit does not hold.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from stores.postgres import Database, away_is_known
+from stores.progress import FENCE, Mismatch, Move, fence_arguments
+
+
+class Column(msgspec.Struct, frozen=True):
+    """A column of a noun's table and its PostgreSQL type."""
+
+    name: str
+    type: str
+
+
+class Table(msgspec.Struct, frozen=True):
+    """A noun's table. `row` gives the values in the order of `columns`; the first column is `id`."""
+
+    name: str
+    columns: tuple[Column, ...]
+    row: Callable[[Any], tuple[Any, ...]]
+    state: Callable[[Any], Any]
+    """A state from a database row."""
+
+
+class Operation(msgspec.Struct, frozen=True):
+    """What became of a command. `answer` is the finished object's JSON, or the refusal's."""
+
+    operation: UUID
+    noun: str
+    aggregate_id: UUID
+    actor: UUID | None
+    fingerprint: str
+    outcome: str
+    version: int
+    answer: bytes
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """A row of the journal; the event is its JSON, to the letter as it is published."""
+
+    life: int
+    partition: int
+    command_offset: int
+    index: int
+    aggregate_id: UUID
+    version: int
+    event: bytes
+
+
+OPERATION_COLUMNS = "operation, noun, aggregate_id, actor, fingerprint, outcome, version, answer"
+
+
+def operation_from(row: Any, prefix: str = "") -> Operation:
+    """An operation from a row whose columns may carry a prefix."""
+    return Operation(*(row[prefix + name] for name in OPERATION_COLUMNS.split(", ")))
+
+
+class Commands:
+    """Load and commit for one noun; the SQL is made once, from the noun's table."""
+
+    def __init__(self, noun: str, table: Table) -> None:
+        self.noun = noun
+        self._table = table
+        operations = ", ".join(f"o.{name} AS o_{name}" for name in OPERATION_COLUMNS.split(", "))
+        self._load = f"""
+            SELECT {operations}, t.*
+            FROM unnest($1::uuid[], $2::uuid[]) AS wanted(operation, aggregate)
+            LEFT JOIN operations o ON o.operation = wanted.operation
+            LEFT JOIN {table.name} t ON t.id = wanted.aggregate
+            WHERE o.operation IS NOT NULL OR t.id IS NOT NULL"""
+        names = ", ".join(column.name for column in table.columns)
+        arrays = ", ".join(f"${8 + i}::{column.type}[]" for i, column in enumerate(table.columns))
+        n = 8 + len(table.columns)
+        changes = ", ".join(f"{column.name} = w.{column.name}" for column in table.columns[1:])
+        self._commit = f"""
+            WITH {FENCE}, written AS (
+                SELECT * FROM unnest({arrays}, ${n}::bigint[]) AS w({names}, loaded)
+            ), created AS (
+                INSERT INTO {table.name} ({names})
+                SELECT {names} FROM written WHERE loaded = 0 AND (SELECT held FROM fence) RETURNING 1
+            ), changed AS (
+                UPDATE {table.name} t SET {changes} FROM written w
+                WHERE t.id = w.id AND t.version = w.loaded AND w.loaded > 0 AND (SELECT held FROM fence) RETURNING 1
+            ), told AS (
+                INSERT INTO journal (noun, life, partition, command_offset, index, aggregate_id, version, event)
+                SELECT '{self.noun}', * FROM unnest(
+                    ${n + 1}::int[], ${n + 2}::int[], ${n + 3}::bigint[], ${n + 4}::int[], ${n + 5}::uuid[],
+                    ${n + 6}::bigint[], ${n + 7}::json[])
+                WHERE (SELECT held FROM fence)
+            ), answered AS (
+                INSERT INTO operations (operation, noun, aggregate_id, actor, fingerprint, outcome, version, answer)
+                SELECT operation, '{self.noun}', aggregate_id, actor, fingerprint, outcome, version, answer FROM unnest(
+                    ${n + 8}::uuid[], ${n + 9}::uuid[], ${n + 10}::uuid[], ${n + 11}::text[], ${n + 12}::text[],
+                    ${n + 13}::bigint[], ${n + 14}::bytea[]
+                ) AS a(operation, aggregate_id, actor, fingerprint, outcome, version, answer)
+                WHERE (SELECT held FROM fence)
+                -- A command that failed may be sent again by an operator: then it has another outcome.
+                ON CONFLICT (operation) DO UPDATE SET outcome = excluded.outcome, version = excluded.version,
+                    answer = excluded.answer WHERE operations.outcome = 'failed'
+            )
+            SELECT (SELECT held FROM fence) AS held, abort_when(
+                (SELECT held FROM fence)
+                    AND (SELECT count(*) FROM created) + (SELECT count(*) FROM changed) <> (SELECT count(*) FROM written),
+                'an aggregate of {table.name} has another version than the one that was loaded')"""
+
+    async def load(
+        self, connection: Any, operations: Sequence[UUID], aggregates: Sequence[UUID]
+    ) -> tuple[dict[UUID, Operation], dict[UUID, Any]]:
+        """Operations of these that are done, and the states there are. Raises StoresAway."""
+        with away_is_known():
+            rows = await connection.fetch(self._load, operations, aggregates)
+        done: dict[UUID, Operation] = {}
+        states: dict[UUID, Any] = {}
+        for row in rows:
+            if row["o_operation"] is not None:
+                operation = operation_from(row, "o_")
+                done[operation.operation] = operation
+            if row["id"] is not None:
+                states[row["id"]] = self._table.state(row)
+        return done, states
+
+    async def commit(
+        self,
+        connection: Any,
+        group: str,
+        moves: Sequence[Move],
+        states: Iterable[tuple[Any, int]],
+        journal: Sequence[Entry],
+        operations: Sequence[Operation],
+    ) -> None:
+        """Write states (each with the version it was loaded with, 0 for a new one), journal and operations, and move.
+
+        All or nothing, also outside of a transaction. Raises Mismatch, StoresAway.
+        """
+        rows = [(*self._table.row(state), loaded) for state, loaded in states]
+        columns: list[list[Any]] = (
+            [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in (*self._table.columns, "")]
+        )
+        with away_is_known():
+            held = await connection.fetchval(
+                self._commit,
+                *fence_arguments(group, moves),
+                *columns,
+                [entry.life for entry in journal],
+                [entry.partition for entry in journal],
+                [entry.command_offset for entry in journal],
+                [entry.index for entry in journal],
+                [entry.aggregate_id for entry in journal],
+                [entry.version for entry in journal],
+                [entry.event.decode() for entry in journal],
+                [operation.operation for operation in operations],
+                [operation.aggregate_id for operation in operations],
+                [operation.actor for operation in operations],
+                [operation.fingerprint for operation in operations],
+                [operation.outcome for operation in operations],
+                [operation.version for operation in operations],
+                [operation.answer for operation in operations],
+            )
+        if not held:
+            raise Mismatch(f"{group}: {[(move.partition, move.begin) for move in moves]}")
+
+
+class Journal:
+    """Reading the journal of one noun."""
+
+    def __init__(self, database: Database, noun: str) -> None:
+        self._database = database
+        self._noun = noun
+
+    async def after(
+        self, partition: int, life: int, offset: int, index: int, *, limit: int = 1000
+    ) -> list[Entry]:
+        """Events of one life from (offset, index) on, in order. Raises StoresAway."""
+        rows = await self._database.fetch(
+            """SELECT command_offset, index, aggregate_id, version, event FROM journal
+               WHERE noun = $1 AND partition = $2 AND life = $3 AND (command_offset, index) >= ($4, $5)
+               ORDER BY command_offset, index LIMIT $6""",
+            self._noun,
+            partition,
+            life,
+            offset,
+            index,
+            limit,
+        )
+        return [
+            Entry(
+                life, partition, row["command_offset"], row["index"], row["aggregate_id"], row["version"],
+                row["event"].encode(),
+            )
+            for row in rows
+        ]  # fmt: skip
+
+    async def of_aggregate(self, aggregate_id: UUID, *, after_version: int = 0, limit: int = 100) -> list[bytes]:
+        """What happened to one aggregate, in order, as event JSON. Raises StoresAway."""
+        rows = await self._database.fetch(
+            """SELECT event FROM journal WHERE aggregate_id = $1 AND noun = $2 AND version > $3
+               ORDER BY version LIMIT $4""",
+            aggregate_id,
+            self._noun,
+            after_version,
+            limit,
+        )
+        return [row["event"].encode() for row in rows]
+
+
+class Operations:
+    """Looking operations up, many at a time."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def find(self, operations: Sequence[UUID]) -> dict[UUID, Operation]:
+        """Those that are done. Raises StoresAway."""
+        rows = await self._database.fetch(
+            f"SELECT {OPERATION_COLUMNS} FROM operations WHERE operation = ANY($1)", list(operations)
+        )
+        return {row["operation"]: operation_from(row) for row in rows}
+
+    async def forget(self, *, hours: int = 24, limit: int = 5000) -> int:
+        """Delete operations older than `hours`, `limit` at most; returns how many. Raises StoresAway."""
+        status = await self._database.execute(
+            """DELETE FROM operations WHERE operation IN (
+                   SELECT operation FROM operations WHERE created_at < now() - make_interval(hours => $1) LIMIT $2)""",
+            hours,
+            limit,
+        )
+        return int(status.split()[-1])

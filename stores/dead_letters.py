@@ -1,0 +1,128 @@
+"""Records that could not be handled: one row each, written in the transaction of the batch that they were part of."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from stores.postgres import Database, away_is_known
+
+
+class Letter(msgspec.Struct, frozen=True, kw_only=True):
+    """A record as it came, where it was, and why it could not be handled. `produced_at` in milliseconds since 1970."""
+
+    group: str
+    topic: str
+    topic_id: UUID
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes | None], ...]
+    produced_at: int | None
+    code: str
+    error: str
+    handler: str
+    attempts: int
+
+
+class Parked(Letter, frozen=True, kw_only=True):
+    """A dead letter in its row."""
+
+    id: int
+    state: str
+    parked_at: datetime
+
+
+
+async def park(connection: Any, letters: Sequence[Letter]) -> None:
+    """Write the rows, in the caller's transaction; one that is there stays as it is. Raises StoresAway."""
+    if not letters:
+        return
+    with away_is_known():
+        await connection.executemany(
+            """INSERT INTO dead_letters (consumer_group, topic, topic_id, partition, "offset", key, value, headers,
+                   produced_at, code, error, handler, attempts)
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) ON CONFLICT DO NOTHING""",
+            [
+                (
+                    letter.group, letter.topic, letter.topic_id, letter.partition, letter.offset, letter.key, letter.value,
+                    # Header values are bytes of any kind, which JSON is not: as hex.
+                    msgspec.json.encode([[name, (value or b"").hex()] for name, value in letter.headers]).decode(),
+                    datetime.fromtimestamp(letter.produced_at / 1000, UTC) if letter.produced_at is not None else None,
+                    letter.code, letter.error, letter.handler, letter.attempts,
+                )
+                for letter in letters
+            ],
+        )  # fmt: skip
+
+
+def _parked(row: Any) -> Parked:
+    headers = tuple((name, bytes.fromhex(value)) for name, value in msgspec.json.decode(row["headers"]))
+    produced = row["produced_at"]
+    return Parked(
+        id=row["id"], group=row["consumer_group"], topic=row["topic"], topic_id=row["topic_id"],
+        partition=row["partition"], offset=row["offset"], key=row["key"], value=row["value"], headers=headers,
+        produced_at=None if produced is None else int(produced.timestamp() * 1000), code=row["code"], error=row["error"],
+        handler=row["handler"], attempts=row["attempts"], state=row["state"], parked_at=row["parked_at"],
+    )  # fmt: skip
+
+
+class DeadLetters:
+    """Listing and settling dead letters."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def page(self, *, group: str | None = None, state: str = "parked", limit: int = 100, after: int = 0) -> list[Parked]:
+        """Rows with an id above `after`, oldest first. Raises StoresAway."""
+        rows = await self._database.fetch(
+            """SELECT * FROM dead_letters
+               WHERE state = $1 AND id > $2 AND ($3::text IS NULL OR consumer_group = $3) ORDER BY id LIMIT $4""",
+            state,
+            after,
+            group,
+            limit,
+        )
+        return [_parked(row) for row in rows]
+
+    async def get(self, id: int) -> Parked | None:
+        """One row. Raises StoresAway."""
+        row = await self._database.fetchrow("SELECT * FROM dead_letters WHERE id = $1", id)
+        return None if row is None else _parked(row)
+
+    async def settle(self, id: int, state: str, *, was: Sequence[str] = ("parked",)) -> bool:
+        """Move a row to `requested`, `replayed` or `dropped`; False if it was in none of the states `was`. Raises StoresAway."""
+        status = await self._database.execute(
+            "UPDATE dead_letters SET state = $2, settled_at = now() WHERE id = $1 AND state = ANY($3)", id, state, list(was)
+        )
+        return status != "UPDATE 0"
+
+    async def requested(self, group: str, topic_ids: Sequence[UUID], partitions: Sequence[int]) -> list[Parked]:
+        """What the group was asked to take again, of partitions it owns. Raises StoresAway."""
+        rows = await self._database.fetch(
+            """SELECT * FROM dead_letters WHERE consumer_group = $1 AND state = 'requested'
+               AND (topic_id, partition) IN (SELECT * FROM unnest($2::uuid[], $3::int[])) ORDER BY id LIMIT 100""",
+            group,
+            list(topic_ids),
+            list(partitions),
+        )
+        return [_parked(row) for row in rows]
+
+    async def counts(self) -> dict[str, int]:
+        """How many are parked, by group. Raises StoresAway."""
+        rows = await self._database.fetch(
+            "SELECT consumer_group, count(*) FROM dead_letters WHERE state = 'parked' GROUP BY consumer_group"
+        )
+        return {row["consumer_group"]: row["count"] for row in rows}
+
+
+async def mark_replayed(connection: Any, id: int) -> bool:
+    """In the transaction of the replay: True if the row still waited for it. Raises StoresAway."""
+    with away_is_known():
+        status = await connection.execute(
+            "UPDATE dead_letters SET state = 'replayed', settled_at = now() WHERE id = $1 AND state = 'requested'", id
+        )
+    return bool(status != "UPDATE 0")

@@ -1,0 +1,156 @@
+"""The way to PostgreSQL: one pool for each process, and one error for "it is away"."""
+
+import asyncio
+import contextlib
+import logging
+import ssl
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import asyncpg
+
+from config import Settings
+
+log = logging.getLogger("yeoul.stores.postgres")
+
+AWAY = (
+    OSError,
+    asyncio.TimeoutError,
+    ssl.SSLError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.DiskFullError,
+    asyncpg.ReadOnlySQLTransactionError,
+)
+"""What asyncpg raises when the database can't be used now and may be later: try again, nothing is wrong with the work."""
+
+SESSION = {
+    "application_name": "yeoul",
+    "synchronous_commit": "on",
+    "lock_timeout": "5s",
+    "idle_in_transaction_session_timeout": "5s",
+    "jit": "off",
+    # The statements of the write path have many parts: planning them each time costs more than running them.
+    "plan_cache_mode": "force_generic_plan",
+    "timezone": "UTC",
+}
+
+
+class StoresAway(Exception):
+    """PostgreSQL can't be reached now. Nothing is lost; try again in a moment."""
+
+
+class Connection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg has no types
+    """A connection that is handed back as it is: our sessions are all alike, and a reset is a round trip each time."""
+
+    async def reset(self, *, timeout: float | None = None) -> None:
+        if self.is_in_transaction():
+            await super().reset(timeout=timeout)
+
+
+@contextlib.contextmanager
+def away_is_known() -> Any:
+    """Turns what asyncpg raises for an absent database into StoresAway."""
+    try:
+        yield
+    except AWAY as error:
+        raise StoresAway(f"PostgreSQL is away: {error or type(error).__name__}") from error
+
+
+class Database:
+    """A pool that opens itself when the database is there, so that a process can start without it."""
+
+    def __init__(self, url: str, *, size: int, process: str) -> None:
+        self._url = url
+        self._size = size
+        self._process = process
+        self._pool: Any = None
+        self._opening = asyncio.Lock()
+
+    async def _open(self) -> Any:
+        async with self._opening:
+            if self._pool is None:
+                self._pool = await asyncpg.create_pool(
+                    self._url,
+                    min_size=1,
+                    max_size=self._size,
+                    timeout=3.0,
+                    command_timeout=30.0,
+                    connection_class=Connection,
+                    server_settings={**SESSION, "application_name": f"yeoul {self._process}"},
+                    max_inactive_connection_lifetime=0.0,
+                )
+        return self._pool
+
+    @contextlib.asynccontextmanager
+    async def connection(self) -> AsyncIterator[Any]:
+        """A connection of the pool. Raises StoresAway."""
+        with away_is_known():
+            pool = self._pool or await self._open()
+            connection = await pool.acquire(timeout=5.0)
+        try:
+            with away_is_known():
+                yield connection
+        finally:
+            # Shielded by asyncpg; a connection that broke is thrown away by the pool.
+            with contextlib.suppress(*AWAY):
+                await pool.release(connection, timeout=2.0)
+
+    async def fetch(self, query: str, *arguments: Any) -> list[Any]:
+        """All rows. Raises StoresAway."""
+        async with self.connection() as connection:
+            rows: list[Any] = await connection.fetch(query, *arguments)
+            return rows
+
+    async def fetchrow(self, query: str, *arguments: Any) -> Any:
+        """The first row, or None. Raises StoresAway."""
+        async with self.connection() as connection:
+            return await connection.fetchrow(query, *arguments)
+
+    async def execute(self, query: str, *arguments: Any) -> str:
+        """Run a statement. Raises StoresAway."""
+        async with self.connection() as connection:
+            status: str = await connection.execute(query, *arguments)
+            return status
+
+    async def ready(self) -> str:
+        """`ok`, or why not."""
+        try:
+            async with asyncio.timeout(2.0):
+                await self.fetchrow("SELECT 1")
+        except (StoresAway, TimeoutError) as error:
+            return str(error) or "no answer within 2 s"
+        return "ok"
+
+    async def close(self) -> None:
+        """Close the pool; a connection that does not close within 2 s is cut."""
+        if self._pool is not None:
+            try:
+                await asyncio.wait_for(self._pool.close(), 2.0)
+            except (TimeoutError, *AWAY):
+                self._pool.terminate()
+
+
+def of(settings: Settings, process: str, size: int | None = None) -> Database:
+    """The database that the settings name; `process` is shown in pg_stat_activity."""
+    return Database(settings.postgres_url, size=size or settings.postgres_pool, process=process)
+
+
+async def keep_trying(work: Callable[[], Any], *, give_up: Callable[[], bool], what: str) -> Any:
+    """Run `work` until the stores are there again, with backoff and jitter; None when `give_up` says so."""
+    delay = 0.05
+    while True:
+        try:
+            return await work()
+        except StoresAway as error:
+            if give_up():
+                return None
+            log.warning("%s waits: %s", what, error)
+            await asyncio.sleep(delay)
+            delay = min(delay * 2, 1.0)

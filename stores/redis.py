@@ -1,0 +1,76 @@
+"""The way to Redis (or Valkey): everything kept there can be lost, so being away is a normal state, not an error.
+
+After a failure nobody asks again for BREAK_S: an unreachable Redis must cost a caller nothing, a frozen one little.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Iterator
+from time import monotonic
+from typing import Any
+
+import redis.asyncio
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from config import Settings
+
+log = logging.getLogger("yeoul.stores.redis")
+
+BREAK_S = 0.5
+TIMEOUT_S = 0.5
+
+
+class RedisAway(Exception):
+    """Redis can't be used now; the caller has another way."""
+
+
+class Redis:
+    """One client for each process."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.prefix = settings.topic_prefix
+        self.client: Any = redis.asyncio.Redis.from_url(
+            settings.redis_url,
+            socket_timeout=TIMEOUT_S,
+            socket_connect_timeout=TIMEOUT_S,
+            retry=Retry(NoBackoff(), 1),
+            health_check_interval=0,
+            max_connections=64,
+        )
+        self._broken_until = 0.0
+        self.outages = 0
+        """Counts up with each failure: who remembers an older count knows that writes of others may be missing."""
+
+    @contextlib.contextmanager
+    def use(self) -> Iterator[Any]:
+        """The client, for one exchange. Raises RedisAway."""
+        if monotonic() < self._broken_until:
+            raise RedisAway("Redis did not answer a moment ago")
+        try:
+            yield self.client
+        except (RedisError, OSError, TimeoutError, asyncio.IncompleteReadError) as error:
+            if self._broken_until == 0.0:
+                log.warning("Redis is away: %s", error or type(error).__name__)
+            self.outages += 1
+            self._broken_until = monotonic() + BREAK_S
+            raise RedisAway(str(error) or type(error).__name__) from error
+        if self._broken_until:
+            log.info("Redis is back")
+            self._broken_until = 0.0
+
+    async def ready(self) -> str:
+        """`ok`, or why not."""
+        try:
+            with self.use() as client:
+                await client.ping()
+        except RedisAway as error:
+            return str(error)
+        return "ok"
+
+    async def close(self) -> None:
+        """Close the connections."""
+        with contextlib.suppress(RedisError, OSError):
+            await self.client.aclose()

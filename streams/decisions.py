@@ -1,0 +1,280 @@
+"""A batch of commands of one noun: load, decide and evolve in memory, in order, commit; then cache, answer, publish.
+
+One command changes one aggregate. Commands of one aggregate stand in one partition, in order, so the fold of a batch is
+the same as one after the other.
+"""
+
+import contextlib
+import logging
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from aiokafka.structs import ConsumerRecord
+
+from domain.access import Actor, Role
+from domain.aggregates import Context, Occurrence
+from domain.refusals import Code, Refusal
+from security.signatures import verify
+from stores.aggregates import Commands, Entry, Operation, Table
+from stores.cache import Cache
+from stores.dead_letters import Letter, park
+from stores.postgres import Database
+from stores.progress import Move
+from streams.answers import Sent
+from streams.answers import write as write_answers
+from streams.delivery import Work
+from streams.envelope import SIGNATURE, Command, Event, Unreadable, read_command, sequence, write
+from streams.identity import event_id
+from streams.progress import Progress
+from streams.publisher import Publication, Publisher
+
+log = logging.getLogger("yeoul.streams.decisions")
+
+_encode = msgspec.json.Encoder().encode
+_KEY_REUSED = _encode(Refusal(Code.KEY_REUSED))
+_FAILED = _encode(Refusal(Code.OPERATION_FAILED))
+_ROLES = {role.value: role for role in Role}
+
+
+class Noun(msgspec.Struct, frozen=True, kw_only=True):
+    """What the write path needs to know of a noun. `cached`: how a state stands in the shared cache; None: it does not."""
+
+    name: str
+    table: Table
+    commands: Mapping[str, type]
+    event_names: Mapping[type, str]
+    decide: Callable[[Any, Any, Context], Any]
+    evolve: Callable[[Any, Any, Occurrence], Any]
+    document: Callable[[Any], bytes]
+    cached: Callable[[Any], bytes] | None = None
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """A command as decoded: its envelope, and the domain's command in it."""
+
+    envelope: Command
+    command: Any
+
+
+class Outcome:
+    """What came of a batch: everything that is written, and everything that follows the commit."""
+
+    def __init__(self) -> None:
+        self.states: dict[UUID, Any] = {}
+        self.loaded: dict[UUID, int] = {}
+        self.journal: list[Entry] = []
+        self.operations: list[Operation] = []
+        self.answers: dict[str, list[Sent]] = {}
+        self.publications: list[Publication] = []
+
+
+class Decisions:
+    """The handler of a noun's commands. `before_decide` may refuse some commands first (unique addresses)."""
+
+    def __init__(
+        self, noun: Noun, group: str, database: Database, cache: Cache, progress: Progress, publisher: Publisher, key: bytes
+    ) -> None:
+        self.name = f"commands.{noun.name}"
+        self.noun = noun
+        self.group = group
+        self._database = database
+        self._cache = cache
+        self._progress = progress
+        self._publisher = publisher
+        self._key = key
+        self._store = Commands(noun.name, noun.table)
+        self._decoders = {name: msgspec.json.Decoder(kind).decode for name, kind in noun.commands.items()}
+        self._noun_bytes = noun.name.encode()
+        self._source = f"/yeoul/{noun.name}"
+        publisher.renew_cache = self._renew_cache
+
+    def decode(self, record: ConsumerRecord) -> Asked:
+        """See streams.delivery.Handler."""
+        if not self._signed(record):
+            raise Unreadable("unsigned", "the command has no valid signature of a front")
+        envelope = read_command(record.value)
+        decoder = self._decoders.get(envelope.type)
+        if decoder is None:
+            raise Unreadable("unknown_command", f"no command {envelope.type!r} for {self.noun.name}")
+        if envelope.actorrole not in _ROLES:
+            raise Unreadable("unknown_role", f"no role {envelope.actorrole!r}")
+        if record.key != str(envelope.subject).encode():
+            raise Unreadable("wrong_key", "the record's key is not the command's aggregate")
+        try:
+            return Asked(envelope, decoder(envelope.data))
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+            raise Unreadable("wrong_shape", str(error)) from None
+
+    def _signed(self, record: ConsumerRecord | Letter) -> bool:
+        for name, value in record.headers:
+            if name == SIGNATURE and value is not None:
+                parts = (self._noun_bytes, record.key or b"", record.value or b"")
+                return verify(self._key, value.decode("ascii", "replace"), *parts)
+        return False
+
+    def _failing(self, letters: list[Letter]) -> list[Command]:
+        """The commands of dead letters that a front did send: whoever waits for them is told that they failed."""
+        found = []
+        for letter in letters:
+            if self._signed(letter):
+                with contextlib.suppress(Unreadable):
+                    found.append(read_command(letter.value))
+        return found
+
+    async def commit(self, work: Work, moves: list[Move]) -> Outcome:
+        """See streams.delivery.Handler."""
+        asked = [message.envelope for part in work.parts for message in part.messages]
+        failing = self._failing(work.letters)
+        async with AsyncExitStack() as stack:
+            connection = await stack.enter_async_context(self._database.connection())
+            if work.letters or self.needs_transaction(work):
+                # Otherwise the commit is one statement, which is a transaction by itself.
+                await stack.enter_async_context(connection.transaction())
+            operations = list({envelope.operation for envelope in (*asked, *failing)})
+            aggregates = list({envelope.subject for envelope in asked})
+            done, states = await self._store.load(connection, operations, aggregates) if operations else ({}, {})
+            refused = await self.before_decide(connection, work, done)
+            outcome = self._decide(work, done, states, refused)
+            for envelope in failing:
+                if envelope.operation not in done:
+                    self._settle(outcome, envelope, done, "failed", 0, _FAILED)
+            await self.after_decide(connection, outcome)
+            written = [(state, outcome.loaded[id]) for id, state in outcome.states.items()]
+            await self._store.commit(connection, self.group, moves, written, outcome.journal, outcome.operations)
+            await park(connection, work.letters)
+        return outcome
+
+    def needs_transaction(self, work: Work) -> bool:
+        """True if `before_decide` writes."""
+        return False
+
+    async def before_decide(
+        self, connection: Any, work: Work, done: Mapping[UUID, Operation]
+    ) -> Mapping[UUID, Refusal]:
+        """Refusals that no aggregate alone can know, by operation."""
+        return {}
+
+    async def after_decide(self, connection: Any, outcome: Outcome) -> None:
+        """Undo what `before_decide` wrote for nothing."""
+
+    # -- decide ------------------------------------------------------------------------------------------------------
+
+    def _decide(
+        self, work: Work, done: dict[UUID, Operation], states: dict[UUID, Any], refused: Mapping[UUID, Refusal]
+    ) -> Outcome:
+        outcome = Outcome()
+        now = datetime.now(UTC)
+        for part in work.parts:
+            owned = self._progress.owned[part.key]
+            records: list[tuple[bytes, bytes]] = []
+            for record, message in zip(part.records, part.messages, strict=True):
+                envelope: Command = message.envelope
+                before = done.get(envelope.operation)
+                if before is not None and before.outcome != "failed":
+                    self._repeat(outcome, envelope, before)
+                    continue
+                refusal = refused.get(envelope.operation)
+                state = states.get(envelope.subject)
+                if refusal is None:
+                    context = Context(Actor(envelope.actor, _ROLES[envelope.actorrole]), envelope.subject, now)
+                    events = self.noun.decide(state, message.command, context)
+                    if isinstance(events, Refusal):
+                        refusal, events = events, ()
+                else:
+                    events = ()
+                version = 0 if state is None else state.version
+                if events and envelope.subject not in outcome.loaded:
+                    outcome.loaded[envelope.subject] = version
+                for index, event in enumerate(events):
+                    version += 1
+                    state = self.noun.evolve(state, event, Occurrence(envelope.subject, envelope.actor, version, now))
+                    told = self._event(envelope, event, index, version, now, sequence(owned.life, record.offset, index))
+                    outcome.journal.append(
+                        Entry(owned.life, part.key.partition, record.offset, index, envelope.subject, version, told)
+                    )
+                    records.append((record.key, told))
+                if events:
+                    states[envelope.subject] = outcome.states[envelope.subject] = state
+                self._answer(outcome, envelope, done, state, version, refusal)
+            outcome.publications.append(Publication(part.key.partition, owned.topic_id, part.span.end, records))
+        return outcome
+
+    def _event(
+        self, envelope: Command, event: Any, index: int, version: int, now: datetime, place: str
+    ) -> bytes:
+        return write(
+            Event(
+                id=event_id(envelope.operation, index),
+                source=self._source,
+                type=self.noun.event_names[type(event)],
+                subject=envelope.subject,
+                time=now,
+                sequence=place,
+                operation=envelope.operation,
+                aggregateversion=version,
+                data=msgspec.Raw(_encode(event)),
+                actor=envelope.actor,
+                traceparent=envelope.traceparent,
+                requestid=envelope.requestid,
+            )
+        )
+
+    def _answer(
+        self, outcome: Outcome, envelope: Command, done: dict[UUID, Operation], state: Any, version: int,
+        refusal: Refusal | None,
+    ) -> None:  # fmt: skip
+        if refusal is not None:
+            self._settle(outcome, envelope, done, "refused", version, _encode(refusal))
+        else:
+            gone = getattr(state, "deleted_at", None) is not None
+            self._settle(outcome, envelope, done, "succeeded", version, b"" if gone else self.noun.document(state))
+
+    def _settle(
+        self, outcome: Outcome, envelope: Command, done: dict[UUID, Operation], result: str, version: int, answer: bytes
+    ) -> None:
+        operation = Operation(
+            envelope.operation, self.noun.name, envelope.subject, envelope.actor, envelope.fingerprint, result, version, answer
+        )
+        outcome.operations.append(operation)
+        done[envelope.operation] = operation
+        self._tell(outcome, envelope, operation, replayed=False)
+
+    def _repeat(self, outcome: Outcome, envelope: Command, before: Operation) -> None:
+        if before.fingerprint != envelope.fingerprint or before.actor != envelope.actor:
+            if envelope.replyto:
+                reused = Sent(envelope.operation, "refused", False, 0, _KEY_REUSED)
+                outcome.answers.setdefault(envelope.replyto, []).append(reused)
+            return
+        self._tell(outcome, envelope, before, replayed=True)
+
+    @staticmethod
+    def _tell(outcome: Outcome, envelope: Command, operation: Operation, *, replayed: bool) -> None:
+        if envelope.replyto:
+            result: Any = operation.outcome
+            sent = Sent(envelope.operation, result, replayed, operation.version, operation.answer)
+            outcome.answers.setdefault(envelope.replyto, []).append(sent)
+
+    # -- after -------------------------------------------------------------------------------------------------------
+
+    async def after(self, result: Outcome) -> None:
+        """The cache first, then the answers, so that the caller reads what it wrote; both tried once. Then the events."""
+        entries = {}
+        if self.noun.cached is not None:
+            entries = {id: self.noun.cached(state) for id, state in result.states.items()}
+        messages = {channel: write_answers(answers) for channel, answers in result.answers.items()}
+        if entries or messages:
+            await self._cache.put_and_publish(self.noun.name, entries, messages)
+        await self._publisher.add(result.publications)
+
+    async def _renew_cache(self, entries: list[Entry]) -> None:
+        """The owner before may have died between its commit and the cache."""
+        if self.noun.cached is None:
+            return
+        async with self._database.connection() as connection:
+            _done, states = await self._store.load(connection, [], list({entry.aggregate_id for entry in entries}))
+        await self._cache.put(self.noun.name, {id: self.noun.cached(state) for id, state in states.items()})
+

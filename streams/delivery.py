@@ -1,0 +1,377 @@
+"""The same way for every batch, whatever its handler:
+
+    decode → drop repeats → fence, handle and commit in one transaction → answer and publish → acknowledge
+
+What can go wrong, and what then: a record that can't be read becomes a dead letter at once. A handler that fails gets its
+batch in halves until the failing record is alone; that one becomes a dead letter, the others pass. The database away: the
+same batch again, without limit. Another owner: everything is thrown away and read again from where PostgreSQL says.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Sequence
+from time import monotonic, perf_counter
+from typing import Any, Protocol
+
+from aiokafka import TopicPartition
+from aiokafka.structs import ConsumerRecord
+
+from stores import StoresAway
+from stores.dead_letters import DeadLetters, Letter, Parked, mark_replayed, park
+from stores.postgres import Database
+from stores.progress import Mismatch, Move, move
+from streams.batches import Batch, Span
+from streams.envelope import Unreadable
+from streams.progress import Owned, Progress
+from telemetry import metrics
+from topics import Repeats
+
+log = logging.getLogger("yeoul.streams.delivery")
+
+ATTEMPTS = 3
+"""Times a record that is alone may fail before it is parked."""
+POISON_WINDOW = 1000
+POISON_SHARE = 0.95
+"""When this share of a window of records was parked, the partition stops instead of draining into dead letters."""
+MOST_ERROR_TEXT = 2000
+
+
+class Part:
+    """What a batch has of one partition: the span, and the records that are neither repeats nor unreadable."""
+
+    __slots__ = ("key", "messages", "records", "span")
+
+    def __init__(self, key: TopicPartition, span: Span, records: list[ConsumerRecord], messages: list[Any]) -> None:
+        self.key = key
+        self.span = span
+        self.records = records
+        self.messages = messages
+
+    def split(self) -> "tuple[Part, Part]":
+        """The first half and the rest; the cut is where the rest's first record stands."""
+        middle = (len(self.records) + 1) // 2
+        cut = self.records[middle].offset if middle < len(self.records) else self.span.end
+        return (
+            Part(self.key, Span(self.span.begin, cut), self.records[:middle], self.messages[:middle]),
+            Part(self.key, Span(cut, self.span.end), self.records[middle:], self.messages[middle:]),
+        )
+
+
+class Work:
+    """A batch after decoding, or a piece of one."""
+
+    __slots__ = ("letters", "parts")
+
+    def __init__(self, parts: list[Part], letters: list[Letter]) -> None:
+        self.parts = parts
+        self.letters = letters
+
+    @property
+    def count(self) -> int:
+        """Records to handle."""
+        return sum(len(part.records) for part in self.parts)
+
+    def split(self) -> "tuple[Work, Work]":
+        """Two pieces; each partition stays in order, so the first must be committed before the second."""
+        full = [part for part in self.parts if part.records]
+        if len(full) > 1 and all(len(part.records) == 1 for part in full):
+            middle = len(full) // 2
+            first = full[:middle]
+            rest = [part for part in self.parts if part not in first]
+        else:
+            halves = [part.split() for part in self.parts]
+            first = [half for half, _ in halves]
+            rest = [half for _, half in halves if half.span.begin < half.span.end]
+        ends = {part.key: part.span.end for part in first}
+        early = [letter for letter in self.letters if letter.offset < ends.get(_key(letter), -1)]
+        return Work(first, early), Work(rest, [letter for letter in self.letters if letter not in early])
+
+
+def _key(letter: Letter) -> TopicPartition:
+    return TopicPartition(letter.topic, letter.partition)
+
+
+class Handler(Protocol):
+    """What a group does with its records."""
+
+    name: str
+
+    def decode(self, record: ConsumerRecord) -> Any:
+        """A message, or None for a type that is not known here (skipped and counted). Raises Unreadable."""
+
+    async def commit(self, work: Work, moves: list[Move]) -> Any:
+        """Handle and move, all in one transaction. Raises Mismatch, StoresAway; anything else blames a record."""
+
+    async def after(self, result: Any) -> None:
+        """What follows a commit: answers, publication. Never raises for an absence; never runs the handler again."""
+
+
+class Reader:
+    """A handler of events: `handle` runs in a transaction that moves the progress first and parks dead letters last."""
+
+    name = ""
+
+    def __init__(self, database: Database, group: str) -> None:
+        self._database = database
+        self._group = group
+
+    def decode(self, record: ConsumerRecord) -> Any:
+        """See Handler.decode."""
+        raise NotImplementedError
+
+    async def handle(self, connection: Any, parts: Sequence[Part]) -> Any:
+        """Write what the messages mean, in the transaction of `connection`."""
+        raise NotImplementedError
+
+    async def commit(self, work: Work, moves: list[Move]) -> Any:
+        """See Handler.commit."""
+        async with self._database.connection() as connection, connection.transaction():
+            await move(connection, self._group, moves)
+            result = await self.handle(connection, work.parts)
+            await park(connection, work.letters)
+        return result
+
+    async def after(self, result: Any) -> None:
+        """See Handler.after."""
+
+    async def replay(self, letter: Parked, message: Any) -> None:
+        """Handle a dead letter again: no repeat check, and marked as replayed in the same transaction."""
+        key = TopicPartition(letter.topic, letter.partition)
+        record = record_of(letter)
+        async with self._database.connection() as connection, connection.transaction():
+            if await mark_replayed(connection, letter.id):
+                await self.handle(connection, [Part(key, Span(letter.offset, letter.offset + 1), [record], [message])])
+
+
+def record_of(letter: Parked) -> ConsumerRecord:
+    """The record as it came."""
+    return ConsumerRecord(
+        topic=letter.topic, partition=letter.partition, offset=letter.offset, timestamp=letter.produced_at or 0,
+        timestamp_type=0, key=letter.key, value=letter.value, checksum=None, serialized_key_size=len(letter.key or b""),
+        serialized_value_size=len(letter.value or b""), headers=letter.headers,
+    )  # fmt: skip
+
+
+class Delivery:
+    """The pipeline of one group."""
+
+    def __init__(self, group: str, handler: Handler, progress: Progress, letters: DeadLetters, published: Any) -> None:
+        self.group = group
+        self._handler = handler
+        self._progress = progress
+        self._letters = letters
+        self._published = published
+        self._poison: dict[TopicPartition, list[int]] = {}
+        self._turn = asyncio.Lock()
+
+    async def deliver(self, batch: Batch) -> None:
+        """One batch, to its end: finished, or thrown away to be read again."""
+        async with self._turn:
+            started = perf_counter()
+            try:
+                work = self._decode(batch)
+                done = await self._settle(batch, work)
+            except Mismatch as error:
+                metrics.FENCE_MISMATCHES.labels(self.group).inc()
+                log.warning("another worker moved a partition; reading again from where it stands (%s)", error)
+                batch.consumer.rewind(batch)
+                return
+            if not done:
+                batch.consumer.rewind(batch)
+                return
+            metrics.BATCH_RECORDS.labels(self.group).observe(batch.count)
+            metrics.BATCH_SECONDS.labels(self.group).observe(perf_counter() - started)
+            await self._watch_poison(batch, work)
+            batch.consumer.finish(batch)
+
+    # -- decode ------------------------------------------------------------------------------------------------------
+
+    def _decode(self, batch: Batch) -> Work:
+        parts: list[Part] = []
+        letters: list[Letter] = []
+        repeats = unknown = 0
+        decode = self._handler.decode
+        for key, span in batch.spans.items():
+            owned = self._progress.owned.get(key)
+            if owned is None:
+                raise Mismatch(f"{key} is not ours")
+            records: list[ConsumerRecord] = []
+            messages: list[Any] = []
+            staged: dict[tuple[str, str], int] = {}
+            highest = owned.sequence
+            rule, recent = owned.topic.repeats, owned.recent
+            for record in batch.records.get(key, ()):
+                if record.offset < span.begin:
+                    continue
+                try:
+                    message = decode(record)
+                except Unreadable as error:
+                    letters.append(self._letter(owned, record, error.code, str(error), 1))
+                    continue
+                if message is None:
+                    unknown += 1
+                    continue
+                if rule is Repeats.SEQUENCE:
+                    if message.sequence <= highest:
+                        repeats += 1
+                        continue
+                    highest = message.sequence
+                elif rule is Repeats.RECENT and recent is not None:
+                    identity = (message.source, message.id)
+                    if identity in staged or recent.seen(message.source, message.id, record.offset):
+                        repeats += 1
+                        staged[identity] = record.offset
+                        continue
+                    staged[identity] = record.offset
+                records.append(record)
+                messages.append(message)
+            parts.append(Part(key, span, records, messages))
+        if repeats:
+            metrics.RECORDS.labels(self.group, "repeat").inc(repeats)
+        if unknown:
+            metrics.RECORDS.labels(self.group, "unknown").inc(unknown)
+        return Work(parts, letters)
+
+    def _letter(self, owned: Owned, record: ConsumerRecord, code: str, error: str, attempts: int) -> Letter:
+        return Letter(
+            group=self.group, topic=record.topic, topic_id=owned.topic_id, partition=record.partition,
+            offset=record.offset, key=record.key, value=record.value, headers=tuple(record.headers),
+            produced_at=record.timestamp, code=code, error=error[:MOST_ERROR_TEXT], handler=self._handler.name,
+            attempts=attempts,
+        )  # fmt: skip
+
+    # -- handle and commit -------------------------------------------------------------------------------------------
+
+    async def _settle(self, batch: Batch, work: Work) -> bool:
+        """Commit the work, in pieces if a record fails; False when the partitions must be let go first. Raises Mismatch."""
+        failures = 0
+        while True:
+            try:
+                done, result = await self._commit(batch, work)
+            except (Mismatch, asyncio.CancelledError):
+                raise
+            except Exception as error:
+                if work.count > 1:
+                    log.warning("a record of %d fails (%s); the batch is halved", work.count, error or type(error).__name__)
+                    first, rest = work.split()
+                    return await self._settle(batch, first) and await self._settle(batch, rest)
+                if work.count == 0:
+                    raise
+                failures += 1
+                if failures >= ATTEMPTS:
+                    work = self._park_the_only(work, error, failures)
+            else:
+                if done:
+                    await self._handler.after(result)
+                return done
+
+    def _park_the_only(self, work: Work, error: Exception, attempts: int) -> Work:
+        parts = []
+        letters = list(work.letters)
+        for part in work.parts:
+            for record in part.records:
+                log.error("parked %s/%d@%d", record.topic, record.partition, record.offset, exc_info=error)
+                text = f"{type(error).__name__}: {error}"
+                letters.append(self._letter(self._progress.owned[part.key], record, "handler_failed", text, attempts))
+            parts.append(Part(part.key, part.span, [], []))
+        return Work(parts, letters)
+
+    async def _commit(self, batch: Batch, work: Work) -> tuple[bool, Any]:
+        """Until it is committed; (False, None) when it must be let go while the stores are away."""
+        delay = 0.05
+        consumer = batch.consumer
+        while True:
+            try:
+                moves = self._moves(work)
+                if not moves:
+                    return True, None
+                result = await self._handler.commit(work, moves)
+            except StoresAway as error:
+                if not consumer.backing_off:
+                    log.warning("%s waits: %s", self.group, error)
+                metrics.STORE_WAITS.labels(self.group).inc()
+                consumer.backing_off = True
+                if not batch.live:
+                    return False, None
+                await asyncio.sleep(delay * random.uniform(0.7, 1.3))  # noqa: S311  # jitter, not a secret
+                delay = min(delay * 2, 1.0)
+                continue
+            if consumer.backing_off:
+                log.info("%s goes on", self.group)
+                consumer.backing_off = False
+                consumer.progressed_at = monotonic()
+            self._remember(work)
+            return True, result
+
+    def _moves(self, work: Work) -> list[Move]:
+        moves = []
+        for part in work.parts:
+            owned = self._progress.owned.get(part.key)
+            if owned is None or owned.next_offset != part.span.begin:
+                raise Mismatch(f"{part.key} stands elsewhere")
+            if part.span.begin == part.span.end:
+                continue
+            sequence = ""
+            if owned.topic.repeats is Repeats.SEQUENCE and part.messages:
+                sequence = part.messages[-1].sequence
+            published = self._published(owned.topic_id, part.key.partition)
+            moves.append(
+                Move(owned.topic_id, part.key.partition, part.span.begin, part.span.end, published, sequence)
+            )
+        return moves
+
+    def _remember(self, work: Work) -> None:
+        """The memory of repeats follows the commit, never goes ahead of it."""
+        count = 0
+        for part in work.parts:
+            owned = self._progress.owned[part.key]
+            owned.next_offset = part.span.end
+            count += len(part.records)
+            if owned.topic.repeats is Repeats.SEQUENCE and part.messages:
+                owned.sequence = max(owned.sequence, part.messages[-1].sequence)
+            elif owned.recent is not None:
+                for record, message in zip(part.records, part.messages, strict=True):
+                    owned.recent.remember(message.source, message.id, record.offset)
+        metrics.RECORDS.labels(self.group, "handled").inc(count)
+        if work.letters:
+            metrics.RECORDS.labels(self.group, "parked").inc(len(work.letters))
+
+    # -- poison ------------------------------------------------------------------------------------------------------
+
+    async def _watch_poison(self, batch: Batch, work: Work) -> None:
+        for key, records in batch.records.items():
+            seen = self._poison.setdefault(key, [0, 0])
+            seen[0] += len(records)
+            seen[1] += sum(1 for letter in work.letters if _key(letter) == key)
+            if seen[0] >= POISON_WINDOW:
+                if seen[1] >= POISON_SHARE * seen[0]:
+                    try:
+                        await self._progress.stop_partition(key, f"{seen[1]} of the last {seen[0]} records were poison")
+                    except StoresAway as error:
+                        log.warning("the partition could not be stopped: %s", error)
+                    batch.consumer.forget([key])
+                self._poison[key] = [0, 0]
+
+    # -- replay ------------------------------------------------------------------------------------------------------
+
+    async def replay_requested(self) -> int:
+        """Take dead letters of owned partitions again that an operator asked for; returns how many. Raises StoresAway."""
+        if not isinstance(self._handler, Reader):
+            return 0
+        owned = dict(self._progress.owned)
+        letters = await self._letters.requested(
+            self.group, [one.topic_id for one in owned.values()], [key.partition for key in owned]
+        )
+        for letter in letters:
+            async with self._turn:
+                try:
+                    message = self._handler.decode(record_of(letter))
+                    if message is not None:
+                        await self._handler.replay(letter, message)
+                except StoresAway:
+                    raise
+                except Exception as error:
+                    log.warning("dead letter %d fails again: %s", letter.id, error)
+                    await self._letters.settle(letter.id, "parked", was=("requested",))
+        return len(letters)

@@ -1,0 +1,150 @@
+"""CloudEvents 1.0 (JSON) on the Kafka binding, in and out of typed values.
+
+Structured mode (`content-type: application/cloudevents+json`) and binary mode (`ce_` headers) are both read; what we write
+is structured. Source: CloudEvents core 1.0.2, its JSON format, and its Kafka protocol binding.
+"""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from aiokafka.structs import ConsumerRecord
+
+CONTENT_TYPE = "application/cloudevents+json; charset=UTF-8"
+STRUCTURED_HEADERS: list[tuple[str, bytes]] = [("content-type", CONTENT_TYPE.encode())]
+SIGNATURE = "signature"
+COMMAND_SOURCE = "/yeoul/web"
+
+
+class Unreadable(ValueError):
+    """The record is not a message that this group understands; it becomes a dead letter with this code and text."""
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+class Command(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A command: CloudEvents attributes, our extensions, and the data still undecoded."""
+
+    id: str
+    source: str
+    type: str
+    subject: UUID
+    """The aggregate."""
+    time: datetime
+    operation: UUID
+    data: msgspec.Raw
+    actor: UUID | None = None
+    actorrole: str = "guest"
+    fingerprint: str = ""
+    """Hash of what the caller sent; another one under the same operation is refused."""
+    replyto: str = ""
+    """Redis channel of the front that waits for the answer."""
+    traceparent: str | None = None
+    requestid: str = ""
+    specversion: str = "1.0"
+    datacontenttype: str = "application/json"
+
+
+class Event(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An event of ours, as it stands in the journal and on the topic."""
+
+    id: str
+    source: str
+    type: str
+    subject: UUID
+    time: datetime
+    sequence: str
+    """Position in its partition: `life.command offset.index`, zero-padded, so that it compares as text."""
+    operation: UUID
+    aggregateversion: int
+    data: msgspec.Raw
+    actor: UUID | None = None
+    traceparent: str | None = None
+    requestid: str = ""
+    specversion: str = "1.0"
+    datacontenttype: str = "application/json"
+
+
+class Foreign(msgspec.Struct, frozen=True):
+    """Anybody's CloudEvent: the attributes that the standard requires, those it knows, and the data undecoded."""
+
+    id: str
+    source: str
+    type: str
+    specversion: str
+    subject: str | None = None
+    time: datetime | None = None
+    sequence: str | None = None
+    data: msgspec.Raw = msgspec.Raw(b"null")
+
+
+def sequence(life: int, offset: int, index: int) -> str:
+    """Text that grows with (life of the command topic, command offset, index of the event)."""
+    return f"{life:06d}.{offset:019d}.{index:05d}"
+
+
+# omit_defaults would drop specversion and datacontenttype, which the standard wants to see; they are put in front.
+_PREFIX = b'{"specversion":"1.0","datacontenttype":"application/json",'
+_encode = msgspec.json.Encoder().encode
+_decode_command = msgspec.json.Decoder(Command).decode
+_decode_event = msgspec.json.Decoder(Event).decode
+_decode_foreign = msgspec.json.Decoder(Foreign).decode
+
+
+def write(message: Command | Event) -> bytes:
+    """The JSON of a structured-mode CloudEvent."""
+    return _PREFIX + _encode(message)[1:]
+
+
+def read_command(value: bytes | None) -> Command:
+    """A command from a record's value; raises Unreadable."""
+    command: Command = _read(value, _decode_command)
+    return command
+
+
+def read_event(value: bytes | None) -> Event:
+    """An event of ours from a record's value; raises Unreadable."""
+    event: Event = _read(value, _decode_event)
+    return event
+
+
+def read_foreign(record: ConsumerRecord) -> Foreign:
+    """Anybody's CloudEvent, structured or binary; raises Unreadable."""
+    headers = record.headers
+    if headers:
+        for name, _value in headers:
+            if name == "ce_specversion":
+                return _read_binary(record)
+    event: Foreign = _read(record.value, _decode_foreign)
+    return event
+
+
+def _read_binary(record: ConsumerRecord) -> Foreign:
+    attributes: dict[str, Any] = {}
+    try:
+        for name, value in record.headers:
+            if name.startswith("ce_"):
+                attributes[name[3:]] = value.decode()
+        if record.value is not None:
+            attributes["data"] = msgspec.Raw(record.value)
+        return msgspec.convert(attributes, Foreign, strict=False)
+    except UnicodeDecodeError as error:
+        raise Unreadable("not_utf8", f"a ce_ header is not UTF-8: {error.reason}") from None
+    except msgspec.ValidationError as error:
+        raise Unreadable("not_a_cloudevent", str(error)) from None
+
+
+def _read(value: bytes | None, decode: Any) -> Any:
+    if value is None:
+        raise Unreadable("tombstone", "the record has no value")
+    try:
+        return decode(value)
+    except msgspec.ValidationError as error:
+        raise Unreadable("wrong_shape", str(error)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Unreadable("not_json", str(error)) from None
+    except RecursionError:
+        raise Unreadable("too_deep", "the JSON is nested too deeply") from None

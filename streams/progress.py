@@ -1,0 +1,156 @@
+"""Where a group stands, in memory: loaded from PostgreSQL at assignment and after every mismatch, changed only by commits."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from time import monotonic
+from typing import Any, Literal
+from uuid import UUID
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from stores.progress import Move, ProgressStore
+from streams.protocol import topic_info
+from streams.recent import Recent, read_back
+from telemetry import metrics
+from topics import Repeats, Topic
+
+log = logging.getLogger("yeoul.streams.progress")
+
+LIVES_EVERY_S = 2.0
+"""How often the ids of the topics are compared, seconds: a topic that was made anew begins a new life."""
+
+
+class Owned:
+    """A partition that is ours: which life of its topic, where it stands, and what it has seen."""
+
+    __slots__ = ("life", "next_offset", "recent", "sequence", "topic", "topic_id")
+
+    def __init__(self, topic: Topic, topic_id: UUID, life: int, next_offset: int, sequence: str) -> None:
+        self.topic = topic
+        self.topic_id = topic_id
+        self.life = life
+        self.next_offset = next_offset
+        self.sequence = sequence
+        self.recent: Recent | None = None
+
+
+class Progress:
+    """The positions of one group. `topics`: by full name."""
+
+    def __init__(
+        self,
+        group: str,
+        topics: Mapping[str, Topic],
+        store: ProgressStore,
+        *,
+        bootstrap: str,
+        start: Literal["beginning", "end"] = "beginning",
+        take_over: Callable[[int, UUID, dict[UUID, int]], Awaitable[None]] | None = None,
+    ) -> None:
+        self.group = group
+        self.owned: dict[TopicPartition, Owned] = {}
+        self._topics = topics
+        self._store = store
+        self._bootstrap = bootstrap
+        self._start = start
+        self._take_over = take_over
+        self._ids: dict[str, UUID] = {}
+        self._lives_seen = monotonic()
+
+    async def locate(
+        self, kafka: AIOKafkaConsumer, partitions: Iterable[TopicPartition]
+    ) -> dict[TopicPartition, int]:
+        """The next offset of each partition; one left out is stopped. Raises StoresAway, KafkaError."""
+        found: dict[TopicPartition, int] = {}
+        by_topic: dict[str, list[int]] = {}
+        for partition in partitions:
+            by_topic.setdefault(partition.topic, []).append(partition.partition)
+        ids = await self._topic_ids(kafka, list(by_topic))
+        for name, numbers in by_topic.items():
+            keys = [TopicPartition(name, number) for number in numbers]
+            first = await kafka.beginning_offsets(keys)
+            end = await kafka.end_offsets(keys)
+            standings = await self._store.standings(self.group, ids[name], numbers)
+            life = await self._store.life(name, ids[name])
+            lives = await self._store.lives(name) if self._take_over is not None else {}
+            for key in keys:
+                standing = standings.get(key.partition)
+                if standing is None:
+                    offset = first[key] if self._start == "beginning" or life > 0 else end[key]
+                    await self._store.begin(
+                        self.group, name, ids[name], key.partition, offset, publishes=self._take_over is not None
+                    )
+                    standing = (await self._store.standings(self.group, ids[name], [key.partition]))[key.partition]
+                    if life > 0:
+                        log.warning("%s: topic %s was made anew (life %d); it is read from its beginning",
+                                    self.group, name, life)  # fmt: skip
+                reason = standing.stopped or _lost(standing.next_offset, first[key], end[key])
+                if reason is not None:
+                    await self._stop(ids[name], key, reason, already=standing.stopped is not None)
+                    continue
+                if self._take_over is not None:
+                    await self._take_over(key.partition, ids[name], lives)
+                owned = Owned(self._topics[name], ids[name], life, standing.next_offset, standing.sequence)
+                if owned.topic.repeats is Repeats.RECENT:
+                    owned.recent = await read_back(self._bootstrap, key, first[key], standing.next_offset)
+                self.owned[key] = owned
+                found[key] = standing.next_offset
+        return found
+
+    async def _stop(self, topic_id: UUID, key: TopicPartition, reason: str, *, already: bool) -> None:
+        self.owned.pop(key, None)
+        metrics.STOPPED_PARTITIONS.labels(self.group).inc(0 if already else 1)
+        log.error(
+            "%s does not read %s/%d: %s. To go on: ./yeoul dead-letters resume %s %s %d OFFSET",
+            self.group, key.topic, key.partition, reason, self.group, key.topic, key.partition,
+        )  # fmt: skip
+        if not already:
+            await self._store.stop(self.group, topic_id, key.partition, reason)
+
+    async def stop_partition(self, key: TopicPartition, reason: str) -> None:
+        """Stop reading a partition until an operator says so. Raises StoresAway."""
+        owned = self.owned.get(key)
+        if owned is not None:
+            await self._stop(owned.topic_id, key, reason, already=False)
+
+    async def _topic_ids(self, kafka: AIOKafkaConsumer, names: list[str]) -> dict[str, UUID]:
+        infos = await topic_info(kafka._client, names)
+        ids: dict[str, UUID] = {}
+        for name, info in infos.items():
+            if info.id is None:
+                raise KafkaError(f"topic {name} does not exist; ./yeoul topics makes it")
+            wanted = self._topics[name].partitions
+            if info.partitions != wanted:
+                raise KafkaError(f"topic {name} has {info.partitions} partitions and must have {wanted}: see docs/operators.md")
+            ids[name] = info.id
+        self._ids.update(ids)
+        return ids
+
+    async def made_anew(self, kafka: AIOKafkaConsumer) -> list[TopicPartition]:
+        """Partitions of topics whose id is another one by now; asked every LIVES_EVERY_S. Raises KafkaError."""
+        if monotonic() - self._lives_seen < LIVES_EVERY_S or not self._ids:
+            return []
+        self._lives_seen = monotonic()
+        infos = await asyncio.wait_for(topic_info(kafka._client, list(self._ids)), 2.0)
+        anew = {name for name, info in infos.items() if info.id is not None and info.id != self._ids[name]}
+        return [key for key in self.owned if key.topic in anew]
+
+    def moves(self, spans: Mapping[TopicPartition, Any], published: Callable[[UUID, int], int | None]) -> list[Move]:
+        """The compare-and-set of a batch. KeyError for a partition that is not ours any more."""
+        return [
+            Move(
+                self.owned[key].topic_id, key.partition, span.begin, span.end,
+                published(self.owned[key].topic_id, key.partition),
+            )
+            for key, span in spans.items()
+        ]  # fmt: skip
+
+
+def _lost(next_offset: int, first: int, end: int) -> str | None:
+    if end < next_offset:
+        return f"records were lost: the log ends at {end}, this group has handled everything below {next_offset}"
+    if next_offset < first:
+        return f"records were lost: the log begins at {first}, this group still needs {next_offset}"
+    return None

@@ -1,0 +1,180 @@
+"""Two Kafka requests that aiokafka 0.14 does not speak: Metadata v12 (topic ids) and LeaveGroup v3 (static members).
+
+Source of the layouts: the message definitions of Apache Kafka, `MetadataRequest.json` and `LeaveGroupRequest.json`.
+"""
+
+from io import BytesIO
+from typing import Any
+from uuid import UUID
+
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import KafkaError, for_code
+from aiokafka.protocol.abstract import AbstractType
+from aiokafka.protocol.api import Request, RequestStruct, Response
+from aiokafka.protocol.types import (
+    Array,
+    Boolean,
+    CompactArray,
+    CompactString,
+    Int16,
+    Int32,
+    Schema,
+    String,
+    TaggedFields,
+)
+
+
+class Uuid(AbstractType[UUID]):
+    """16 bytes, big endian."""
+
+    @classmethod
+    def encode(cls, value: UUID) -> bytes:
+        return value.bytes
+
+    @classmethod
+    def decode(cls, data: BytesIO) -> UUID:
+        return UUID(bytes=data.read(16))
+
+
+class _MetadataResponse(Response):
+    API_KEY = 3
+    API_VERSION = 12
+    SCHEMA = Schema(
+        ("throttle_time_ms", Int32),
+        (
+            "brokers",
+            CompactArray(
+                ("node_id", Int32),
+                ("host", CompactString("utf-8")),
+                ("port", Int32),
+                ("rack", CompactString("utf-8")),
+                ("tags", TaggedFields),
+            ),
+        ),
+        ("cluster_id", CompactString("utf-8")),
+        ("controller_id", Int32),
+        (
+            "topics",
+            CompactArray(
+                ("error_code", Int16),
+                ("name", CompactString("utf-8")),
+                ("topic_id", Uuid),
+                ("is_internal", Boolean),
+                (
+                    "partitions",
+                    CompactArray(
+                        ("error_code", Int16),
+                        ("partition", Int32),
+                        ("leader", Int32),
+                        ("leader_epoch", Int32),
+                        ("replicas", CompactArray(Int32)),
+                        ("isr", CompactArray(Int32)),
+                        ("offline", CompactArray(Int32)),
+                        ("tags", TaggedFields),
+                    ),
+                ),
+                ("authorized_operations", Int32),
+                ("tags", TaggedFields),
+            ),
+        ),
+        ("tags", TaggedFields),
+    )
+
+
+class _MetadataRequest(RequestStruct):
+    FLEXIBLE_VERSION = True
+    API_KEY = 3
+    API_VERSION = 12
+    RESPONSE_TYPE = _MetadataResponse
+    SCHEMA = Schema(
+        (
+            "topics",
+            CompactArray(("topic_id", Uuid), ("name", CompactString("utf-8")), ("tags", TaggedFields)),
+        ),
+        ("allow_auto_topic_creation", Boolean),
+        ("include_topic_authorized_operations", Boolean),
+        ("tags", TaggedFields),
+    )
+
+
+class _TopicIds(Request[_MetadataRequest]):
+    API_KEY = 3
+
+    def __init__(self, names: list[str]) -> None:
+        self._names = names
+
+    def build(self, request_struct_class: type[_MetadataRequest]) -> _MetadataRequest:
+        return request_struct_class([(UUID(int=0), name, {}) for name in self._names], False, False, {})
+
+
+class _LeaveResponse(Response):
+    API_KEY = 13
+    API_VERSION = 3
+    SCHEMA = Schema(
+        ("throttle_time_ms", Int32),
+        ("error_code", Int16),
+        (
+            "members",
+            Array(("member_id", String("utf-8")), ("group_instance_id", String("utf-8")), ("error_code", Int16)),
+        ),
+    )
+
+
+class _LeaveRequest(RequestStruct):
+    API_KEY = 13
+    API_VERSION = 3
+    RESPONSE_TYPE = _LeaveResponse
+    SCHEMA = Schema(
+        ("group", String("utf-8")),
+        ("members", Array(("member_id", String("utf-8")), ("group_instance_id", String("utf-8")))),
+    )
+
+
+class _Leave(Request[_LeaveRequest]):
+    API_KEY = 13
+
+    def __init__(self, group: str, member: str, instance: str) -> None:
+        self._arguments: tuple[Any, ...] = (group, [(member, instance)])
+
+    def build(self, request_struct_class: type[_LeaveRequest]) -> _LeaveRequest:
+        return request_struct_class(*self._arguments)
+
+
+class TopicInfo:
+    """What the broker says of a topic now: `id` (None while it does not exist) and the number of `partitions`."""
+
+    __slots__ = ("id", "partitions")
+
+    def __init__(self, topic_id: UUID | None, partitions: int) -> None:
+        self.id = topic_id
+        self.partitions = partitions
+
+
+_UNKNOWN_TOPIC = 3
+
+
+async def topic_info(client: AIOKafkaClient, names: list[str]) -> dict[str, TopicInfo]:
+    """Ids and partition counts of the topics named. Raises KafkaError when no broker answers."""
+    node = client.get_random_node()
+    if node is None:
+        await client.force_metadata_update()
+        node = client.get_random_node()
+    response = await client.send(node, _TopicIds(names))
+    found: dict[str, TopicInfo] = {}
+    for error, name, topic_id, _internal, partitions, _operations, _tags in response.topics:
+        if error == _UNKNOWN_TOPIC:
+            found[name] = TopicInfo(None, 0)
+        elif error:
+            raise for_code(error)(f"metadata of {name}")
+        else:
+            found[name] = TopicInfo(topic_id, len(partitions))
+    return found
+
+
+async def leave_group(client: AIOKafkaClient, coordinator: int, group: str, member: str, instance: str) -> None:
+    """A static member says good-bye, so that the others take over at once instead of after its session."""
+    response = await client.send(coordinator, _Leave(group, member, instance))
+    errors = [response.error_code, *(error for _member, _instance, error in response.members)]
+    for error in errors:
+        if error:
+            raise KafkaError(f"the group coordinator refused: {for_code(error).__name__}")

@@ -1,0 +1,308 @@
+"""The front's way to change anything: a signed command on a topic, and the wait for its answer.
+
+    submit → marker (keyed operations) → topic → agent → answer by Redis, or found in the table of operations
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from aiokafka.errors import KafkaError
+
+import topics
+from config import Settings
+from domain.access import Actor, Role
+from domain.refusals import Code, Refusal
+from security.signatures import sign
+from stores import Stores, StoresAway
+from stores.aggregates import Operation
+from stores.cache import entry
+from stores.loader import Loader
+from stores.redis import RedisAway
+from streams.answers import Answer, Inbox, answer_from
+from streams.envelope import COMMAND_SOURCE, CONTENT_TYPE, SIGNATURE, Command, write
+from streams.identity import uuid7
+from streams.producer import Broker
+
+log = logging.getLogger("yeoul.streams.publish")
+
+RUNNING_S = 10.0
+"""An equal keyed operation younger than this is still running: 409. An older one is sent again; the agent drops repeats."""
+MARKER_LIFE_S = 24 * 3600
+FIRST_LOOK_S = 0.3
+"""When an answer by Redis has not come after this, the table of operations is asked; again and again, less and less often."""
+
+__all__ = ["Answer", "BrokerAway", "Commands", "Conflict", "Order", "Pending"]
+
+
+class BrokerAway(Exception):
+    """Kafka can't be reached. The command was not sent; try again in a moment."""
+
+
+class Conflict(Exception):
+    """An equal operation is running; its answer will be there in a moment."""
+
+
+class Order(msgspec.Struct, frozen=True, kw_only=True):
+    """What a caller wants done. `data` is the JSON of the domain's command; `keyed`: the caller gave an idempotency key."""
+
+    noun: str
+    type: str
+    aggregate_id: UUID
+    operation: UUID
+    actor: Actor
+    data: bytes
+    fingerprint: str
+    keyed: bool = False
+    traceparent: str | None = None
+    request_id: str = ""
+
+
+class Pending(msgspec.Struct, frozen=True):
+    """Not answered in time: it will be done; ask for the operation."""
+
+    operation: UUID
+
+
+class Marker(msgspec.Struct, array_like=True):
+    """What Redis knows of an operation before the table does. `since` in seconds since 1970."""
+
+    actor: UUID | None
+    fingerprint: str
+    since: float
+    state: str = "running"
+
+
+_marker = msgspec.msgpack.Decoder(Marker).decode
+_pack = msgspec.msgpack.Encoder().encode
+
+
+class _Waiter:
+    __slots__ = ("deadline", "future", "pause", "timer")
+
+    def __init__(self, future: "asyncio.Future[Answer | None]", deadline: float) -> None:
+        self.future = future
+        self.deadline = deadline
+        self.pause = FIRST_LOOK_S
+        self.timer: asyncio.TimerHandle | None = None
+
+
+class Commands:
+    """One for each front process."""
+
+    def __init__(self, settings: Settings, stores: Stores) -> None:
+        self._key = settings.command_key
+        self._prefix = settings.topic_prefix
+        self._stores = stores
+        self._topics = {noun: topic.full_name(settings.topic_prefix) for noun, topic in topics.COMMANDS_OF.items()}
+        self.broker = Broker(settings, "front", list(self._topics.values()))
+        self._inbox = Inbox(stores.redis, f"{settings.topic_prefix}:answers:{uuid7()}", self._deliver)
+        self._waiting: dict[UUID, list[_Waiter]] = {}
+        self._operations: Loader[UUID, Operation] = Loader(stores.operations.find)
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def open(cls, settings: Settings, stores: Stores) -> AsyncIterator["Commands"]:
+        """Started; stopped at the end. Kafka and Redis need not be there yet."""
+        commands = cls(settings, stores)
+        await commands._inbox.start()
+        await commands.broker.start()
+        try:
+            yield commands
+        finally:
+            await commands.broker.stop()
+            await commands._inbox.stop()
+            for task in commands._tasks:
+                task.cancel()
+
+    def ready(self) -> str:
+        """`ok`, or why the broker can't be used."""
+        return self.broker.away or "ok"
+
+    async def submit(self, order: Order, *, wait: float) -> Answer | Pending:
+        """Send a command and wait up to `wait` seconds for its answer. Raises BrokerAway, Conflict."""
+        if self.broker.away is not None:
+            raise BrokerAway(self.broker.away)
+        if order.keyed:
+            await self._mark(order)
+        future: asyncio.Future[Answer | None] = asyncio.get_running_loop().create_future()
+        waiter = _Waiter(future, time.monotonic() + wait)
+        self._waiting.setdefault(order.operation, []).append(waiter)
+        try:
+            await self._send(order)
+            if wait > 0:
+                self._look_later(order.operation, waiter)
+                answer = await future
+            else:
+                answer = None
+        finally:
+            self._forget(order.operation, waiter)
+        if answer is not None:
+            if order.keyed:
+                self._background(self._set_marker(order, "done"))
+            return answer
+        if not order.keyed:
+            # Asked for only now: without a key nobody can know the operation's id before this answer names it.
+            await self._set_marker(order, "running")
+        return Pending(order.operation)
+
+    async def find(self, operation: UUID, actor: Actor) -> Answer | Pending | None:
+        """What became of an operation; None if there is none, or it is another's. Raises StoresAway."""
+        row = await self._operations.get(operation)
+        if row is not None:
+            if row.actor != actor.id and actor.role is not Role.ADMIN:
+                return None
+            answer = answer_from(row, replayed=False)
+            await self._renew_cache(row)
+            return answer
+        marker = await self._get_marker(operation)
+        if marker is None or (marker.actor != actor.id and actor.role is not Role.ADMIN):
+            return None
+        if marker.state == "lost":
+            return Answer(operation, "failed", False, b"", 0, Refusal(Code.OPERATION_FAILED))
+        return Pending(operation)
+
+    # -- sending -----------------------------------------------------------------------------------------------------
+
+    async def _send(self, order: Order) -> None:
+        producer = self.broker.producer
+        if producer is None:
+            raise BrokerAway("no producer")
+        key = str(order.aggregate_id).encode()
+        value = write(
+            Command(
+                id=str(order.operation),
+                source=COMMAND_SOURCE,
+                type=order.type,
+                subject=order.aggregate_id,
+                time=datetime.now(UTC),
+                operation=order.operation,
+                data=msgspec.Raw(order.data),
+                actor=order.actor.id,
+                actorrole=order.actor.role.value,
+                fingerprint=order.fingerprint,
+                replyto=self._inbox.channel,
+                traceparent=order.traceparent,
+                requestid=order.request_id,
+            )
+        )
+        headers = [
+            ("content-type", CONTENT_TYPE.encode()),
+            (SIGNATURE, sign(self._key, order.noun.encode(), key, value).encode()),
+        ]
+        try:
+            sent = await producer.send(self._topics[order.noun], value, key, headers=headers)
+        except (KafkaError, OSError, TimeoutError) as error:
+            raise BrokerAway(str(error) or type(error).__name__) from error
+        sent.add_done_callback(lambda future: self._sent(order, future))
+
+    def _sent(self, order: Order, future: "asyncio.Future[Any]") -> None:
+        error = None if future.cancelled() else future.exception()
+        if error is not None:
+            log.error("a command did not reach Kafka: %s", error, extra={"fields": {"operation": str(order.operation)}})
+            self._background(self._set_marker(order, "lost"))
+
+    # -- waiting -----------------------------------------------------------------------------------------------------
+
+    def _deliver(self, answer: Answer) -> None:
+        for waiter in self._waiting.get(answer.operation, ()):
+            if not waiter.future.done():
+                waiter.future.set_result(answer)
+
+    def _forget(self, operation: UUID, waiter: _Waiter) -> None:
+        if waiter.timer is not None:
+            waiter.timer.cancel()
+        waiters = self._waiting.get(operation, [])
+        if waiter in waiters:
+            waiters.remove(waiter)
+        if not waiters:
+            self._waiting.pop(operation, None)
+
+    def _look_later(self, operation: UUID, waiter: _Waiter) -> None:
+        if not self._inbox.listening:
+            waiter.pause = min(waiter.pause, 0.01)
+        left = waiter.deadline - time.monotonic()
+        delay = min(waiter.pause, left)
+        waiter.timer = asyncio.get_running_loop().call_later(
+            max(delay, 0.0), lambda: self._background(self._look(operation, waiter, last=delay >= left))
+        )
+
+    async def _look(self, operation: UUID, waiter: _Waiter, *, last: bool) -> None:
+        """Answers may get lost with Redis, operations not: find it in the table, or look again later."""
+        if waiter.future.done():
+            return
+        try:
+            async with asyncio.timeout(1.0):
+                row = await self._operations.get(operation)
+        except (StoresAway, TimeoutError):
+            row = None
+        if waiter.future.done():
+            return
+        if row is not None:
+            await self._renew_cache(row)
+            if not waiter.future.done():
+                waiter.future.set_result(answer_from(row, replayed=False))
+        elif last or time.monotonic() >= waiter.deadline:
+            waiter.future.set_result(None)
+        else:
+            waiter.pause = min(waiter.pause * 2, 1.0)
+            self._look_later(operation, waiter)
+
+    async def _renew_cache(self, row: Operation) -> None:
+        """The agent's own renewal may have been lost with the answer: the caller must read what it wrote."""
+        if row.noun == "resources" and row.outcome == "succeeded":
+            await self._stores.cache.put("resources", {row.aggregate_id: entry(row.version, row.answer)})
+
+    def _background(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # -- markers -----------------------------------------------------------------------------------------------------
+
+    def _marker_key(self, operation: UUID) -> str:
+        return f"{self._prefix}:op:{operation}"
+
+    async def _mark(self, order: Order) -> None:
+        """Set the marker of a keyed operation. Raises Conflict while an equal one is running."""
+        marker = Marker(order.actor.id, order.fingerprint, time.time())
+        try:
+            with self._stores.redis.use() as client:
+                raw = await client.set(
+                    self._marker_key(order.operation), _pack(marker), nx=True, get=True, ex=MARKER_LIFE_S
+                )
+        except RedisAway:
+            return
+        if raw is None:
+            return
+        there = _marker(raw)
+        if there.state == "running" and time.time() - there.since < RUNNING_S:
+            try:
+                row = await self._operations.get(order.operation)
+            except StoresAway:
+                row = None
+            if row is None:
+                raise Conflict(str(order.operation))
+
+    async def _get_marker(self, operation: UUID) -> Marker | None:
+        try:
+            with self._stores.redis.use() as client:
+                raw = await client.get(self._marker_key(operation))
+        except RedisAway as error:
+            raise StoresAway(f"Redis is away: {error}") from error
+        return None if raw is None else _marker(raw)
+
+    async def _set_marker(self, order: Order, state: str) -> None:
+        marker = Marker(order.actor.id, order.fingerprint, time.time(), state)
+        try:
+            with self._stores.redis.use() as client:
+                await client.set(self._marker_key(order.operation), _pack(marker), ex=MARKER_LIFE_S)
+        except RedisAway:
+            log.debug("the marker of %s was not set", order.operation)

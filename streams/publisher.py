@@ -1,0 +1,193 @@
+"""Publishing what was committed: contiguous, in order, retried without limit, while the next batch is decided.
+
+Events of a batch that began at b are published only once everything of that partition below b is acknowledged. What is
+not yet published stands in the journal: after a failure, at assignment and after every fence mismatch the owner publishes
+from there, with the same ids and sequences, so readers drop what they have seen. No outbox is polled.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from time import monotonic
+from uuid import UUID
+
+import msgspec
+from aiokafka.errors import KafkaError
+
+from stores import StoresAway
+from stores.aggregates import Entry, Journal
+from stores.progress import ProgressStore
+from streams.envelope import STRUCTURED_HEADERS
+from streams.producer import Broker, record_batches
+
+log = logging.getLogger("yeoul.streams.publisher")
+
+MOST_WAITING = 20_000
+"""Events that may wait to be published before the handler waits too."""
+LAZY_S = 0.2
+"""How long a published offset may wait for a batch whose commit takes it along, seconds."""
+FAILED = (KafkaError, OSError, TimeoutError, StoresAway)
+
+
+class Publication(msgspec.Struct, frozen=True):
+    """What a batch has to tell of one partition; afterwards everything below `end` is published."""
+
+    partition: int
+    topic_id: UUID
+    """Of the command topic."""
+    end: int
+    records: list[tuple[bytes, bytes]]
+
+
+class Publisher:
+    """One for each group that publishes. `events_topic` has the partitions of the commands' topic."""
+
+    def __init__(self, group: str, broker: Broker, events_topic: str, store: ProgressStore, journal: Journal) -> None:
+        self._group = group
+        self._broker = broker
+        self._topic = events_topic
+        self._store = store
+        self._journal = journal
+        self._waiting: list[Publication] = []
+        self._waiting_records = 0
+        self._work = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+        self._task: asyncio.Task[None] | None = None
+        self._published: dict[tuple[UUID, int], int] = {}
+        self._told: dict[tuple[UUID, int], int] = {}
+        self._owned: dict[int, UUID] = {}
+        self.renew_cache: Callable[[list[Entry]], Awaitable[None]] | None = None
+        self.busy_since: float | None = None
+
+    def start(self) -> None:
+        """Begin."""
+        self._task = asyncio.create_task(self._run())
+
+    async def stop(self, wait_s: float) -> None:
+        """Publish what waits, `wait_s` at most; the rest stays in the journal for the next owner."""
+        deadline = monotonic() + wait_s
+        while (self._waiting or self.busy_since is not None) and monotonic() < deadline:
+            await asyncio.sleep(0.01)
+        if self._task is not None:
+            self._task.cancel()
+        try:
+            await asyncio.wait_for(self._tell(), 2.0)
+        except (TimeoutError, *FAILED):
+            log.debug("the published offset was not told; the next owner publishes a little again")
+
+    async def add(self, publications: list[Publication]) -> None:
+        """Queue what a batch has to tell; waits while too much waits already."""
+        await self._room.wait()
+        self._waiting += publications
+        self._waiting_records += sum(len(publication.records) for publication in publications)
+        if self._waiting_records > MOST_WAITING:
+            self._room.clear()
+        self._work.set()
+
+    def take_published(self, topic_id: UUID, partition: int) -> int | None:
+        """Up to where the partition is published, for the commit that takes it along; None if nothing is new."""
+        offset = self._published.get((topic_id, partition))
+        if offset is not None and offset > self._told.get((topic_id, partition), -1):
+            self._told[(topic_id, partition)] = offset
+            return offset
+        return None
+
+    def release(self, partitions: list[int]) -> None:
+        """These are not ours any more: what waits for them is the next owner's, who finds it in the journal."""
+        for partition in partitions:
+            self._owned.pop(partition, None)
+        self._waiting = [publication for publication in self._waiting if publication.partition in self._owned]
+
+    async def take_over(self, partition: int, topic_id: UUID, lives: dict[UUID, int]) -> None:
+        """Publish everything of a partition that the journal has and no owner confirmed. Raises what FAILED names."""
+        self._waiting = [publication for publication in self._waiting if publication.partition != partition]
+        life = lives[topic_id]
+        for id, older in sorted(lives.items(), key=lambda item: item[1]):
+            if older <= life:
+                await self._from_journal(partition, id, older)
+        self._owned[partition] = topic_id
+
+    async def _from_journal(self, partition: int, topic_id: UUID, life: int) -> None:
+        standing = (await self._store.standings(self._group, topic_id, [partition])).get(partition)
+        if standing is None or standing.published_offset is None or standing.published_offset >= standing.next_offset:
+            return
+        offset, index, count = standing.published_offset, 0, 0
+        while entries := await self._journal.after(partition, life, offset, index):
+            if self.renew_cache is not None:
+                await self.renew_cache(entries)
+            await self._send(partition, [(str(entry.aggregate_id).encode(), entry.event) for entry in entries])
+            count += len(entries)
+            offset, index = entries[-1].command_offset, entries[-1].index + 1
+        await self._store.published(self._group, topic_id, partition, standing.next_offset)
+        if count:
+            log.info("%s: published %d events of partition %d from the journal", self._group, count, partition)
+
+    async def _send(self, partition: int, records: list[tuple[bytes, bytes]]) -> None:
+        producer = self._broker.producer
+        if producer is None:
+            raise KafkaError(self._broker.away or "no broker")
+        for batch in record_batches(producer, records, STRUCTURED_HEADERS):
+            future = await producer.send_batch(batch, self._topic, partition=partition)
+            await asyncio.wait_for(asyncio.shield(future), 35.0)
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                await asyncio.wait_for(self._work.wait(), LAZY_S)
+            except TimeoutError:
+                await self._tell_quietly()
+                continue
+            self._work.clear()
+            waiting, self._waiting, self._waiting_records = self._waiting, [], 0
+            self._room.set()
+            self.busy_since = monotonic()
+            merged: dict[int, list[Publication]] = {}
+            for publication in waiting:
+                merged.setdefault(publication.partition, []).append(publication)
+            await asyncio.gather(*(self._publish(partition, parts) for partition, parts in merged.items()))
+            self.busy_since = None
+
+    async def _publish(self, partition: int, parts: list[Publication]) -> None:
+        topic_id = parts[-1].topic_id
+        try:
+            records = [record for part in parts for record in part.records]
+            if records:
+                await self._send(partition, records)
+        except FAILED as error:
+            log.warning("%s: events of partition %d wait: %s", self._group, partition, error or type(error).__name__)
+            await self._again(partition, topic_id)
+        else:
+            key = (topic_id, partition)
+            self._published[key] = max(self._published.get(key, 0), parts[-1].end)
+
+    async def _again(self, partition: int, topic_id: UUID) -> None:
+        """After a failure nobody knows what arrived: start again from the published offset, in the journal."""
+        delay = 0.1
+        failed = self._broker.producer
+        topic = self._topic.replace(".events.", ".commands.")
+        while self._owned.get(partition) == topic_id:
+            try:
+                await self._broker.renew(failed)
+                lives = await self._store.lives(topic)
+                await self.take_over(partition, topic_id, lives)
+                return
+            except FAILED as error:
+                failed = self._broker.producer
+                log.debug("%s: partition %d still waits: %s", self._group, partition, error)
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, 2.0)
+
+    async def _tell_quietly(self) -> None:
+        try:
+            await self._tell()
+        except FAILED as error:
+            log.debug("%s: the published offset was not told: %s", self._group, error)
+
+    async def _tell(self) -> None:
+        for (topic_id, partition), offset in list(self._published.items()):
+            if offset > self._told.get((topic_id, partition), -1):
+                await self._store.published(self._group, topic_id, partition, offset)
+                self._told[(topic_id, partition)] = offset
+
+

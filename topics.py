@@ -1,0 +1,85 @@
+"""Every topic of Yeoul, as data: the table of contents of what travels through Kafka.
+
+A topic's full name is ``{prefix}.{name}``; the prefix (``yeoul`` unless set) lets several installations share a cluster.
+Partition counts are fixed: the partition of an aggregate decides who owns it, so growing a topic is a documented
+procedure that drains first, never a side effect of a start.
+"""
+
+from datetime import timedelta
+from enum import StrEnum
+
+import msgspec
+
+MEBIBYTE = 1024 * 1024
+
+
+class Repeats(StrEnum):
+    """How a reader recognises a record that it has handled before."""
+
+    OPERATION = "operation"
+    """A command: its operation id is looked up in the table of operations."""
+    SEQUENCE = "sequence"
+    """An event of ours: `sequence` only grows within a partition, what is not above the highest applied is a repeat."""
+    RECENT = "recent"
+    """Anybody's event: an equal (source, id) among the last 50,000 records of the partition."""
+
+
+class Topic(msgspec.Struct, frozen=True, kw_only=True):
+    """One topic: what it is named, who writes it, how long it remembers, and what it may carry."""
+
+    name: str
+    """Name without the installation's prefix."""
+    key: str
+    """What the record key is; equal keys stay in order."""
+    owner: str
+    """The only writer: a consumer group, `web`, or `anybody`."""
+    carries: str
+    """One line for the reader of this page and for AsyncAPI."""
+    repeats: Repeats
+    partitions: int = 4
+    retention: timedelta = timedelta(days=7)
+    cleanup: str = "delete"
+    max_bytes: int = 8 * MEBIBYTE
+    """Largest record batch the broker takes, bytes."""
+
+    def full_name(self, prefix: str) -> str:
+        """The name on the broker."""
+        return f"{prefix}.{self.name}"
+
+
+COMMANDS_ACCOUNTS = Topic(
+    name="commands.accounts", key="account id", owner="web", repeats=Repeats.OPERATION,
+    carries="signed commands for accounts: create_account",
+)  # fmt: skip
+COMMANDS_RESOURCES = Topic(
+    name="commands.resources", key="resource id", owner="web", repeats=Repeats.OPERATION,
+    carries="signed commands for resources: create_resource, update_resource, delete_resource",
+)  # fmt: skip
+EVENTS_ACCOUNTS = Topic(
+    name="events.accounts", key="account id", owner="accounts", repeats=Repeats.SEQUENCE,
+    carries="what happened to accounts; partition p is fed by the owner of command partition p",
+)  # fmt: skip
+EVENTS_RESOURCES = Topic(
+    name="events.resources", key="resource id", owner="resources", repeats=Repeats.SEQUENCE,
+    carries="what happened to resources; partition p is fed by the owner of command partition p",
+)  # fmt: skip
+INGEST = Topic(
+    name="ingest", key="subject or id", owner="anybody", repeats=Repeats.RECENT,
+    carries="CloudEvents of other systems, structured or binary mode",
+)  # fmt: skip
+DEAD_LETTERS = Topic(
+    name="dead_letters", key="group", owner="every group", repeats=Repeats.RECENT, partitions=1,
+    retention=timedelta(days=30), carries="a copy of each record that was parked, after its row was written",
+)  # fmt: skip
+
+TOPICS: tuple[Topic, ...] = (
+    COMMANDS_ACCOUNTS,
+    COMMANDS_RESOURCES,
+    EVENTS_ACCOUNTS,
+    EVENTS_RESOURCES,
+    INGEST,
+    DEAD_LETTERS,
+)
+
+COMMANDS_OF = {"accounts": COMMANDS_ACCOUNTS, "resources": COMMANDS_RESOURCES}
+EVENTS_OF = {"accounts": EVENTS_ACCOUNTS, "resources": EVENTS_RESOURCES}

@@ -1,0 +1,61 @@
+"""The workers' table of contents: which agents run in which consumer group, and which groups share a process."""
+
+import asyncio
+import logging
+import signal
+
+import uvloop
+
+from agents import accounts, resources
+from config import Settings
+from streams.health import Health
+from streams.runtime import Connections, Group, Running
+from streams.watchdog import Watchdog
+from telemetry import logs
+
+log = logging.getLogger("yeoul.worker")
+
+GROUPS: dict[str, Group] = {
+    "accounts": accounts.GROUP,
+    "resources": resources.GROUP,
+}
+
+PROCESSES: dict[str, tuple[str, ...]] = {
+    # The owners of the tables apart from the readers, so that a flood of events doesn't slow writes.
+    "commands": ("accounts", "resources"),
+}
+
+
+def run(settings: Settings, groups: list[str]) -> int:
+    """Run these groups (all if none is named) until SIGTERM or SIGINT; returns the exit status."""
+    unknown = [name for name in groups if name not in GROUPS]
+    if unknown:
+        log.error("no group %s; there are: %s", ", ".join(unknown), ", ".join(GROUPS))
+        return 2
+    logs.configure(settings, "worker")
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_run(settings, groups or list(GROUPS)))
+
+
+async def _run(settings: Settings, names: list[str]) -> int:
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    connections = Connections(settings, "worker")
+    running = [Running(connections, GROUPS[name]) for name in names]
+    watchdog = Watchdog(running)
+    health = Health(settings, connections, running)
+    await connections.broker.start()
+    await health.start()
+    for group in running:
+        group.start()
+    watchdog.start()
+    log.info("worker started: %s", ", ".join(names))
+    await stop.wait()
+    log.info("worker stops")
+    watchdog.stop()
+    await asyncio.gather(*(group.stop() for group in running))
+    await health.stop()
+    await connections.close()
+    return 0
