@@ -7,12 +7,13 @@ from uuid import uuid4
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from bench.figures import BATCH, Figure
-from bench.processes import Child, resident_mb
+from bench.processes import READY_S, Child, resident_mb, run
 from bench.records import Record, Sample, compare
 from bench.stage import Costs, Stage
 from bench.stream_topic import PARTITIONS
 
-TOPIC = "bench.events"
+PREFIX = "bench"
+TOPIC = f"{PREFIX}.events"
 FILLERS = ("0,2", "1,3")
 FILL_S = 300.0
 QUIET_S = 60.0
@@ -111,11 +112,13 @@ def _sample(stage: Stage, name: str, seen: float, seconds: float, costs: Costs, 
 
 async def _start(stage: Stage, name: str, program: list[str], options: list[str]) -> Child:
     arguments = [*program, "--kafka", stage.kafka, "--topic", TOPIC, *options]
-    return await Child.start(name, arguments, stage.environ, stage.logs, follow=True)
+    environ = {**stage.environ, "YEOUL_TOPIC_PREFIX": PREFIX}
+    return await Child.start(name, arguments, environ, stage.logs, follow=True)
 
 
 async def measure(stage: Stage, _wanted: Sequence[Figure]) -> list[Record]:
     """Fill the topic, then rounds of Yeoul, stock Faust and plain aiokafka."""
+    await run("migrate", ["cli", "migrate"], stage.environ, stage.logs, READY_S)
     await fill(stage)
     samples: dict[str, list[Sample]] = {"yeoul": [], "baseline": [], "plain aiokafka": []}
     for _ in range(stage.options.runs):
