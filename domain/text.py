@@ -80,4 +80,4 @@ def check(*texts: str) -> None:
 def check_json(value: Any) -> None:
     """Raises ValueError if something within `value` can't be kept."""
     for path, found in problems(value):
-        raise ValueError(f"{path or 'value'}: {found}")
+        raise ValueError(f"{path or 'value'}: is {found}: text without NUL and half surrogates, numbers in range")

@@ -86,7 +86,6 @@ async def around(request: web.Request, handler: Outer) -> web.StreamResponse:
     """Gives every request its id, and every answer its shape; counts and logs it."""
     started = perf_counter()
     request_id = request[REQUEST_ID] = headers.request_id(request)
-    metrics.HTTP_RUNNING.inc()
     status = 499  # the caller went away before there was an answer
     try:
         try:
@@ -97,7 +96,6 @@ async def around(request: web.Request, handler: Outer) -> web.StreamResponse:
         response.headers["X-Request-Id"] = request_id
         return response
     finally:
-        metrics.HTTP_RUNNING.dec()
         took = perf_counter() - started
         resource = request.match_info.route.resource
         route = "unmatched" if resource is None else resource.canonical
