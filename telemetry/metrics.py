@@ -14,11 +14,6 @@ HTTP_SECONDS = Histogram(
     ("method", "route", "status"),
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
 )
-HTTP_RUNNING = Gauge(
-    "yeoul_http_requests_running",
-    "Requests that are being worked on now.",
-    multiprocess_mode="livesum",
-)
 HTTP_REFUSALS = Counter(
     "yeoul_http_refusals_total",
     "Requests that were refused, by code (domain/refusals.py).",
