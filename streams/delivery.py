@@ -164,6 +164,12 @@ class Delivery:
         self._published = published
         self._poison: dict[TopicPartition, list[int]] = {}
         self._turn = asyncio.Lock()
+        self._following: asyncio.Task[None] | None = None
+
+    async def settled(self) -> None:
+        """Wait until what follows the last commit was done."""
+        if self._following is not None:
+            await self._following
 
     async def deliver(self, batch: Batch) -> None:
         """One batch, to its end: finished, or thrown away to be read again."""
@@ -262,8 +268,10 @@ class Delivery:
                 if failures >= ATTEMPTS:
                     work = self._park_the_only(work, error, failures)
             else:
-                if done:
-                    await self._handler.after(result)
+                if done and result is not None:
+                    # While the next batch is decided; but in order, and never more than one behind.
+                    await self.settled()
+                    self._following = asyncio.create_task(self._handler.after(result))
                 return done
 
     def _park_the_only(self, work: Work, error: Exception, attempts: int) -> Work:

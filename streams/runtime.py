@@ -279,6 +279,7 @@ class Running:
             replays.cancel()
             try:
                 await app.stop()
+                await delivery.settled()
             finally:
                 if parts.publisher is not None:
                     await parts.publisher.stop(5.0)
@@ -292,6 +293,7 @@ class Running:
         finally:
             stopping.cancel()
             ended.cancel()
+            await asyncio.gather(stopping, ended, return_exceptions=True)
         if self.app.crashed and self.app.crash_reason is not None:
             raise self.app.crash_reason
 

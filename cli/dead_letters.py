@@ -1,0 +1,158 @@
+"""`dead-letters`: records that could not be handled: look at them, send them again, drop them; let partitions go on."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from typing import TYPE_CHECKING
+
+from cli.connection import settings
+
+if TYPE_CHECKING:
+    from config import Settings
+    from stores.dead_letters import DeadLetters, Parked
+    from stores.postgres import Database
+
+HELP = "list, show, replay or drop records that could not be handled; resume stopped partitions"
+
+STATES = ("parked", "requested", "replayed", "dropped")
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """One action, and what it acts on."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    listing = actions.add_parser("list", help="the parked ones, oldest first")
+    listing.add_argument("--group", help="only of this consumer group, such as yeoul.resources")
+    listing.add_argument("--state", choices=STATES, default="parked")
+    listing.add_argument("--limit", type=int, default=100)
+    listing.add_argument("--after", type=int, default=0, metavar="ID", help="begin behind this one")
+    show = actions.add_parser("show", help="one, with its bytes, headers and error")
+    show.add_argument("id", type=int)
+    for name, words in (
+        ("replay", "send again: a command is produced again, a reader takes the row itself"),
+        ("drop", "settle without handling; the row stays, marked"),
+    ):
+        action = actions.add_parser(name, help=words)
+        action.add_argument("ids", type=int, nargs="*", metavar="ID")
+        action.add_argument("--all", action="store_true", help="every parked one (of --group)")
+        action.add_argument("--group")
+    actions.add_parser("stopped", help="partitions that wait for an operator, and why")
+    resume = actions.add_parser("resume", help="let a stopped partition go on")
+    resume.add_argument("group")
+    resume.add_argument("topic", help="full name, such as yeoul.commands.resources")
+    resume.add_argument("partition", type=int)
+    resume.add_argument("offset", type=int, help="the next offset to handle; what is before it is given up")
+
+
+def run(options: argparse.Namespace) -> int:
+    """0 done, 1 some of them could not be."""
+    from stores import StoresAway
+
+    try:
+        return asyncio.run(_run(options))
+    except StoresAway as error:
+        print(f"yeoul: {error}", file=sys.stderr)
+        return 1
+
+
+async def _run(options: argparse.Namespace) -> int:
+    from stores.dead_letters import DeadLetters
+    from stores.postgres import of
+    from stores.progress import ProgressStore
+
+    known = settings("postgres", "kafka") if options.action == "replay" else settings("postgres")
+    database = of(known, "dead-letters", size=2)
+    letters = DeadLetters(database)
+    try:
+        match options.action:
+            case "list":
+                return await _list(letters, options)
+            case "show":
+                return await _show(letters, options.id)
+            case "replay" | "drop":
+                return await _settle(known, database, letters, options)
+            case "stopped":
+                for row in await ProgressStore(database).stopped():
+                    print(f"{row['consumer_group']} {row['topic']} {row['partition']} at {row['next_offset']}: {row['stopped']}")
+                return 0
+            case _:
+                done = await ProgressStore(database).resume(
+                    options.group, options.topic, options.partition, options.offset
+                )
+                print("it goes on within a few seconds" if done else "that partition is not stopped")
+                return 0 if done else 1
+    finally:
+        await database.close()
+
+
+async def _list(letters: DeadLetters, options: argparse.Namespace) -> int:
+    found = await letters.page(group=options.group, state=options.state, limit=options.limit, after=options.after)
+    for letter in found:
+        size = len(letter.value) if letter.value is not None else 0
+        print(
+            f"{letter.id:>6}  {letter.parked_at:%Y-%m-%d %H:%M:%S}  {letter.group}  "
+            f"{letter.topic}/{letter.partition}@{letter.offset}  {size} bytes  {letter.code}: {_printable(letter.error)[:100]}"
+        )
+    if not found:
+        print(f"none {options.state}")
+    elif len(found) == options.limit:
+        print(f"more: --after {found[-1].id}")
+    return 0
+
+
+async def _show(letters: DeadLetters, id: int) -> int:
+    letter = await letters.get(id)
+    if letter is None:
+        print(f"yeoul: there is no dead letter {id}", file=sys.stderr)
+        return 1
+    for name in ("id", "state", "group", "topic", "topic_id", "partition", "offset", "code", "handler", "attempts"):
+        print(f"{name:<10} {getattr(letter, name)}")
+    print(f"parked_at  {letter.parked_at.isoformat()}")
+    print(f"error      {_printable(letter.error)}")
+    print(f"key        {_bytes(letter.key)}")
+    for name, value in letter.headers:
+        print(f"header     {_printable(name)}: {_bytes(value)}")
+    print(f"value      {_bytes(letter.value)}")
+    return 0
+
+
+async def _settle(known: Settings, database: Database, letters: DeadLetters, options: argparse.Namespace) -> int:
+    if bool(options.ids) == options.all:
+        print("yeoul: name the ids, or --all", file=sys.stderr)
+        return 2
+    chosen: list[Parked] = []
+    missing: list[int] = []
+    if options.all:
+        while page := await letters.page(group=options.group, after=chosen[-1].id if chosen else 0, limit=1000):
+            chosen += page
+    else:
+        for id in options.ids:
+            letter = await letters.get(id)
+            chosen += [letter] if letter is not None else []
+            missing += [] if letter is not None else [id]
+    if options.action == "drop":
+        done = [await letters.settle(letter.id, "dropped") for letter in chosen]
+    else:
+        from streams.replay import replay
+
+        done = await replay(known, letters, chosen)
+    refused = [letter.id for letter, ok in zip(chosen, done, strict=True) if not ok]
+    words = "dropped" if options.action == "drop" else "sent again"
+    print(f"{sum(done)} {words}")
+    if refused:
+        print(f"not parked any more: {', '.join(map(str, refused))}", file=sys.stderr)
+    if missing:
+        print(f"there is no dead letter {', '.join(map(str, missing))}", file=sys.stderr)
+    return 1 if refused or missing else 0
+
+
+def _bytes(raw: bytes | None) -> str:
+    if raw is None:
+        return "none (a tombstone)"
+    text = raw.decode(errors="backslashreplace")
+    return _printable(text if len(text) <= 4000 else f"{text[:4000]}… ({len(raw)} bytes)")
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
