@@ -128,7 +128,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_level: str = "info"
     log_format: str = "auto"
     state_dir: Path = Path(".yeoul")
-    cache_dir: Path = Path("~/.cache/yeoul")
+    cache_dir: Path = msgspec.field(default_factory=lambda: folder("~/.cache/yeoul"))
     postgres_pool: int = 8
     command_key: bytes = b""
     index_key: bytes = b""

@@ -54,6 +54,8 @@ def explain(tail: str, folder: Path) -> str:
         return str(DiskFull(folder))
     if "address already in use" in text:
         return f"One of its ports is taken. Stop the other program, or remove {folder / 'ports.json'}."
+    if "database files are incompatible" in text:
+        return "Its data was made by another major version: go back to that one, or begin anew by ./yeoul reset --yes."
     if "permission denied" in text:
         return f"It may not read or write something: check the owner of {folder}."
     if "cannot allocate memory" in text or "insufficient memory" in text or "outofmemoryerror" in text:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import base64
 import os
+import shutil
 import signal
 import struct
 from pathlib import Path
 
-from embedded.errors import PartFailed
+from embedded.errors import PartFailed, explain
 from embedded.java import cached_jars, jars, java
 from embedded.parts import Say
-from embedded.processes import Command
+from embedded.processes import Command, run_to_end, tail
 from embedded.state import State
 
 API_VERSIONS_KEY = 18
@@ -80,7 +81,7 @@ class Kafka:
     stop_signal = signal.SIGTERM
     start_timeout_s = 60.0
     stop_timeout_s = 20.0
-    quiet = True
+    may_wait = False
 
     def __init__(self, state: State, cache_dir: Path, environ: dict[str, str]) -> None:
         """`environ`: what the JVM inherits."""
@@ -110,24 +111,20 @@ class Kafka:
             PROPERTIES.format(port=self._port, controller=self._controller, data=log_dir), encoding="utf-8"
         )
         if not (log_dir / "meta.properties").exists():
+            # Without that file nothing was ever stored: what is there is left of an interrupted attempt.
+            shutil.rmtree(log_dir, ignore_errors=True)
             await self._format()
 
     async def _format(self) -> None:
         cluster = base64.urlsafe_b64encode(os.urandom(16)).decode().rstrip("=")
-        # A leading dash would be read as an option.
+        # Written with "=": an id may begin with a dash.
         arguments = ["format", f"--cluster-id={cluster}", f"--config={self._config}"]
-        process = await asyncio.create_subprocess_exec(
-            *self._java("kafka.tools.StorageTool", *arguments),
-            env=self._environ,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )
-        output, _ = await process.communicate()
-        if process.returncode:
-            log = self._state.logs / "kafka.log"
-            with log.open("ab") as file:
-                file.write(output)
-            raise PartFailed(self.name, "could not prepare its data folder", log)
+        command = Command(self._java("kafka.tools.StorageTool", *arguments), self._environ, self._data)
+        log = self._state.logs / "kafka.log"
+        if await run_to_end("kafka format", command, self._state, log):
+            raise PartFailed(
+                self.name, "could not prepare its data folder", log, explain(tail(log), self._state.folder)
+            )
 
     def command(self) -> Command:
         """The JVM with the broker in it."""

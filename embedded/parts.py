@@ -20,8 +20,8 @@ class Part(Protocol):
     """What makes it end in good order."""
     start_timeout_s: float
     stop_timeout_s: float
-    quiet: bool
-    """Whether its log is left out of the terminal of `up`."""
+    may_wait: bool
+    """Whether it may be alive and not ready for any time after a restart: a worker whose database is away."""
 
     async def prepare(self, say: Say) -> None:
         """Makes its files and folders ready; downloads what is missing. Called before each start; quick when done."""

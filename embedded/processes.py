@@ -100,8 +100,21 @@ class Child:
         return graceful
 
 
+async def run_to_end(name: str, command: Command, state: State, log: Path) -> int:
+    """Runs a program that ends by itself, and gives its exit code. It ends with us when this is cancelled."""
+    child = Child.start(name, command, state, log, signal.SIGTERM)
+    try:
+        return await child.wait()
+    finally:
+        await child.stop(signal.SIGTERM, 10.0)
+
+
 async def _ended(popen: subprocess.Popen[bytes]) -> int:
-    """Waits for the end without a thread where the system has pidfd, else with one."""
+    """Waits for the end without a thread where the system has pidfd, else with one.
+
+    What the process started itself (a front's own processes) ends with it. That is done before the process is
+    reaped: until then nobody else can get its number, which is also its group's.
+    """
     if not hasattr(os, "pidfd_open"):
         return await asyncio.to_thread(popen.wait)
     loop = asyncio.get_running_loop()
@@ -113,7 +126,14 @@ async def _ended(popen: subprocess.Popen[bytes]) -> int:
     finally:
         loop.remove_reader(descriptor)
         os.close(descriptor)
+    end_group(popen.pid)
     return popen.wait()
+
+
+def end_group(pid: int) -> None:
+    """Kills what is left of the process group that `pid` leads or led."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
 
 
 def remember(state: State, name: str, pid: int) -> None:
@@ -151,6 +171,7 @@ async def end_left_over(state: State, timeout_s: float = 15.0) -> list[str]:
             process.send_signal(signal.SIGINT if process.name() == "postgres" else signal.SIGTERM)
     _, alive = await asyncio.to_thread(psutil.wait_procs, list(found.values()), timeout_s)
     for process in alive:
+        end_group(process.pid)
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
     await asyncio.to_thread(psutil.wait_procs, alive, 5.0)

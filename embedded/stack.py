@@ -41,11 +41,11 @@ class Stack:
         say: Say = lambda line: None,
         changed: Callable[[], None] = lambda: None,
     ) -> None:
-        """`parts`: which servers to run. `environ`: this process's, looked up when None. `say` takes lines of progress."""
+        """`parts`: the servers to run. `environ`: this process's, looked up when None. `say` takes lines for people."""
         self.state = State(state_dir)
         self.settings_environ: dict[str, str] = {}
         self.runners: dict[str, Runner] = {}
-        self._names = [name for name in PARTS if name in parts]
+        self.names = [name for name in PARTS if name in parts]
         self._cache_dir = cache_dir.expanduser()
         ours = config.process_environ() if environ is None else environ
         self._environ = {name: ours[name] for name in INHERITED if name in ours}
@@ -85,7 +85,7 @@ class Stack:
         secrets = self.state.secrets()
         self.settings_environ |= {name: value for name, value in secrets.items() if name.startswith("YEOUL_")}
         self.settings_environ["YEOUL_STATE_DIR"] = str(self.state.folder)
-        for name in self._names:
+        for name in self.names:
             if name == "kafka":
                 kafka = Kafka(self.state, self._cache_dir, self._environ)
                 kafka.reserve()

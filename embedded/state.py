@@ -40,8 +40,8 @@ class State:
         self.logs = self.folder / "logs"
         self._lock: IO[str] | None = None
 
-    def take(self) -> None:
-        """Makes the folder and holds its lock until `release`.
+    def take(self, room_bytes: int = ROOM_BYTES) -> None:
+        """Makes the folder and holds its lock until `release`; `room_bytes` have to be free.
 
         Raises `AlreadyRunning`, `DiskFull`, or `EmbeddedError` when the folder cannot be written.
         """
@@ -69,9 +69,9 @@ class State:
         lock.flush()
         self._lock = lock
         free = shutil.disk_usage(self.folder).free
-        if free < ROOM_BYTES:
+        if free < room_bytes:
             self.release()
-            raise DiskFull(self.folder, f": {free >> 20} MB are free and {ROOM_BYTES >> 20} MB are needed to begin")
+            raise DiskFull(self.folder, f": {free >> 20} MB are free and {room_bytes >> 20} MB are needed to begin")
 
     def release(self) -> None:
         """Gives the lock back."""

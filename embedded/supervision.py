@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
+import math
 import signal
 import time
 from collections import deque
 from collections.abc import Callable
 from enum import StrEnum
 
-from embedded.errors import DiskFull, PartFailed, explain, is_disk_full
+from embedded.errors import DiskFull, EmbeddedError, PartFailed, explain, is_disk_full
 from embedded.parts import Part, Say
 from embedded.processes import Child, bound_log, tail
 from embedded.state import State
@@ -20,6 +22,9 @@ RESTARTS, WITHIN_S = 5, 60.0
 """A part that dies more often than this in this time is given up."""
 BACKOFF_S = (0.2, 1.0, 2.0, 5.0, 10.0)
 BOUND_LOGS_EVERY_S = 30.0
+
+
+log = logging.getLogger("yeoul.embedded")
 
 
 class Life(StrEnum):
@@ -66,7 +71,7 @@ class Runner:
         self._stopping = False
         self._is(Life.STARTING)
         try:
-            await self._start()
+            await self._start(self.part.start_timeout_s)
         except BaseException:
             if self._child is not None:
                 await self._child.stop(signal.SIGKILL, 5.0)
@@ -74,7 +79,7 @@ class Runner:
             raise
         self._is(Life.READY)
 
-    async def _start(self) -> None:
+    async def _start(self, timeout_s: float) -> None:
         part = self.part
         try:
             await part.prepare(self._say)
@@ -86,20 +91,24 @@ class Runner:
         begun = self.log.stat().st_size if self.log.exists() else 0
         self._child = Child.start(part.name, part.command(), self._state, self.log, part.stop_signal)
         self._changed()
-        deadline = time.monotonic() + part.start_timeout_s
+        deadline = time.monotonic() + timeout_s
         ended = asyncio.create_task(self._child.wait())
         try:
             while True:
-                with contextlib.suppress(Exception):
+                try:
                     await asyncio.wait_for(part.check(), 5.0)
                     return
+                except EmbeddedError:
+                    raise
+                except Exception as error:  # a server that starts refuses in many ways
+                    log.debug("%s: not yet: %r", part.name, error)
                 if ended.done():
                     raise PartFailed(
                         part.name, f"ended while starting ({_reason(ended.result())})", self.log, self._cause(begun)
                     )
                 if time.monotonic() > deadline:
                     raise PartFailed(
-                        part.name, f"did not answer within {part.start_timeout_s:.0f} s", self.log, self._cause(begun)
+                        part.name, f"did not answer within {timeout_s:.0f} s", self.log, self._cause(begun)
                     )
                 # The next try follows shortly, and at once when the process has ended.
                 await asyncio.wait([ended], timeout=POLL_S)
@@ -156,9 +165,17 @@ class Runner:
             )
             self._is(Life.RESTARTING)
             await asyncio.sleep(pause)
-            if not self._stopped():
-                await self.start()
-                self._say(f"{name}: is back")
+            if self._stopped():
+                return
+            try:
+                await self._start(math.inf if self.part.may_wait else self.part.start_timeout_s)
+            except PartFailed as failure:
+                # Counted like any death, in the next round: the process has ended, or is ended here.
+                self._say(str(failure))
+                self._child.send(signal.SIGKILL)
+                continue
+            self._is(Life.READY)
+            self._say(f"{name}: is back")
 
     def _stopped(self) -> bool:
         """Asked again after each wait: meanwhile `stop` may have been called."""

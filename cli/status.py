@@ -1,0 +1,69 @@
+"""`status`: what runs here, for people and (`--json`) for scripts."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+from typing import Any
+from urllib.parse import urlsplit
+
+from cli.connection import state
+from cli.programs import http_status
+from embedded.state import State
+
+HELP = "what runs here and whether it is ready; exit code 0 ready, 3 not"
+NOT_READY = 3
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    parser.add_argument("--json", action="store_true", help="one object; its addresses hold the servers' passwords")
+
+
+def run(options: argparse.Namespace) -> int:
+    """0 when everything is ready, else 3."""
+    found = asyncio.run(status(state()))
+    print(json.dumps(found, indent=2) if options.json else _text(found))
+    return 0 if found["ready"] else NOT_READY
+
+
+async def status(place: State) -> dict[str, Any]:
+    """`{"ready", "front", "kafka", "postgres", "redis", "processes": [{"name", "pid", "state"}]}`.
+
+    Addresses are null when nothing runs. A process that runs and whose /readyz does not say 200 is "unready".
+    """
+    run_file = place.read("run") if place.holder() is not None else {}
+    processes = [dict(process) for process in run_file.get("processes", [])]
+    health: dict[str, str] = run_file.get("health", {})
+    answers = dict(zip(health, await asyncio.gather(*map(_healthy, health.values())), strict=True))
+    for process in processes:
+        if process["state"] == "ready" and not answers.get(process["name"], True):
+            process["state"] = "unready"
+    ready = bool(run_file.get("ready")) and all(process["state"] == "ready" for process in processes)
+    addresses = {name: run_file.get(name) for name in ("front", "kafka", "postgres", "redis")}
+    return {"ready": ready, **addresses, "processes": processes}
+
+
+async def _healthy(url: str) -> bool:
+    parts = urlsplit(url)
+    try:
+        return await http_status(parts.hostname or "", parts.port or 80, parts.path) == 200
+    except (OSError, TimeoutError):
+        return False
+
+
+def _text(found: dict[str, Any]) -> str:
+    if not found["processes"]:
+        return "nothing runs here; ./yeoul up starts it"
+    lines = ["ready" if found["ready"] else "not ready"]
+    lines += [f"  {name:<10}{_hidden(found[name])}" for name in ("front", "kafka", "postgres", "redis") if found[name]]
+    lines.append("")
+    lines += [f"  {process['name']:<18}{process['state']:<12}{process['pid'] or ''}" for process in found["processes"]]
+    return "\n".join(lines)
+
+
+def _hidden(url: str) -> str:
+    """An address without its password."""
+    password = urlsplit(url).password if "://" in url else None
+    return url.replace(f":{password}@", ":…@") if password else url

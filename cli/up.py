@@ -1,0 +1,204 @@
+"""`up`: the servers, the tables, the topics, the workers and the front, in this order; stopped in the opposite one."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import signal
+import sys
+import time
+
+import psutil
+
+import config
+from cli.connection import NEEDS
+from cli.detach import detach
+from cli.follow import follow
+from cli.programs import Program, finish
+from config import Settings
+from embedded.errors import AlreadyRunning, PortBusy
+from embedded.stack import Stack
+from embedded.state import is_free, owner_of
+from embedded.supervision import Life, Runner
+
+HELP = "start everything and say where it is; Ctrl-C stops it in order"
+ADMIN = "admin@example.com"
+SERVERS = {"kafka": "kafka", "postgres": "postgres", "redis": "valkey"}
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    parser.add_argument("--detach", action="store_true", help="return when it is ready, and leave it running")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Returns when everything was stopped, or (`--detach`) is ready."""
+    settings = config.load(config.process_environ())
+    if options.detach:
+        return detach(settings.state_dir)
+    return asyncio.run(Up(settings).run())
+
+
+class Up:
+    """One run of the whole system."""
+
+    def __init__(self, settings: Settings) -> None:
+        """`settings`: what the environment says; servers it names are not started."""
+        self._begun = time.monotonic()
+        self._given = settings
+        self._environ = config.process_environ()
+        self._ready = False
+        self._fields: dict[str, object] = {}
+        parts = [part for name, part in SERVERS.items() if not self._environ.get(NEEDS[name])]
+        self._stack = Stack(settings.state_dir, settings.cache_dir, self._environ, parts, self._say, self._record)
+
+    def _say(self, line: str) -> None:
+        print(f"{time.monotonic() - self._begun:6.1f} s  {line}", flush=True)
+
+    async def run(self) -> int:
+        """Starts, watches and stops everything; the exit code. Raises `EmbeddedError`."""
+        stopping = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(number, stopping.set)
+        try:
+            self._stack.take()
+        except AlreadyRunning as running:
+            print(running)
+            return 0
+        work = asyncio.create_task(self._work())
+        asked = asyncio.create_task(stopping.wait())
+        try:
+            await asyncio.wait([work, asked], return_when=asyncio.FIRST_COMPLETED)
+            if not work.done():
+                self._say("stopping")
+            work.cancel()
+            try:
+                await work
+            except asyncio.CancelledError:
+                pass  # by ourselves, just above
+            except BaseExceptionGroup as group:
+                # Watching is done side by side: the first reason is the one to tell.
+                raise _first(group) from None
+        finally:
+            asked.cancel()
+            self._ready = False
+            await self._stack.close()
+            self._stack.state.remove("run")
+            self._say("stopped; the data is kept for the next ./yeoul up")
+        return 0
+
+    async def _work(self) -> None:
+        """Starts everything and then watches, until cancelled. Raises `EmbeddedError`."""
+        self._say("starting " + (", ".join(self._stack.names) or "no servers: the environment names all of them"))
+        await self._stack.start_all()
+        settings = self._settings()
+        environ = {name: value for name, value in self._environ.items() if not name.startswith("YEOUL_")}
+        environ |= settings.environ()
+        state = self._stack.state
+        self._say("servers accept work; migrating tables, checking topics")
+        async with asyncio.TaskGroup() as group:
+            migrated = group.create_task(finish("migrate", ["migrate"], environ, state))
+            group.create_task(finish("topics", ["topics"], environ, state))
+            groups = group.create_task(finish("groups", ["worker", "--list"], environ, state))
+        self._say(f"tables: {migrated.result()}")
+        front = Program("web", ["web"], environ, _reachable(settings.web_host), settings.web_port)
+        programs = [front]
+        for name, names in json.loads(groups.result()).items():
+            port = state.port(f"{name} metrics")
+            own = environ | {"YEOUL_METRICS_PORT": str(port)}
+            programs.insert(0, Program(f"worker-{name}", ["worker", *names], own, settings.metrics_host, port))
+        for program in programs:
+            self._stack.add(Runner(program, state, self._say, self._record))
+        self._fields = {
+            "pid": psutil.Process().pid,
+            "front": f"http://{_reachable(settings.web_host)}:{settings.web_port}",
+            "kafka": settings.kafka_url,
+            "postgres": settings.postgres_url,
+            "redis": settings.redis_url,
+            "health": {program.name: program.health for program in programs},
+            # The keys stay in secrets.json; the port of metrics is each process's own.
+            "environ": {
+                variable.name: environ[variable.name]
+                for variable in config.VARIABLES
+                if variable.name in environ and not variable.name.endswith(("_KEY", "_KEYS", "_METRICS_PORT"))
+            },
+        }
+        self._say("starting " + ", ".join(program.name for program in programs))
+        await self._stack.start_these([program.name for program in programs])
+        token = await finish("token", ["token", ADMIN, "--role", "admin"], environ, state)
+        self._ready = True
+        (state.logs / "token.log").unlink(missing_ok=True)
+        self._tell(settings, token)
+        self._record()
+        async with asyncio.TaskGroup() as watching:
+            watching.create_task(self._stack.keep())
+            for program in programs:
+                watching.create_task(follow(state.logs / f"{program.name}.log", program.name))
+
+    def _settings(self) -> Settings:
+        """The settings of our own processes: what the environment says, over the stack's addresses and secrets."""
+        given = {name: value for name, value in self._environ.items() if value}
+        environ = self._stack.settings_environ | given
+        port, host = self._given.web_port, _reachable(self._given.web_host)
+        if "YEOUL_WEB_PORT" in given:
+            if not is_free(port, host):
+                raise PortBusy("the front", port, owner_of(port), "choose another: YEOUL_WEB_PORT=8090 ./yeoul up")
+        else:
+            environ["YEOUL_WEB_PORT"] = str(self._stack.state.port("front", port))
+        environ["YEOUL_STATE_DIR"] = str(self._stack.state.folder)
+        return config.load(environ)
+
+    def _record(self) -> None:
+        """Writes run.json, from which the other commands know what runs."""
+        processes = [
+            {"name": name, "pid": runner.pid, "state": str(runner.life)} for name, runner in self._stack.runners.items()
+        ]
+        ready = self._ready and all(runner.life is Life.READY for runner in self._stack.runners.values())
+        self._stack.state.write("run", {"ready": ready, **self._fields, "processes": processes})
+
+    def _tell(self, settings: Settings, token: str) -> None:
+        """The lines for people: where it is, and what to paste."""
+        url = self._fields["front"]
+        self._say(f"ready; {_resident(self._stack)} MB resident in all\n")
+        print(
+            f"  front     {url}/api/v1   (health: {url}/readyz)\n"
+            f"  kafka     {settings.kafka_url}\n"
+            f"  data      {settings.state_dir}, logs in {settings.state_dir / 'logs'}\n"
+            f"  token     of {ADMIN}, an admin, for 15 minutes; another: ./yeoul token {ADMIN} --role admin\n\n"
+            f"{token}\n\n"
+            "  Create something (and watch it in a second terminal: ./yeoul tail):\n\n"
+            f"curl -i {url}/api/v1/resources -H 'Content-Type: application/json' \\\n"
+            f"  -H 'Authorization: Bearer {token}' \\\n"
+            '  -d \'{"kind":"note","title":"hello"}\'\n\n'
+            f"  {'./yeoul down stops it.' if not sys.stdout.isatty() else 'Ctrl-C stops it.'} Warnings follow here.\n",
+            flush=True,
+        )
+
+
+def _reachable(host: str) -> str:
+    """The address at which we ourselves reach a server that listens on `host`."""
+    return "127.0.0.1" if host in ("0.0.0.0", "::", "localhost") else host  # noqa: S104 - compared, not listened on
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def _resident(stack: Stack) -> int:
+    """MB of memory that our processes hold, what they share counted once (Linux), else about."""
+    total = 0
+    for pid in (psutil.Process().pid, *stack.pids.values()):
+        with contextlib.suppress(psutil.Error):
+            root = psutil.Process(pid)
+            family = [root] if root == psutil.Process() else [root, *root.children(recursive=True)]
+            for process in family:
+                with contextlib.suppress(psutil.Error):
+                    memory = process.memory_full_info()
+                    total += getattr(memory, "pss", memory.rss)
+    return total >> 20

@@ -1,0 +1,218 @@
+"""What the environment may say, and what is said when it may not."""
+
+from __future__ import annotations
+
+import base64
+import re
+import secrets
+
+import hypothesis
+import msgspec
+import pytest
+from hypothesis import strategies
+
+import config
+from config import EXAMPLE_KEY, Settings, SettingsError
+
+NAMES = [variable.name for variable in config.VARIABLES]
+REQUIRED = config.environment("production")["required"]
+
+
+def random_key() -> str:
+    return base64.b64encode(secrets.token_bytes(32)).decode()
+
+
+def production() -> dict[str, str]:
+    """An environment that production accepts."""
+    environ = {name: random_key() for name in NAMES if name.endswith("_KEY")}
+    return environ | {
+        "YEOUL_ENVIRONMENT": "production",
+        "YEOUL_KAFKA_URL": "a.internal:9092,b.internal:9092",
+        "YEOUL_POSTGRES_URL": f"postgresql://app:{secrets.token_hex(8)}@db.internal/yeoul",
+        "YEOUL_REDIS_URL": f"rediss://:{secrets.token_hex(8)}@cache.internal:6379/0",
+        "YEOUL_TOKEN_KEYS": f"2026-11:{random_key()}",
+    }
+
+
+def complaints(environ: dict[str, str]) -> list[str]:
+    with pytest.raises(SettingsError) as raised:
+        config.load(environ)
+    return list(raised.value.complaints)
+
+
+def test_nothing_set_is_local_with_every_default() -> None:
+    settings = config.load({})
+    assert (settings.environment, settings.web_port, settings.answer_wait_s) == ("local", 8080, 5.0)
+    assert settings.command_key == b""
+
+
+def test_defaults_are_the_same_in_the_table_and_in_the_object() -> None:
+    assert config.load({}) == Settings()
+
+
+def test_table_and_object_have_the_same_fields() -> None:
+    assert [variable.attribute for variable in config.VARIABLES] == list(Settings.__struct_fields__)
+
+
+def test_settings_cannot_be_changed() -> None:
+    with pytest.raises(AttributeError):
+        config.load({}).web_port = 1  # type: ignore[misc]
+
+
+def test_a_variable_set_to_nothing_is_not_set() -> None:
+    assert config.load({"YEOUL_WEB_PORT": "", "YEOUL_COMMAND_KEY": ""}) == config.load({})
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "allowed"),
+    [
+        ("YEOUL_ENVIRONMENT", "prod", "local, dev, staging, production"),
+        ("YEOUL_WEB_PORT", "80a", "from 0 to 65535"),
+        ("YEOUL_WEB_PORT", "65536", "from 0 to 65535"),
+        ("YEOUL_WEB_PORT", "-1", "from 0 to 65535"),
+        ("YEOUL_WEB_PORT", "1_000", "from 0 to 65535"),
+        ("YEOUL_WEB_PORT", "٨٠", "from 0 to 65535"),
+        ("YEOUL_ANSWER_WAIT", "nan", "from 0 to 60"),
+        ("YEOUL_ANSWER_WAIT", "61", "from 0 to 60"),
+        ("YEOUL_KAFKA_URL", "kafka://a:1", "host:port"),
+        ("YEOUL_KAFKA_URL", "a:1,,b:2", "host:port"),
+        ("YEOUL_KAFKA_URL", "a:70000", "host:port"),
+        ("YEOUL_POSTGRES_URL", "mysql://a/b", "postgresql://"),
+        ("YEOUL_POSTGRES_URL", "postgresql:///yeoul", "postgresql://"),
+        ("YEOUL_REDIS_URL", "redis://a:port", "redis://"),
+        ("YEOUL_TOPIC_PREFIX", "Not.This", "a-z"),
+        ("YEOUL_LANGUAGE", "fr", "ko, en"),
+        ("YEOUL_LOG_LEVEL", "loud", "debug"),
+        ("YEOUL_COMMAND_KEY", "short", "base64 of exactly 32"),
+        ("YEOUL_TOKEN_KEYS", "nokid", "kid:key"),
+    ],
+)
+def test_a_wrong_value_names_the_variable_and_what_is_allowed(name: str, text: str, allowed: str) -> None:
+    (line,) = complaints({name: text})
+    assert line.startswith(name)
+    assert allowed in line.partition("allowed:")[2]
+
+
+def test_every_wrong_value_is_named_at_once() -> None:
+    lines = complaints({"YEOUL_WEB_PORT": "x", "YEOUL_LANGUAGE": "x", "YEOUL_KAFKA_URL": "x"})
+    assert [line.split()[0] for line in lines] == ["YEOUL_KAFKA_URL", "YEOUL_WEB_PORT", "YEOUL_LANGUAGE"]
+
+
+@pytest.mark.parametrize("name", [variable.name for variable in config.VARIABLES if variable.secret])
+def test_a_secret_is_never_repeated(name: str) -> None:
+    for text in ("hunter2-hunter2", base64.b64encode(b"hunter2-hunter2").decode(), f"kid:{'hunter2' * 9}"):
+        with pytest.raises(SettingsError) as raised:
+            config.load({name: text})
+        assert "hunter2" not in str(raised.value)
+        assert text not in str(raised.value)
+
+
+def test_a_long_value_is_cut() -> None:
+    (line,) = complaints({"YEOUL_LANGUAGE": "x" * 5000})
+    assert len(line) < 200
+
+
+def test_a_misspelt_variable_is_told() -> None:
+    (line,) = complaints({"YEOUL_WEBPORT": "80"})
+    assert "YEOUL_WEB_PORT" in line
+
+
+def test_variables_of_others_are_left_alone() -> None:
+    assert config.load({"YEOUL_TEST_FULL": "1", "WEB_PORT": "x", "PATH": "/bin"}) == config.load({})
+
+
+@pytest.mark.parametrize("environment", ["dev", "staging", "production"])
+def test_shared_environments_name_everything_that_is_missing(environment: str) -> None:
+    lines = complaints({"YEOUL_ENVIRONMENT": environment})
+    assert {line.split()[0] for line in lines} == set(REQUIRED)
+    assert all("missing" in line for line in lines)
+
+
+def test_production_starts_with_what_it_needs() -> None:
+    settings = config.load(production())
+    assert settings.log_format == "json"
+    assert settings.token_keys[0][0] == "2026-11"
+
+
+@pytest.mark.parametrize("name", ["YEOUL_COMMAND_KEY", "YEOUL_INDEX_KEY", "YEOUL_CURSOR_KEY", "YEOUL_SEALING_KEY"])
+def test_production_refuses_the_documented_key(name: str) -> None:
+    (line,) = complaints(production() | {name: EXAMPLE_KEY})
+    assert line.startswith(name)
+    assert "example" in line
+
+
+def test_production_refuses_a_documented_token_key_and_password() -> None:
+    lines = complaints(
+        production()
+        | {"YEOUL_TOKEN_KEYS": f"a:{EXAMPLE_KEY}", "YEOUL_POSTGRES_URL": "postgresql://yeoul:Example@db.internal/yeoul"}
+    )
+    assert {line.split()[0] for line in lines} == {"YEOUL_TOKEN_KEYS", "YEOUL_POSTGRES_URL"}
+
+
+def test_production_refuses_a_key_that_is_not_random_or_used_twice() -> None:
+    twice = random_key()
+    zeros = base64.b64encode(bytes(32)).decode()
+    lines = complaints(production() | {"YEOUL_COMMAND_KEY": twice, "YEOUL_INDEX_KEY": twice, "YEOUL_CURSOR_KEY": zeros})
+    assert {line.split()[0] for line in lines} == {"YEOUL_CURSOR_KEY", "YEOUL_INDEX_KEY"}
+
+
+@pytest.mark.parametrize("environment", ["dev", "staging"])
+def test_elsewhere_the_documented_key_may_be_tried(environment: str) -> None:
+    environ = production() | {"YEOUL_ENVIRONMENT": environment, "YEOUL_COMMAND_KEY": EXAMPLE_KEY}
+    assert config.load(environ).environment == environment
+
+
+def test_the_environment_of_a_child_makes_equal_settings() -> None:
+    settings = config.load(production() | {"YEOUL_ANSWER_WAIT": "0.25", "YEOUL_STATE_DIR": "/tmp/a b"})
+    assert config.load(settings.environ()) == settings
+    assert config.load(config.load({}).environ()) == config.load({})
+
+
+@hypothesis.given(
+    strategies.lists(
+        strategies.tuples(
+            strategies.from_regex(r"[A-Za-z0-9._-]{1,8}", fullmatch=True), strategies.binary(min_size=32, max_size=32)
+        ),
+        unique_by=lambda pair: pair[0],
+        max_size=4,
+    )
+)
+def test_token_keys_survive_the_way_through_the_environment(keys: list[tuple[str, bytes]]) -> None:
+    settings = msgspec.structs.replace(config.load({}), token_keys=tuple(keys))
+    assert config.load(settings.environ()).token_keys == tuple(keys)
+
+
+@hypothesis.given(
+    strategies.sampled_from([name for name in NAMES if name != "YEOUL_ENVIRONMENT"]), strategies.text(max_size=60)
+)
+def test_any_text_gives_settings_or_a_complaint(name: str, text: str) -> None:
+    try:
+        settings = config.load({name: text})
+    except SettingsError as error:
+        assert [line.split()[0] for line in error.complaints] == [name]  # noqa: PT017 - either outcome is right
+    else:
+        assert isinstance(settings, Settings)
+
+
+def test_secrets_do_not_show() -> None:
+    environ = production()
+    shown = repr(config.load(environ))
+    hidden = [variable for variable in config.VARIABLES if variable.secret]
+    assert shown.count("<hidden>") == len(hidden)
+    for variable in hidden:
+        assert repr(getattr(config.load(environ), variable.attribute)) not in shown
+        assert environ[variable.name] not in shown
+
+
+def test_each_environment_file_names_only_known_variables() -> None:
+    for name in ("local", "dev", "staging", "production"):
+        rules = config.environment(name)
+        assert set(rules) == {"required", "refuse_examples", "defaults"}
+        assert set(rules["required"]) | set(rules["defaults"]) <= set(NAMES)
+        assert not {variable.name for variable in config.VARIABLES if variable.secret} & set(rules["defaults"])
+
+
+def test_every_variable_explains_itself() -> None:
+    for variable in config.VARIABLES:
+        assert re.fullmatch(r"YEOUL_[A-Z_]+", variable.name)
+        assert 10 < len(variable.about) < 100
