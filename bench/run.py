@@ -1,5 +1,7 @@
 """One run of the bench: the wanted figures, measured one group after the other on one stack."""
 
+import asyncio
+import signal
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
@@ -25,7 +27,11 @@ def save(records: Sequence[Record], path: Path) -> None:
 
 
 async def measured(names: Sequence[str], options: Options, json: Path | None) -> list[Record]:
-    """Measure, print the table, write the JSON. What was measured before an error is still printed and written."""
+    """Measure, print the table, write the JSON. What was measured before an error or a Ctrl-C is told all the same."""
+    task = asyncio.current_task()
+    assert task is not None
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     wanted = selected(names)
     records: list[Record] = []
     try:

@@ -177,4 +177,6 @@ async def ready(url: str, child: Child, status: int = 200) -> None:
             except (aiohttp.ClientError, TimeoutError) as reason:
                 answered = str(reason) or type(reason).__name__
             await asyncio.sleep(POLL_S)
+    if (code := child.process.returncode) is not None:
+        raise child.failure(f"ended with {code} before it was ready")
     raise child.failure(f"not ready within {READY_S:.0f} s, {url} answers {answered}")

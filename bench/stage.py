@@ -104,7 +104,7 @@ def _say(line: str) -> None:
 
 @asynccontextmanager
 async def opened(options: Options) -> AsyncIterator[Stage]:
-    """Start the servers in a temporary folder; it is removed after a good end, and kept after an error."""
+    """Start the servers in a temporary folder; it is removed at the end, and kept after an error."""
     folder = Path(tempfile.mkdtemp(prefix="yeoul-bench-"))
     logs = folder / "bench"
     logs.mkdir()
@@ -113,7 +113,10 @@ async def opened(options: Options) -> AsyncIterator[Stage]:
             stage = Stage(options, dict(stack.settings_environ), logs, stack)
             stage.say(f"the servers are up: {os.cpu_count()} cores, {await stage.durability()}")
             yield stage
-    except BaseException:
+    except (Exception, SystemExit):
         _say(f"logs are kept in {folder}")
+        raise
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
         raise
     shutil.rmtree(folder, ignore_errors=True)

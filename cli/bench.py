@@ -48,6 +48,9 @@ def run(options: argparse.Namespace) -> int:
     )
     try:
         asyncio.run(measured(options.names, chosen, options.json))
+    except asyncio.CancelledError:
+        print("stopped; everything that was started has ended", file=sys.stderr)
+        return 130
     except ChildError as reason:
         print(reason, file=sys.stderr)
         return 1
