@@ -176,9 +176,7 @@ class Journal:
         self._database = database
         self._noun = noun
 
-    async def after(
-        self, partition: int, life: int, offset: int, index: int, *, limit: int = 1000
-    ) -> list[Entry]:
+    async def after(self, partition: int, life: int, offset: int, index: int, *, limit: int = 1000) -> list[Entry]:
         """Events of one life from (offset, index) on, in order. Raises StoresAway."""
         rows = await self._database.fetch(
             """SELECT command_offset, index, aggregate_id, version, event FROM journal

@@ -36,7 +36,6 @@ class Parked(Letter, frozen=True, kw_only=True):
     parked_at: datetime
 
 
-
 async def park(connection: Any, letters: Sequence[Letter]) -> None:
     """Write the rows, in the caller's transaction; one that is there stays as it is. Raises StoresAway."""
     if not letters:
@@ -76,7 +75,9 @@ class DeadLetters:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def page(self, *, group: str | None = None, state: str = "parked", limit: int = 100, after: int = 0) -> list[Parked]:
+    async def page(
+        self, *, group: str | None = None, state: str = "parked", limit: int = 100, after: int = 0
+    ) -> list[Parked]:
         """Rows with an id above `after`, oldest first. Raises StoresAway."""
         rows = await self._database.fetch(
             """SELECT * FROM dead_letters
@@ -96,7 +97,10 @@ class DeadLetters:
     async def settle(self, id: int, state: str, *, was: Sequence[str] = ("parked",)) -> bool:
         """Move a row to `requested`, `replayed` or `dropped`; False if it was in none of the states `was`. Raises StoresAway."""
         status = await self._database.execute(
-            "UPDATE dead_letters SET state = $2, settled_at = now() WHERE id = $1 AND state = ANY($3)", id, state, list(was)
+            "UPDATE dead_letters SET state = $2, settled_at = now() WHERE id = $1 AND state = ANY($3)",
+            id,
+            state,
+            list(was),
         )
         return status != "UPDATE 0"
 

@@ -14,7 +14,9 @@ V = TypeVar("V")
 class Loader(Generic[K, V]):
     """Gathers `get` calls while at most `lanes` questions are under way, `most` keys each."""
 
-    def __init__(self, fetch: Callable[[list[K]], Awaitable[Mapping[K, V]]], *, lanes: int = 2, most: int = 500) -> None:
+    def __init__(
+        self, fetch: Callable[[list[K]], Awaitable[Mapping[K, V]]], *, lanes: int = 2, most: int = 500
+    ) -> None:
         self._fetch = fetch
         self._lanes = lanes
         self._most = most

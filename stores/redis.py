@@ -32,14 +32,17 @@ class Redis:
 
     def __init__(self, settings: Settings) -> None:
         self.prefix = settings.topic_prefix
-        self.client: Any = redis.asyncio.Redis.from_url(
+        # Blocking: a burst waits for a free connection, it is no sign of an absent Redis.
+        pool = redis.asyncio.BlockingConnectionPool.from_url(
             settings.redis_url,
             socket_timeout=TIMEOUT_S,
             socket_connect_timeout=TIMEOUT_S,
             retry=Retry(NoBackoff(), 1),
             health_check_interval=0,
-            max_connections=64,
+            max_connections=32,
+            timeout=5,
         )
+        self.client: Any = redis.asyncio.Redis(connection_pool=pool)
         self._broken_until = 0.0
         self.outages = 0
         """Counts up with each failure: who remembers an older count knows that writes of others may be missing."""
@@ -73,4 +76,4 @@ class Redis:
     async def close(self) -> None:
         """Close the connections."""
         with contextlib.suppress(RedisError, OSError):
-            await self.client.aclose()
+            await self.client.aclose(close_connection_pool=True)

@@ -107,4 +107,3 @@ class Inbox:
             finally:
                 with contextlib.suppress(Exception):
                     await pubsub.aclose()
-

@@ -502,5 +502,3 @@ class BatchTopic(Topic):
             return self._create_event(None, message.value, None, message)
 
         return decode
-
-

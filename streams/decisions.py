@@ -76,7 +76,14 @@ class Decisions:
     """The handler of a noun's commands. `before_decide` may refuse some commands first (unique addresses)."""
 
     def __init__(
-        self, noun: Noun, group: str, database: Database, cache: Cache, progress: Progress, publisher: Publisher, key: bytes
+        self,
+        noun: Noun,
+        group: str,
+        database: Database,
+        cache: Cache,
+        progress: Progress,
+        publisher: Publisher,
+        key: bytes,
     ) -> None:
         self.name = f"commands.{noun.name}"
         self.noun = noun
@@ -203,9 +210,7 @@ class Decisions:
             outcome.publications.append(Publication(part.key.partition, owned.topic_id, part.span.end, records))
         return outcome
 
-    def _event(
-        self, envelope: Command, event: Any, index: int, version: int, now: datetime, place: str
-    ) -> bytes:
+    def _event(self, envelope: Command, event: Any, index: int, version: int, now: datetime, place: str) -> bytes:
         return write(
             Event(
                 id=event_id(envelope.operation, index),
@@ -237,7 +242,14 @@ class Decisions:
         self, outcome: Outcome, envelope: Command, done: dict[UUID, Operation], result: str, version: int, answer: bytes
     ) -> None:
         operation = Operation(
-            envelope.operation, self.noun.name, envelope.subject, envelope.actor, envelope.fingerprint, result, version, answer
+            envelope.operation,
+            self.noun.name,
+            envelope.subject,
+            envelope.actor,
+            envelope.fingerprint,
+            result,
+            version,
+            answer,
         )
         outcome.operations.append(operation)
         done[envelope.operation] = operation
@@ -277,4 +289,3 @@ class Decisions:
         async with self._database.connection() as connection:
             _done, states = await self._store.load(connection, [], list({entry.aggregate_id for entry in entries}))
         await self._cache.put(self.noun.name, {id: self.noun.cached(state) for id, state in states.items()})
-

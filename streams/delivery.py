@@ -259,7 +259,9 @@ class Delivery:
                 raise
             except Exception as error:
                 if work.count > 1:
-                    log.warning("a record of %d fails (%s); the batch is halved", work.count, error or type(error).__name__)
+                    log.warning(
+                        "a record of %d fails (%s); the batch is halved", work.count, error or type(error).__name__
+                    )
                     first, rest = work.split()
                     return await self._settle(batch, first) and await self._settle(batch, rest)
                 if work.count == 0:
@@ -324,9 +326,7 @@ class Delivery:
             if owned.topic.repeats is Repeats.SEQUENCE and part.messages:
                 sequence = part.messages[-1].sequence
             published = self._published(owned.topic_id, part.key.partition)
-            moves.append(
-                Move(owned.topic_id, part.key.partition, part.span.begin, part.span.end, published, sequence)
-            )
+            moves.append(Move(owned.topic_id, part.key.partition, part.span.begin, part.span.end, published, sequence))
         return moves
 
     def _remember(self, work: Work) -> None:

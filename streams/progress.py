@@ -59,9 +59,7 @@ class Progress:
         self._ids: dict[str, UUID] = {}
         self._lives_seen = monotonic()
 
-    async def locate(
-        self, kafka: AIOKafkaConsumer, partitions: Iterable[TopicPartition]
-    ) -> dict[TopicPartition, int]:
+    async def locate(self, kafka: AIOKafkaConsumer, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         """The next offset of each partition; one left out is stopped. Raises StoresAway, KafkaError."""
         found: dict[TopicPartition, int] = {}
         by_topic: dict[str, list[int]] = {}
@@ -123,7 +121,9 @@ class Progress:
                 raise KafkaError(f"topic {name} does not exist; ./yeoul topics makes it")
             wanted = self._topics[name].partitions
             if info.partitions != wanted:
-                raise KafkaError(f"topic {name} has {info.partitions} partitions and must have {wanted}: see docs/operators.md")
+                raise KafkaError(
+                    f"topic {name} has {info.partitions} partitions and must have {wanted}: see docs/operators.md"
+                )
             ids[name] = info.id
         self._ids.update(ids)
         return ids

@@ -1,6 +1,6 @@
 """The front's way to change anything: a signed command on a topic, and the wait for its answer.
 
-    submit → marker (keyed operations) → topic → agent → answer by Redis, or found in the table of operations
+submit → marker (keyed operations) → topic → agent → answer by Redis, or found in the table of operations
 """
 
 import asyncio

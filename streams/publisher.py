@@ -189,5 +189,3 @@ class Publisher:
             if offset > self._told.get((topic_id, partition), -1):
                 await self._store.published(self._group, topic_id, partition, offset)
                 self._told[(topic_id, partition)] = offset
-
-

@@ -1,6 +1,5 @@
 """Repeats of anybody's events: an equal (source, id) among the last 50,000 records of the partition."""
 
-
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from streams.envelope import Unreadable, read_foreign
@@ -51,7 +50,9 @@ async def read_back(bootstrap: str, partition: TopicPartition, first: int, next_
     begin = max(first, next_offset - REACH)
     if begin >= next_offset:
         return recent
-    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap.split(","), auto_offset_reset="earliest", fetch_max_wait_ms=100)
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=bootstrap.split(","), auto_offset_reset="earliest", fetch_max_wait_ms=100
+    )
     await consumer.start()
     try:
         consumer.assign([partition])

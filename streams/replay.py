@@ -11,9 +11,7 @@ from topics import Repeats
 
 async def replay(settings: Settings, letters: DeadLetters, chosen: Sequence[Parked]) -> list[bool]:
     """For each letter: True if it was sent again or handed to its group. Raises StoresAway, KafkaError."""
-    commands = {
-        topic.full_name(settings.topic_prefix) for topic in topics.TOPICS if topic.repeats is Repeats.OPERATION
-    }
+    commands = {topic.full_name(settings.topic_prefix) for topic in topics.TOPICS if topic.repeats is Repeats.OPERATION}
     producer = new(settings, "replay")
     await producer.start()
     try:

@@ -63,6 +63,7 @@ class Group(Protocol):
     topics: tuple[Topic, ...]
     start: Literal["beginning", "end"]
     read_ahead: bool
+    max_records: int
 
     def assemble(self, connections: Connections, full_name: str, named: Mapping[str, Topic]) -> "Assembly":
         """Progress, handler and publisher of this group."""
@@ -82,6 +83,8 @@ class CommandGroup:
 
     start: Literal["beginning", "end"] = "beginning"
     read_ahead = False
+    max_records = 1000
+    """More would not commit faster, and whoever waits for an answer waits for the whole batch."""
 
     def __init__(self, noun_name: str, noun: Noun, decisions: type[Decisions] = Decisions) -> None:
         self.name = noun_name
@@ -110,11 +113,13 @@ class ReaderGroup:
     def __init__(
         self, name: str, read: tuple[Topic, ...], build: Callable[[Database, str], Handler], *,
         start: Literal["beginning", "end"] = "beginning", read_ahead: bool = True,
+        max_records: int = 5000,
     ) -> None:  # fmt: skip
         self.name = name
         self.topics = read
         self.start: Literal["beginning", "end"] = start
         self.read_ahead = read_ahead
+        self.max_records = max_records
         self._build = build
 
     def assemble(self, connections: Connections, full_name: str, named: Mapping[str, Topic]) -> Assembly:
@@ -169,7 +174,7 @@ def build_app(settings: Settings, group: Group, full_name: str, instance: str, p
         broker_rebalance_timeout=30.0,
         broker_request_timeout=30.0,
         broker_commit_interval=2.0,
-        broker_max_poll_records=5000,
+        broker_max_poll_records=group.max_records,
         consumer_max_fetch_size=4 << 20,
         producer_request_timeout=30.0,
         stream_wait_empty=False,

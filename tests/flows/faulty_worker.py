@@ -1,0 +1,51 @@
+"""A worker that is struck at a given point: `python -m tests.flows.faulty_worker POINT:SIGNAL:NTH [GROUP…]`.
+
+The point is in the product's code; the signal is a real one (KILL, STOP) that the process sends itself when it gets there
+for the NTH time. Points: before_commit, in_transaction, after_commit (nothing published yet), after_publish (nothing
+acknowledged yet).
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import worker
+from agents.accounts import AccountDecisions
+from cli.connection import settings
+from stores.aggregates import Commands
+from streams.publisher import Publisher
+
+POINTS: dict[str, tuple[type, str, bool]] = {
+    "before_commit": (Commands, "commit", True),
+    "in_transaction": (AccountDecisions, "after_decide", True),
+    "after_commit": (Commands, "commit", False),
+    "after_publish": (Publisher, "_send", False),
+}
+
+
+def strike(point: str, number: signal.Signals, nth: int) -> None:
+    """Let the process send itself a signal when it is at the point for the nth time."""
+    owner, name, before = POINTS[point]
+    original: Callable[..., Awaitable[Any]] = getattr(owner, name)
+    count = 0
+
+    async def struck(*arguments: Any) -> Any:
+        nonlocal count
+        count += 1
+        due = count == nth
+        if due and before:
+            os.kill(os.getpid(), number)
+        result = await original(*arguments)
+        if due and not before:
+            os.kill(os.getpid(), number)
+        return result
+
+    setattr(owner, name, struck)
+
+
+if __name__ == "__main__":
+    where, what, when = sys.argv[1].split(":")
+    strike(where, signal.Signals[f"SIG{what}"], int(when))
+    sys.exit(worker.run(settings("kafka", "postgres", "redis"), sys.argv[2:]))

@@ -1,0 +1,271 @@
+"""Workers and fronts as processes of their own, to be killed, frozen and stopped; and what must be true afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import aiohttp
+import msgspec
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+import stores
+from config import Settings
+from domain.access import Actor, Role
+from stores import migrations
+from streams import admin, identity
+from streams.publish import Commands, Order
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+OWNER = Actor(UUID("00000000-0000-7000-8000-000000000001"), Role.USER)
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+async def until(condition: Callable[[], Awaitable[Any]], within_s: float, what: str) -> Any:
+    """The first truthy value of `condition`; `within_s` bounds a hang, it is no measure of speed."""
+    deadline = time.monotonic() + within_s
+    while True:
+        value = await condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {within_s:.0f} s: {what}")
+        await asyncio.sleep(0.05)
+
+
+class Process:
+    """A command of ours as its own process, with its log in a file."""
+
+    def __init__(self, settings: Settings, arguments: Sequence[str], log: Path, **more: str) -> None:
+        self._arguments = [sys.executable, *arguments]
+        self.port = free_port()
+        self._environ = {
+            **{name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
+            **settings.environ(),
+            "YEOUL_METRICS_PORT": str(self.port),
+            **more,
+        }
+        self.log = log
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def start(self, *, ready: bool = True) -> None:
+        """Start it, and wait until it says that it is ready."""
+        with self.log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                *self._arguments, env=self._environ, cwd=ROOT, stdout=log, stderr=log
+            )
+        if ready:
+            await self.ready()
+
+    async def ready(self, within_s: float = 60.0) -> None:
+        """Wait until /readyz says 200."""
+        await until(self._is_ready, within_s, f"{self._arguments} ready; see {self.log}")
+
+    async def _is_ready(self) -> bool:
+        assert self._process is not None
+        assert self._process.returncode is None, f"it ended with {self._process.returncode}:\n{self.log.read_text()[-3000:]}"
+        try:
+            async with (
+                aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as session,
+                session.get(f"http://127.0.0.1:{self.port}/readyz") as response,
+            ):
+                return response.status == 200
+        except (aiohttp.ClientError, TimeoutError):
+            return False
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def status(self) -> int | None:
+        """Its exit status; None while it runs."""
+        return self._process.returncode if self._process is not None else None
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        os.kill(self.pid, number)
+
+    async def ended(self, within_s: float = 30.0) -> int:
+        """Its exit status, once it has ended."""
+        assert self._process is not None
+        return await asyncio.wait_for(self._process.wait(), within_s)
+
+    async def kill(self) -> None:
+        """SIGKILL, unless it has ended."""
+        if self._process is not None and self._process.returncode is None:
+            self._process.kill()
+            await self._process.wait()
+
+    async def metric(self, name: str, **labels: str) -> float:
+        """A value of its /metrics; 0 when it is not there."""
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(f"http://127.0.0.1:{self.port}/metrics") as response,
+        ):
+            text = await response.text()
+        for line in text.splitlines():
+            if line.startswith(name + "{") and all(f'{label}="{value}"' for label, value in labels.items()):
+                if all(f'{label}="{value}"' in line for label, value in labels.items()):
+                    return float(line.rsplit(" ", 1)[1])
+        return 0.0
+
+
+class System:
+    """One installation of its own: database, topics, and the processes that a test starts."""
+
+    def __init__(self, settings: Settings, folder: Path, opened: stores.Stores, commands: Commands) -> None:
+        self.settings = settings
+        self.stores = opened
+        self.commands = commands
+        self._folder = folder
+        self._processes: list[Process] = []
+
+    def worker(self, *groups: str, slots: str = "state", point: str = "") -> Process:
+        """A worker. `slots`: workers that share a folder never share a slot. `point`: see faulty_worker.py."""
+        program = ["-m", "tests.flows.faulty_worker", point] if point else ["-m", "cli", "worker"]
+        number = len(self._processes)
+        process = Process(
+            self.settings, [*program, *groups], self._folder / f"worker-{number}.log",
+            YEOUL_STATE_DIR=str(self._folder / slots), YEOUL_LOG_LEVEL="info",
+        )  # fmt: skip
+        self._processes.append(process)
+        return process
+
+    def front(self) -> Process:
+        """A front of two processes; `url` says where."""
+        port = free_port()
+        process = Process(
+            self.settings, ["-m", "cli", "web"], self._folder / "front.log",
+            YEOUL_STATE_DIR=str(self._folder / "state"), YEOUL_WEB_PORT=str(port), YEOUL_WEB_PROCESSES="2",
+        )  # fmt: skip
+        process.url = f"http://127.0.0.1:{port}/api/v1"  # type: ignore[attr-defined]
+        self._processes.append(process)
+        return process
+
+    async def close(self) -> None:
+        """End every process."""
+        for process in self._processes:
+            await process.kill()
+
+    # -- commands ----------------------------------------------------------------------------------------------------
+
+    def create(self, number: int) -> Order:
+        """A command that creates the number-th resource."""
+        operation = identity.operation_id(OWNER.id, "POST", "/resources", str(number))
+        data = msgspec.json.encode({"kind": "note", "title": f"number {number}"})
+        return self.order("create_resource", operation, identity.aggregate_id(operation), data)
+
+    @staticmethod
+    def order(type: str, operation: UUID, aggregate: UUID, data: bytes) -> Order:  # noqa: A002
+        """A command for resources."""
+        return Order(
+            noun="resources", type=type, aggregate_id=aggregate, operation=operation, actor=OWNER, data=data,
+            fingerprint=type,
+        )  # fmt: skip
+
+    async def send(self, orders: Sequence[Order], at_once: int = 500) -> None:
+        """Send commands without waiting for what comes of them."""
+        for start in range(0, len(orders), at_once):
+            await asyncio.gather(*(self.commands.submit(order, wait=0) for order in orders[start : start + at_once]))
+
+    async def done(self) -> int:
+        """Operations that have a result."""
+        row = await self.stores.database.fetchrow("SELECT count(*) FROM operations WHERE noun = 'resources'")
+        return int(row["count"])
+
+    async def until_done(self, count: int, within_s: float) -> None:
+        """Wait until as many operations have a result."""
+
+        async def enough() -> bool:
+            try:
+                return await self.done() >= count
+            except stores.StoresAway:
+                return False
+
+        await until(enough, within_s, f"{count} operations done")
+
+    async def until_published(self, within_s: float = 30.0) -> None:
+        """Wait until everything that was handled is published."""
+
+        async def published() -> bool:
+            rows = await self.stores.database.fetch(
+                "SELECT 1 FROM progress WHERE published_offset IS NOT NULL AND published_offset < next_offset"
+            )
+            return not rows
+
+        await until(published, within_s, "published offsets caught up")
+
+    # -- what must be true -------------------------------------------------------------------------------------------
+
+    async def events(self, topic: str = "events.resources") -> tuple[list[dict[str, Any]], int]:
+        """What a reader that follows `sequence` applies, in the order of each partition; and the repeats it drops."""
+        name = f"{self.settings.topic_prefix}.{topic}"
+        consumer = AIOKafkaConsumer(bootstrap_servers=self.settings.kafka_url, enable_auto_commit=False)
+        await consumer.start()
+        applied: list[dict[str, Any]] = []
+        repeats = 0
+        try:
+            partitions = [TopicPartition(name, number) for number in range(4)]
+            consumer.assign(partitions)
+            await consumer.seek_to_beginning()
+            ends = await consumer.end_offsets(partitions)
+            highest = dict.fromkeys(partitions, "")
+            while any([await consumer.position(partition) < ends[partition] for partition in partitions]):
+                for partition, records in (await consumer.getmany(timeout_ms=500)).items():
+                    for record in records:
+                        event = msgspec.json.decode(record.value)
+                        if event["sequence"] <= highest[partition]:
+                            repeats += 1
+                            continue
+                        highest[partition] = event["sequence"]
+                        applied.append(event)
+        finally:
+            await consumer.stop()
+        return applied, repeats
+
+    async def check_created(self, count: int) -> int:
+        """Every resource exactly once, every operation with its one result, every event applied once; returns repeats."""
+        await self.until_published()
+        rows = await self.stores.database.fetch("SELECT id, version FROM resources")
+        assert len(rows) == count
+        assert {row["version"] for row in rows} == {1}
+        results = await self.stores.database.fetch("SELECT outcome, count(*) FROM operations GROUP BY outcome")
+        assert {row["outcome"]: row["count"] for row in results} == {"succeeded": count}
+        journal = await self.stores.database.fetchrow("SELECT count(*), count(DISTINCT aggregate_id) AS ids FROM journal")
+        assert (journal["count"], journal["ids"]) == (count, count)
+        applied, repeats = await self.events()
+        assert len(applied) == count
+        assert {event["subject"] for event in applied} == {str(row["id"]) for row in rows}
+        letters = await self.stores.database.fetchrow("SELECT count(*) FROM dead_letters")
+        assert letters["count"] == 0
+        return repeats
+
+
+@contextlib.asynccontextmanager
+async def system(settings: Settings, folder: Path) -> AsyncIterator[System]:
+    """An installation with tables and topics, without processes yet."""
+    await migrations.apply(settings.postgres_url)
+    await admin.ensure_topics(settings)
+    async with stores.open(settings) as opened, Commands.open(settings, opened) as commands:
+        running = System(settings, folder, opened, commands)
+        try:
+            yield running
+        finally:
+            await running.close()
