@@ -13,7 +13,7 @@ from security.tokens import Tokens
 from streams.publish import Commands
 from web import health, parent
 from web.middlewares import around
-from web.parts import PARTS, CommandPath, Parts, ReadStores
+from web.parts import DOOR, PARTS, CommandPath, Door, Parts, ReadStores
 from web.presenters import V1
 from web.routes import routes
 
@@ -52,6 +52,7 @@ def create(settings: Settings, opener: Opener = open_parts) -> web.Application:
     app = web.Application(middlewares=[around], client_max_size=settings.body_limit)
     app.add_routes(routes())
     app[health.WERE_READY] = set()
+    app[DOOR] = Door()
 
     async def parts(app: web.Application) -> AsyncIterator[None]:
         async with opener(settings) as opened:

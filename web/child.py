@@ -14,17 +14,20 @@ import sys
 
 from config import Settings, load
 
-DRAIN_S = 20.0
-"""How long running requests may take to finish after the door was closed."""
+DRAIN_S = 15.0
+"""How long running requests, also those whose bodies are still on their way, may take after the door was closed."""
+CUT_S = 4.0
+"""How much longer what is being answered then may take."""
 
 log = logging.getLogger("yeoul.web")
 
 
 async def serve(settings: Settings) -> None:
-    """Serves until told to stop; then closes the door, finishes what runs (at most DRAIN_S), and goes."""
+    """Serves until told to stop; then closes the door, finishes what runs (in 20 s at most), and goes."""
     from aiohttp import web
 
     from web.app import create
+    from web.parts import DOOR
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -37,15 +40,29 @@ async def serve(settings: Settings) -> None:
         stop.set()
 
     loop.add_reader(parent, gone)
-    runner = web.AppRunner(create(settings), access_log=None, shutdown_timeout=DRAIN_S, handle_signals=False)
+    http = logging.getLogger("yeoul.web.http")
+    http.addFilter(lambda record: not _callers_fault(record))
+    app = create(settings)
+    runner = web.AppRunner(app, access_log=None, logger=http, shutdown_timeout=CUT_S, handle_signals=False)
     await runner.setup()
     try:
         site = web.TCPSite(runner, settings.web_host, settings.web_port, reuse_port=True, backlog=1024)
         await site.start()
         log.info("listening on %s", site.name)
         await stop.wait()
+        # Nobody new comes in; who is connected gets an answer that ends the connection. aiohttp's own shutdown would
+        # drop what still arrives of a body.
+        await site.stop()
+        await app[DOOR].close(DRAIN_S)
     finally:
         await runner.cleanup()
+
+
+def _callers_fault(record: logging.LogRecord) -> bool:
+    """True for what aiohttp logs, as an error with a trace, when somebody sends what is hardly HTTP."""
+    from aiohttp.http_exceptions import HttpProcessingError
+
+    return record.exc_info is not None and isinstance(record.exc_info[1], HttpProcessingError)
 
 
 def main() -> int:

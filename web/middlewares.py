@@ -21,7 +21,7 @@ from stores import StoresAway
 from streams.publish import BrokerAway, Conflict
 from telemetry import metrics
 from web import headers, operations, presenters
-from web.parts import ACTOR, PARTS, PAYLOAD, REQUEST_ID, Parts
+from web.parts import ACTOR, DOOR, PARTS, PAYLOAD, REQUEST_ID, Parts
 from web.permissions import Handler
 from web.presenters import Reply
 from web.refused import Refused, refused
@@ -86,6 +86,8 @@ async def around(request: web.Request, handler: Outer) -> web.StreamResponse:
     """Gives every request its id, and every answer its shape; counts and logs it."""
     started = perf_counter()
     request_id = request[REQUEST_ID] = headers.request_id(request)
+    door = request.app[DOOR]
+    door.running += 1
     status = 499  # the caller went away before there was an answer
     try:
         try:
@@ -94,8 +96,11 @@ async def around(request: web.Request, handler: Outer) -> web.StreamResponse:
             response = _refusal(request, error)
         status = response.status
         response.headers["X-Request-Id"] = request_id
+        if door.closing:
+            response.force_close()
         return response
     finally:
+        door.leave()
         took = perf_counter() - started
         resource = request.match_info.route.resource
         route = "unmatched" if resource is None else resource.canonical

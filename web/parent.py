@@ -22,7 +22,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 
 from config import Settings
 from telemetry import logs, metrics
-from web.child import DRAIN_S
+from web.child import CUT_S, DRAIN_S
 
 log = logging.getLogger("yeoul.web.parent")
 
@@ -92,7 +92,7 @@ class Parent:
         await asyncio.wait((ended, stopping), return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
         if not ended.done():
-            done, _ = await asyncio.wait((ended,), timeout=DRAIN_S + 5.0)
+            done, _ = await asyncio.wait((ended,), timeout=DRAIN_S + CUT_S + 5.0)
             if not done:
                 log.error("front process %s did not stop in time and is killed", child.pid)
                 child.kill()

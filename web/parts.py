@@ -1,5 +1,7 @@
 """What the handlers work with, made once for each process and handed to them by the application."""
 
+import asyncio
+import contextlib
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -80,6 +82,30 @@ class Parts(msgspec.Struct, frozen=True):
     sealer: Sealer
     presenter: Presenter
 
+
+class Door:
+    """Who is inside: how many requests run, and whether this process is about to end."""
+
+    def __init__(self) -> None:
+        self.running = 0
+        self.closing = False
+        self._empty = asyncio.Event()
+
+    def leave(self) -> None:
+        """One request is done."""
+        self.running -= 1
+        if self.closing and self.running == 0:
+            self._empty.set()
+
+    async def close(self, patience: float) -> None:
+        """From now on every answer ends its connection; waits up to `patience` seconds until nothing runs."""
+        self.closing = True
+        if self.running:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._empty.wait(), patience)
+
+
+DOOR: web.AppKey[Door] = web.AppKey("door", Door)
 
 PAYLOAD: web.RequestKey[dict[str, Any]] = web.RequestKey("payload", dict)
 """The claims and scopes of the verified token; not there for a guest."""

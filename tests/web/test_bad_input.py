@@ -1,0 +1,350 @@
+"""Everything that may be wrong with a request, at every writing endpoint.
+
+Refused by the right status, every wrong field named, nothing on its way to a topic, and never a 500.
+"""
+
+import asyncio
+import gzip
+import io
+import json
+import time
+from typing import Any
+from uuid import UUID
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from domain.access import Role
+from domain.refusals import Refusal
+from security.tokens import Tokens
+from tests.web.conftest import OWNER, Client
+from tests.web.fakes import SETTINGS, Fakes
+from web import resources
+from web.auth import LOGIN, REGISTRATION
+from web.refused import Refused
+from web.validation import Parsed, Schema
+
+JSON = {"Content-Type": "application/json"}
+RESOURCE = {"kind": "note", "title": "t"}
+GOOD: dict[tuple[str, str], dict[str, Any]] = {
+    ("POST", "/api/v1/resources"): RESOURCE,
+    ("PUT", f"/api/v1/resources/{UUID(int=5)}"): RESOURCE,
+    ("POST", "/api/v1/auth/register"): {"email": "a@example.org", "password": "long enough"},
+    ("POST", "/api/v1/auth/login"): {"email": "a@example.org", "password": "long enough"},
+}
+ENDPOINTS = pytest.mark.parametrize(("method", "path"), GOOD, ids=[f"{m} {p[8:26]}" for m, p in GOOD])
+GUARDED = [endpoint for endpoint in GOOD if "auth" not in endpoint[1]] + [
+    ("DELETE", f"/api/v1/resources/{UUID(int=5)}")
+]
+
+
+async def refused(answer: Any, status: int, code: str) -> list[str]:
+    """Checks the envelope; the fields that it names."""
+    assert answer.status == status, await answer.text()
+    shown = await answer.json()
+    assert shown["success"] is False
+    assert shown["meta"]["version"] == "1.0"
+    assert shown["error"]["code"] == code
+    assert shown["error"]["message"]
+    assert answer.headers["X-Request-Id"]
+    assert all(detail["message"] for detail in shown["error"].get("details", []))
+    return [detail["field"] for detail in shown["error"].get("details", [])]
+
+
+def members(method: str, path: str, text: str) -> bytes:
+    """The good body of an endpoint with more members, in the spelling given."""
+    return (json.dumps(GOOD[method, path])[:-1] + ", " + text + "}").encode()
+
+
+@pytest.fixture(autouse=True)
+def nothing_gets_through(fakes: Fakes) -> Any:
+    yield
+    assert fakes.commands.submitted == []
+
+
+BODIES: dict[str, tuple[bytes, str]] = {
+    "no body": (b"", "MALFORMED_BODY"),
+    "no JSON": (b"{", "MALFORMED_BODY"),
+    "two documents": (b"{} {}", "MALFORMED_BODY"),
+    "a trailing comma": (b'{"a": 1,}', "MALFORMED_BODY"),
+    "NaN": (b'{"a": NaN}', "MALFORMED_BODY"),
+    "Infinity": (b'{"a": -Infinity}', "MALFORMED_BODY"),
+    "invalid UTF-8": (b'{"kind": "\xff"}', "MALFORMED_BODY"),
+    "UTF-16": ("﻿{}".encode("utf-16-le"), "MALFORMED_BODY"),
+    "a byte order mark": (b"\xef\xbb\xbf{}", "MALFORMED_BODY"),
+    "a raw NUL": (b'{"kind": "\x00"}', "MALFORMED_BODY"),
+    "null": (b"null", "VALIDATION_ERROR"),
+    "a list": (b"[{}]", "VALIDATION_ERROR"),
+    "a number": (b"1", "VALIDATION_ERROR"),
+    "a huge number": (b"1" * 10_000, "VALIDATION_ERROR"),
+    "lists 10,000 deep": (b"[" * 10_000 + b"]" * 10_000, "VALIDATION_ERROR"),
+    "objects 10,000 deep": (b'{"kind":' * 10_000 + b"1" + b"}" * 10_000, "VALIDATION_ERROR"),
+    "open lists 500,000 deep": (b"[" * 500_000, "VALIDATION_ERROR"),
+}
+
+
+@ENDPOINTS
+@pytest.mark.parametrize("name", BODIES)
+async def test_bodies_that_are_none(client: Client, bearer: Any, method: str, path: str, name: str) -> None:
+    body, code = BODIES[name]
+    answer = await client.request(method, path, data=body, headers=bearer(**JSON))
+    named = await refused(answer, 400, code)
+    assert named == ([] if code == "MALFORMED_BODY" else ["kind"] if name.startswith("objects") else ["$"])
+
+
+@ENDPOINTS
+async def test_a_body_that_is_missing_altogether(client: Client, bearer: Any, method: str, path: str) -> None:
+    await refused(await client.request(method, path, headers=bearer()), 400, "MALFORMED_BODY")
+
+
+@ENDPOINTS
+@pytest.mark.parametrize(
+    "kind",
+    ["text/plain", "application/x-www-form-urlencoded", "application/jsonx", "application/json; charset=utf-16", "x"],
+)
+async def test_another_content_type(client: Client, bearer: Any, method: str, path: str, kind: str) -> None:
+    answer = await client.request(method, path, data=b"{}", headers=bearer(**{"Content-Type": kind}))
+    await refused(answer, 415, "UNSUPPORTED_MEDIA_TYPE")
+
+
+@ENDPOINTS
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_ten_megabytes(client: Client, bearer: Any, method: str, path: str, chunked: bool) -> None:
+    async def chunks() -> Any:
+        for _ in range(160):
+            yield b"x" * 65_536
+
+    try:
+        answer = await client.request(
+            method, path, data=chunks() if chunked else io.BytesIO(b"x" * 10_485_760), headers=bearer(**JSON)
+        )
+    except (ConnectionError, OSError):  # pragma: no cover (the front may close while the client still sends)
+        pytest.fail("the answer got lost")
+    await refused(answer, 413, "BODY_TOO_LARGE")
+
+
+@ENDPOINTS
+async def test_unknown_and_repeated_members_at_once(client: Client, bearer: Any, method: str, path: str) -> None:
+    first = next(iter(GOOD[method, path]))
+    body = members(method, path, f'"nope": 1, "\\u006eope2": {{}}, "{first}": "again"')
+    answer = await client.request(method, path, data=body, headers=bearer(**JSON))
+    assert set(await refused(answer, 400, "VALIDATION_ERROR")) == {first, "nope", "nope2"}
+
+
+@ENDPOINTS
+@pytest.mark.parametrize(
+    "value", ["1", "null", "true", "[]", "{}", '"a\\u0000b"', '"\\ud800"', '""', "1e999", "9" * 40]
+)
+async def test_wrong_values_of_every_required_member(
+    client: Client, bearer: Any, method: str, path: str, value: str
+) -> None:
+    names = list(GOOD[method, path])
+    body = "{" + ", ".join(f'"{name}": {value}' for name in names) + "}"
+    answer = await client.request(method, path, data=body.encode(), headers=bearer(**JSON))
+    assert await refused(answer, 400, "VALIDATION_ERROR") == names
+
+
+@ENDPOINTS
+async def test_missing_members(client: Client, bearer: Any, method: str, path: str) -> None:
+    answer = await client.request(method, path, data=b"{}", headers=bearer(**JSON))
+    assert await refused(answer, 400, "VALIDATION_ERROR") == list(GOOD[method, path])
+
+
+RESOURCES = pytest.mark.parametrize(("method", "path"), [endpoint for endpoint in GOOD if "resources" in endpoint[1]])
+
+
+@RESOURCES
+@pytest.mark.parametrize(
+    ("text", "fields"),
+    [
+        ('"tags": ["a", 1, "", "b", null]', ["tags[1]", "tags[2]", "tags[4]"]),
+        ('"tags": "a"', ["tags"]),
+        ('"tags": ' + json.dumps(["x"] * 33), ["tags"]),
+        ('"tags": ["' + "x" * 65 + '", "\\u0000"]', ["tags[0]", "tags[1]"]),
+        ('"attributes": []', ["attributes"]),
+        (
+            '"attributes": {"a": 9223372036854775808, "b": -9223372036854775809, "c": 1e400}',
+            ["attributes.a", "attributes.b", "attributes.c"],
+        ),
+        ('"attributes": {"a": [{"b": "\\u0000"}, {"c": "\\udfff"}]}', ["attributes.a[0].b", "attributes.a[1].c"]),
+        ('"attributes": {"a": {"b": 1, "b": 2}, "a2": 1}', ["attributes.a.b"]),
+        ('"attributes": {"a": 1, "\\u0061": 1}', ["attributes.a"]),
+        ('"attributes": {"a": 1, "a": "\\u003a"}', ["attributes.a"]),
+        ('"attributes": {"a": 1, "a": ":"}', ["attributes.a"]),
+        ('"attributes": {"a:b": 1, "a:b": 1e5}', ["attributes.a:b"]),
+        ('"attributes": {"\\u0000": 1}', ["attributes.\\x00"]),
+        ('"attributes": ' + '{"a":' * 64 + "1" + "}" * 64, ["attributes"]),
+        ('"visibility": "secret"', ["visibility"]),
+        ('"visibility": 1', ["visibility"]),
+        ('"visibility": {}', ["visibility"]),
+        ('"status": "A B"', ["status"]),
+        ('"status": "a\\n"', ["status"]),
+        ('"body": "' + "x" * 100_001 + '"', ["body"]),
+        ('"id": "x", "owner_id": "x", "version": 1', ["id", "owner_id", "version"]),
+        ('"tags": [1], "status": 1, "more": 1, "body": null', ["more", "body", "tags[0]", "status"]),
+    ],
+)  # fmt: skip
+async def test_every_wrong_field_is_named_by_its_path(
+    client: Client, bearer: Any, method: str, path: str, text: str, fields: list[str]
+) -> None:
+    answer = await client.request(method, path, data=members(method, path, text), headers=bearer(**JSON))
+    assert sorted(await refused(answer, 400, "VALIDATION_ERROR")) == sorted(fields)
+
+
+async def test_wrong_fields_of_a_registration(client: Client) -> None:
+    body = {"email": "a b@c", "password": "short", "name": "x" * 101, "phone": "call me", "role": "admin"}
+    answer = await client.post("/api/v1/auth/register", json=body)
+    fields = await refused(answer, 400, "VALIDATION_ERROR")
+    assert sorted(fields) == ["email", "name", "password", "phone", "role"]
+
+
+async def test_details_are_bounded(client: Client, bearer: Any) -> None:
+    body = {**RESOURCE, **{f"x{i}": i for i in range(5000)}}
+    answer = await client.post("/api/v1/resources", json=body, headers=bearer())
+    assert len(await refused(answer, 400, "VALIDATION_ERROR")) == 100
+
+
+async def test_sentences_come_in_the_language_asked_for(client: Client, bearer: Any) -> None:
+    for accept, word in (
+        ("ko-KR,ko;q=0.9,en;q=0.8", "입력값"),
+        ("fr, en;q=0.5, ko;q=0.1", "input"),
+        ("fr", "input"),
+        ("", "input"),
+    ):
+        answer = await client.post("/api/v1/resources", json={}, headers=bearer(**{"Accept-Language": accept}))
+        assert word in (await answer.json())["error"]["message"], accept
+
+
+def forged() -> dict[str, tuple[str, str]]:
+    """Tokens by their flaw, each with the code of its refusal."""
+    now = time.time()
+    claims = {
+        "iss": "yeoul", "aud": "yeoul:local", "sub": str(OWNER), "role": "user", "iat": int(now), "exp": int(now) + 900,
+        "jti": "j",
+    }  # fmt: skip
+    ours = Ed25519PrivateKey.from_private_bytes(SETTINGS.token_keys[0][1])
+    theirs = Ed25519PrivateKey.from_private_bytes(b"x" * 32)
+    good = Tokens(SETTINGS.token_keys, "local")
+    invalid = "TOKEN_INVALID"
+    return {
+        "garbage": ("x.y.z", invalid),
+        "no dots": ("token", invalid),
+        "expired": (good.issue(OWNER, Role.USER, now - 901), "TOKEN_EXPIRED"),
+        "signed none": (jwt.encode(claims, "", algorithm="none", headers={"kid": "first"}), invalid),
+        "foreign kid": (jwt.encode(claims, ours, algorithm="EdDSA", headers={"kid": "third"}), invalid),
+        "foreign key": (jwt.encode(claims, theirs, algorithm="EdDSA", headers={"kid": "first"}), invalid),
+        "another environment": (Tokens(SETTINGS.token_keys, "production").issue(OWNER, Role.USER, now), invalid),
+        "changed": (good.issue(OWNER, Role.USER, now)[:-4] + "AAAA", invalid),
+    }
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [*GUARDED, ("GET", f"/api/v1/resources/{UUID(int=5)}"), ("GET", "/api/v1/resources")]
+)
+@pytest.mark.parametrize("name", forged())
+async def test_tokens_that_are_none(client: Client, method: str, path: str, name: str) -> None:
+    token, code = forged()[name]
+    answer = await client.request(method, path, json=RESOURCE, headers={"Authorization": f"Bearer {token}"})
+    await refused(answer, 401, code)
+    assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+
+
+@pytest.mark.parametrize("header", ["Basic YTpi", "Bearer", "Bearer ", "Bearer a b", "token", "", "Bearer é"])
+async def test_authorization_headers_that_are_none(client: Client, header: str) -> None:
+    answer = await client.post("/api/v1/resources", json=RESOURCE, headers={"Authorization": header})
+    await refused(answer, 401, "TOKEN_INVALID")
+
+
+@pytest.mark.parametrize(("method", "path"), GUARDED)
+async def test_guests_may_not_write(client: Client, method: str, path: str) -> None:
+    await refused(await client.request(method, path, json=RESOURCE), 401, "TOKEN_MISSING")
+
+
+async def test_addresses_and_methods_that_are_none(client: Client) -> None:
+    await refused(await client.get("/api/v1/nothing"), 404, "NOT_FOUND")
+    await refused(await client.get("/"), 404, "NOT_FOUND")
+    await refused(await client.get("/%ff%fe"), 404, "NOT_FOUND")
+    answer = await client.patch("/api/v1/resources/x")
+    await refused(answer, 405, "METHOD_NOT_ALLOWED")
+    assert set(answer.headers["Allow"].split(",")) == {"GET", "HEAD", "PUT", "DELETE"}
+
+
+async def test_a_body_packed_so_that_it_explodes(client: Client, bearer: Any) -> None:
+    packed = gzip.compress(b" " * 50_000_000)
+    answer = await client.post("/api/v1/resources", data=packed, headers=bearer(**JSON, **{"Content-Encoding": "gzip"}))
+    await refused(answer, 413, "BODY_TOO_LARGE")
+    answer = await client.post(
+        "/api/v1/resources", data=b"no gzip at all", headers=bearer(**JSON, **{"Content-Encoding": "gzip"})
+    )
+    assert answer.status == 400
+
+
+async def raw(client: Client, request: bytes) -> bytes:
+    assert client.port is not None
+    reader, writer = await asyncio.open_connection("127.0.0.1", client.port)
+    writer.write(request)
+    answer = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+    writer.close()
+    await writer.wait_closed()
+    return answer
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        b"nonsense\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nBad Header: y\r\n\r\n",
+        b"POST /api/v1/resources HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"POST /api/v1/auth/login HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nX-Long: " + b"a" * 20_000 + b"\r\n\r\n",
+    ],
+)
+async def test_what_is_hardly_http_is_a_client_error_without_our_version(client: Client, request_bytes: bytes) -> None:
+    answer = await raw(client, request_bytes)
+    assert answer[9:10] == b"4", answer[:200]
+    assert b"python" not in answer.lower()
+    assert b"aiohttp" not in answer.lower()
+    assert b"Traceback" not in answer
+
+
+json_values: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(st.characters()), inner, max_size=4),
+)
+NAMES = st.sampled_from(
+    ["kind", "title", "tags", "attributes", "visibility", "status", "body", "email", "password", "phone", "x"]
+)
+bodies = st.one_of(
+    st.binary(max_size=200),
+    st.dictionaries(NAMES, json_values).map(lambda value: json.dumps(value).encode()),
+    st.dictionaries(NAMES, json_values).map(
+        lambda value: json.dumps(value, ensure_ascii=False).encode(errors="surrogatepass")
+    ),
+)  # fmt: skip
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(bodies, st.sampled_from(sorted(GOOD)))
+def test_no_body_whatever_is_an_error_of_ours(body: bytes, endpoint: tuple[str, str]) -> None:
+    schemas: dict[str, Schema[Any]] = {"auth/login": LOGIN, "auth/register": REGISTRATION}
+    schema = schemas.get(endpoint[1][8:], resources.BODY)
+    no, parsed = outcome(schema, body)
+    if parsed is not None:
+        assert json.loads(parsed.canonical) == json.loads(body)
+        return
+    assert no is not None
+    assert no.status == 400
+    assert no.details or no.code == "MALFORMED_BODY"
+    json.dumps([detail.field for detail in no.details], ensure_ascii=False).encode()
+
+
+def outcome(schema: Schema[Any], body: bytes) -> tuple[Refusal | None, Parsed[Any] | None]:
+    try:
+        return None, schema.read(body)
+    except Refused as no:
+        return no.refusal, None

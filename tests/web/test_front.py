@@ -1,0 +1,169 @@
+"""What every request gets: an id, headers, metrics; and the health of the process."""
+
+import json
+import logging
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+import pytest
+from aiohttp.test_utils import TestClient, TestServer
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from prometheus_client import REGISTRY
+
+from tests.web.conftest import Client
+from tests.web.fakes import SETTINGS, Fakes
+from web.app import create
+from web.middlewares import endpoint
+from web.permissions import may, signed_in
+from web.presenters import Reply, language_of
+
+PATH = "/api/v1/resources"
+
+
+async def test_every_answer_says_how_to_treat_it(client: Client, bearer: Any) -> None:
+    for path in (PATH, "/nothing", "/livez", "/api/v1/operations/x"):
+        answer = await client.get(path)
+        assert answer.headers["Server"] == "yeoul"
+        assert answer.headers["X-Request-Id"]
+        assert "Strict-Transport-Security" not in answer.headers
+        if path != "/livez":
+            assert answer.headers["X-Content-Type-Options"] == "nosniff"
+            assert "frame-ancestors 'none'" in answer.headers["Content-Security-Policy"]
+            assert answer.headers["Content-Type"] == "application/json; charset=utf-8"
+
+
+@pytest.fixture
+async def production(fakes: Fakes) -> AsyncIterator[Client]:
+    there = msgspec.structs.replace(SETTINGS, environment="production", language="ko")
+    async with TestClient(TestServer(create(there, fakes.open))) as opened:
+        yield opened
+
+
+async def test_other_environments_ask_for_https_and_settings_for_a_language(production: Client) -> None:
+    answer = await production.get("/nothing")
+    assert "max-age" in answer.headers["Strict-Transport-Security"]
+    assert answer.headers["Content-Language"] == "ko"
+    assert (await answer.json())["error"]["message"] == "찾을 수 없습니다."
+
+
+@pytest.mark.parametrize(
+    ("given_id", "kept"),
+    [
+        ("abc-1._X", True),
+        ("x" * 64, True),
+        ("x" * 65, False),
+        ("a b", False),
+        ("a;b", False),
+        ("é", False),
+        ("-", False),
+    ],
+)
+async def test_request_ids(client: Client, given_id: str, kept: bool) -> None:
+    answer = await client.get("/livez", headers={"X-Request-Id": given_id})
+    assert (answer.headers["X-Request-Id"] == given_id) is kept
+
+
+async def test_ids_and_traces_go_along_with_the_command(client: Client, bearer: Any, fakes: Fakes) -> None:
+    trace = "00-" + "a" * 32 + "-" + "b" * 16 + "-01"
+    headers = bearer(**{"X-Request-Id": "mine", "traceparent": trace})
+    await client.post(PATH, json={"kind": "a", "title": "b"}, headers=headers)
+    assert (fakes.commands.submitted[0].request_id, fakes.commands.submitted[0].traceparent) == ("mine", trace)
+    for wrong in ("00-" + "0" * 32 + "-" + "b" * 16 + "-01", "ff" + trace[2:], trace.upper(), trace + "0", "x"):
+        await client.post(PATH, json={"kind": "a", "title": "b"}, headers=bearer(traceparent=wrong))
+        assert fakes.commands.submitted[-1].traceparent is None
+
+
+async def test_head_is_get_without_its_body(client: Client) -> None:
+    answer = await client.head(PATH)
+    assert (answer.status, await answer.read()) == (200, b"")
+
+
+async def test_requests_are_counted_by_template_and_never_by_address(client: Client) -> None:
+    def count(route: str, status: str) -> float:
+        labels = {"method": "GET", "route": route, "status": status}
+        return REGISTRY.get_sample_value("yeoul_http_request_seconds_count", labels) or 0.0
+
+    before = count("/api/v1/resources/{id}", "404"), count("unmatched", "404")
+    await client.get(f"{PATH}/1")
+    await client.get(f"{PATH}/2")
+    await client.get("/wp-admin")
+    assert (count("/api/v1/resources/{id}", "404"), count("unmatched", "404")) == (before[0] + 2, before[1] + 1)
+
+
+async def test_the_access_line_says_nothing_personal(client: Client, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "yeoul.web"):
+        body = {"email": "han@example.org", "password": "secret password"}
+        await client.post("/api/v1/auth/login?q=han@example.org", json=body)
+    (line,) = [record for record in caplog.records if record.name == "yeoul.web"]
+    fields = line.__dict__["fields"]
+    assert line.getMessage() == "POST /api/v1/auth/login 401"
+    assert set(fields) == {"request", "status", "ms"}
+    assert "han" not in str(line.__dict__)
+
+
+async def test_ready_names_every_dependency(client: Client, fakes: Fakes) -> None:
+    async def ask() -> tuple[int, dict[str, Any]]:
+        answer = await client.get("/readyz")
+        return answer.status, await answer.json()
+
+    fakes.commands.state = "connecting"
+    assert await ask() == (503, {"ready": False, "kafka": "connecting", "postgres": "ok", "redis": "ok"})
+    fakes.commands.state = "ok"
+    assert await ask() == (200, {"ready": True, "kafka": "ok", "postgres": "ok", "redis": "ok"})
+    fakes.stores.states = {"postgres": "away", "redis": "away"}
+    assert (await ask())[0] == 200  # writes still go
+    fakes.commands.state = "away"
+    assert await ask() == (503, {"ready": False, "kafka": "away", "postgres": "away", "redis": "away"})
+    assert (await client.get("/livez")).status == 200
+
+
+async def test_scopes_are_asked_by_the_decorators(client: Client, bearer: Any, fakes: Fakes) -> None:
+    from aiohttp import web
+
+    async def handler(_: web.Request) -> Reply:
+        return Reply(b"{}")
+
+    app = create(SETTINGS, fakes.open)
+    app.router.add_get("/admin", endpoint(may("admin")(handler), authenticated=True))
+    app.router.add_get("/me", endpoint(signed_in(handler), authenticated=True))
+    async with TestClient(TestServer(app)) as opened:
+        assert (await opened.get("/admin")).status == 401
+        assert (await opened.get("/admin", headers=bearer())).status == 403
+        assert (await opened.get("/me", headers=bearer())).status == 200
+        assert (await opened.get("/me")).status == 401
+
+
+@pytest.mark.parametrize(
+    ("accept", "language"),
+    [
+        (None, "en"), ("ko", "ko"), ("KO-kr", "ko"), ("en;q=0.1,ko;q=0.2", "ko"), ("ko;q=0", "en"), ("*", "en"),
+        ("de,ko;q=x", "en"), (";;,,", "en"),
+    ],
+)  # fmt: skip
+def test_languages(accept: str | None, language: str) -> None:
+    assert language_of(accept, "en") == language
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    body=st.binary(max_size=60)
+    | st.dictionaries(st.text(max_size=5), st.integers()).map(lambda v: json.dumps(v).encode())
+)
+async def test_no_body_whatever_is_answered_with_a_500(client: Client, bearer: Any, body: bytes) -> None:
+    headers = bearer(**{"Content-Type": "application/json"})
+    for path in (PATH, "/api/v1/auth/login", "/api/v1/auth/register"):
+        answer = await client.post(path, data=body, headers=headers)
+        assert answer.status == 400
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    query=st.dictionaries(
+        st.text(max_size=8) | st.sampled_from(["limit", "sort", "cursor", "filter[kind]"]), st.text(max_size=8)
+    )
+)
+async def test_no_query_whatever_is_answered_with_a_500(client: Client, query: dict[str, str]) -> None:
+    safe = {name: value for name, value in query.items() if (name + value).isprintable()}
+    assert (await client.get(PATH, params=safe)).status in (200, 400)
