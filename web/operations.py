@@ -40,4 +40,4 @@ async def read(request: web.Request) -> Reply:
 
 def pending(operation: UUID) -> bytes:
     """The document of an operation that goes on."""
-    return orjson.dumps({"id": operation, "status": "pending", "result": None, "error": None})
+    return orjson.dumps({"id": str(operation), "status": "pending", "result": None, "error": None})

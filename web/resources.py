@@ -128,7 +128,7 @@ async def listing(request: web.Request) -> Reply:
     if len(found) > limit:
         found = found[:limit]
         last = found[-1]
-        place = [*(getattr(last, column) for column, _ in sort), last.id]
+        place = [*(getattr(last, column) for column, _ in sort), str(last.id)]
         cursor = signatures.enclose(parts.settings.cursor_key, _CURSOR, orjson.dumps([bound, place]))
     return Reply(items=[resources.document(resource) for resource in found], cursor=cursor)
 
