@@ -20,22 +20,24 @@ class Loader(Generic[K, V]):
         self._fetch = fetch
         self._lanes = lanes
         self._most = most
-        self._waiting: dict[K, asyncio.Future[V | None]] = {}
+        # A future for each caller: one who is cancelled must not cancel the others' answer.
+        self._waiting: dict[K, list[asyncio.Future[V | None]]] = {}
         self._running: set[asyncio.Task[None]] = set()
         self._scheduled = False
 
     def get(self, key: K) -> asyncio.Future[V | None]:
         """The value of `key`, or None; raises what `fetch` raises."""
-        future = self._waiting.get(key)
-        if future is None:
-            loop = asyncio.get_running_loop()
-            future = self._waiting[key] = loop.create_future()
-            if not self._scheduled and len(self._running) < self._lanes:
-                self._scheduled = True
-                loop.call_soon(self._start)
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[V | None] = loop.create_future()
+        callers = self._waiting.get(key)
+        if callers is not None:
+            callers.append(future)
             return future
-        # Shared: a caller that is cancelled must not cancel the others' answer.
-        return asyncio.shield(future)
+        self._waiting[key] = [future]
+        if not self._scheduled and len(self._running) < self._lanes:
+            self._scheduled = True
+            loop.call_soon(self._start)
+        return future
 
     def _start(self) -> None:
         self._scheduled = False
@@ -54,17 +56,20 @@ class Loader(Generic[K, V]):
         if self._waiting and not self._scheduled:
             self._start()
 
-    async def _answer(self, chosen: dict[K, "asyncio.Future[V | None]"]) -> None:
+    async def _answer(self, chosen: dict[K, list["asyncio.Future[V | None]"]]) -> None:
         try:
             found = await self._fetch(list(chosen))
         except BaseException as error:
-            for future in chosen.values():
-                if not future.done():
-                    future.set_exception(error if isinstance(error, Exception) else asyncio.CancelledError())
-                    future.exception()  # a caller that went away must not leave a warning behind
+            for callers in chosen.values():
+                for future in callers:
+                    if not future.done():
+                        future.set_exception(error if isinstance(error, Exception) else asyncio.CancelledError())
+                        future.exception()  # a caller that went away must not leave a warning behind
             if not isinstance(error, Exception):
                 raise
             return
-        for key, future in chosen.items():
-            if not future.done():
-                future.set_result(found.get(key))
+        for key, callers in chosen.items():
+            value = found.get(key)
+            for future in callers:
+                if not future.done():
+                    future.set_result(value)
