@@ -1,0 +1,46 @@
+"""States and rows that the stores' tests begin with."""
+
+import itertools
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import msgspec
+
+from domain.access import Visibility
+from domain.resources import Resource
+from stores.aggregates import Entry, Operation
+from stores.progress import ProgressStore
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+GROUP = "tests.resources"
+_lives = itertools.count()
+
+
+def resource(number: int = 0, *, version: int = 1, **changes: Any) -> Resource:
+    at = START + timedelta(seconds=number)
+    state = Resource(
+        uuid4(), "note", f"title {number}", "", (), {}, Visibility.PUBLIC, "open", UUID(int=1), version, at, at
+    )  # fmt: skip
+    return msgspec.structs.replace(state, **changes)
+
+
+def entry(state: Resource, *, life: int, offset: int, index: int = 0) -> Entry:
+    return Entry(life, 0, offset, index, state.id, state.version, b'{"type":"resource.created"}')
+
+
+def operation(state: Resource, *, outcome: str = "succeeded", answer: bytes = b"{}") -> Operation:
+    return Operation(uuid4(), "resources", state.id, UUID(int=1), "print", outcome, state.version, answer)
+
+
+async def partitions(progress: ProgressStore, *numbers: int, at: int = 0, group: str = GROUP) -> UUID:
+    """Rows of a new topic that publishes, each standing at `at`; returns the topic's id."""
+    topic_id = uuid4()
+    for number in numbers:
+        await progress.begin(group, f"topic-{topic_id}", topic_id, number, at, publishes=True)
+    return topic_id
+
+
+def life() -> int:
+    """A number no other test has journal rows under."""
+    return next(_lives)

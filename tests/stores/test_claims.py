@@ -1,0 +1,97 @@
+"""An address belongs to one account: settled by claims, before the decision, without aborting anybody's batch."""
+
+import asyncio
+from uuid import uuid4
+
+import pytest
+
+from stores.accounts import Accounts, claim, unclaim
+from stores.postgres import Database
+from tests.stores.test_fence import blocked
+
+
+def address() -> str:
+    return uuid4().hex * 2
+
+
+async def holder(database: Database, index: str) -> object:
+    row = await database.fetchrow("SELECT account_id FROM account_claims WHERE email_index = $1", index)
+    return None if row is None else row["account_id"]
+
+
+async def test_the_first_of_a_batch_wins_and_an_older_claim_always(database: Database) -> None:
+    old, taken, fresh = uuid4(), address(), address()
+    first, second, late = uuid4(), uuid4(), uuid4()
+    async with database.connection() as connection:
+        await claim(connection, [(taken, old)])
+        winners, new = await claim(connection, [(fresh, first), (taken, late), (fresh, second)])
+    assert (winners, new) == ({first}, [fresh])
+    assert (await holder(database, taken), await holder(database, fresh)) == (old, first)
+
+
+async def test_ones_own_claim_counts_as_won_again(database: Database) -> None:
+    account, index = uuid4(), address()
+    async with database.connection() as connection:
+        assert await claim(connection, [(index, account)]) == ({account}, [index])
+        assert await claim(connection, [(index, account)]) == ({account}, [])
+        assert await claim(connection, []) == (set(), [])
+
+
+@pytest.mark.parametrize("commits", [True, False])
+async def test_of_two_registrations_at_once_one_gets_the_address(database: Database, commits: bool) -> None:
+    shared, own = address(), address()
+    one, two = uuid4(), uuid4()
+    async with database.connection() as first, database.connection() as second:
+        transaction = first.transaction()
+        await transaction.start()
+        assert await claim(first, [(shared, one)]) == ({one}, [shared])
+
+        async def register() -> tuple[set[object], list[str]]:
+            async with second.transaction():
+                winners, new = await claim(second, [(shared, two), (own, two)])
+                return set(winners), new
+
+        waiting = asyncio.create_task(register())
+        await blocked(database, second.get_server_pid())
+        if commits:
+            await transaction.commit()
+            # The account asked for two addresses here, and has one of them.
+            assert await waiting == ({two}, [own])
+        else:
+            await transaction.rollback()
+            winners, new = await waiting
+            assert (winners, sorted(new)) == ({two}, sorted([shared, own]))
+    assert await holder(database, shared) == (one if commits else two)
+
+
+async def test_many_batches_in_all_orders_neither_deadlock_nor_share(database: Database) -> None:
+    indexes = [address() for _ in range(12)]
+    won: list[tuple[str, object]] = []
+
+    async def batch(number: int) -> None:
+        wanted = [(index, uuid4()) for index in (indexes if number % 2 else reversed(indexes))]
+        async with database.connection() as connection, connection.transaction():
+            winners, _new = await claim(connection, wanted)
+        won.extend((index, account) for index, account in wanted if account in winners)
+
+    await asyncio.gather(*(batch(number) for number in range(8)))
+    assert sorted(index for index, _account in won) == sorted(indexes)
+    assert {index: await holder(database, index) for index in indexes} == dict(won)
+
+
+async def test_a_claim_that_is_given_up_is_free_for_the_next(database: Database) -> None:
+    index, loser, winner = address(), uuid4(), uuid4()
+    async with database.connection() as connection, connection.transaction():
+        _winners, new = await claim(connection, [(index, loser)])
+        await unclaim(connection, new)
+        await unclaim(connection, [])
+    async with database.connection() as connection:
+        assert await claim(connection, [(index, winner)]) == ({winner}, [index])
+
+
+async def test_an_account_has_one_key(database: Database) -> None:
+    accounts, account = Accounts(database), uuid4()
+    assert await accounts.key(account) is None
+    kept = await asyncio.gather(*(accounts.put_key(account, key) for key in (b"one", b"two", b"three")))
+    assert len(set(kept)) == 1
+    assert await accounts.key(account) == kept[0]

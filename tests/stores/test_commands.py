@@ -1,0 +1,214 @@
+"""Load and commit of a batch of commands: one statement, all of it or nothing."""
+
+from typing import Any
+from uuid import uuid4
+
+import asyncpg
+import msgspec
+import pytest
+import pytest_asyncio
+
+from domain.resources import Resource
+from stores.aggregates import Commands, Entry, Journal, Operation, Operations
+from stores.postgres import Database
+from stores.progress import Mismatch, Move, ProgressStore
+from stores.resources import TABLE
+from tests.stores.given import GROUP, entry, life, operation, partitions, resource
+
+COMMANDS = Commands("resources", TABLE)
+
+
+class Batches:
+    """Commits of one partition of one topic, one after the other."""
+
+    def __init__(self, database: Database, topic_id: Any) -> None:
+        self._database = database
+        self.topic_id = topic_id
+        self.life = life()
+        self.end = 0
+
+    async def commit(
+        self,
+        states: list[tuple[Resource, int]],
+        journal: list[Entry] | None = None,
+        operations: list[Operation] | None = None,
+        *,
+        begin: int | None = None,
+        in_transaction: bool = False,
+    ) -> None:
+        begin = self.end if begin is None else begin
+        if journal is None:
+            journal = [entry(state, life=self.life, offset=begin, index=i) for i, (state, _) in enumerate(states)]
+        async with self._database.connection() as connection:
+            moves = [Move(self.topic_id, 0, begin, begin + 1)]
+            if in_transaction:
+                async with connection.transaction():
+                    await COMMANDS.commit(connection, GROUP, moves, states, journal, operations or [])
+            else:
+                await COMMANDS.commit(connection, GROUP, moves, states, journal, operations or [])
+        self.end = begin + 1
+
+    async def load(self, *ids: Any) -> dict[Any, Any]:
+        async with self._database.connection() as connection:
+            return (await COMMANDS.load(connection, [], list(ids)))[1]
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def batches(database: Database, progress: ProgressStore) -> Batches:
+    return Batches(database, await partitions(progress, 0))
+
+
+async def test_what_is_written_is_loaded(batches: Batches, database: Database) -> None:
+    state = resource(3, tags=("a", "b"), attributes={"n": 1.0, "x": [None, "\U0001f30a"]}, body="여울")
+    done = operation(state, answer=b'{"id": 1}\xff')
+    refused = operation(state, outcome="refused")
+    await batches.commit([(state, 0)], operations=[done, refused])
+    async with database.connection() as connection:
+        operations, states = await COMMANDS.load(
+            connection, [done.operation, refused.operation, uuid4()], [state.id, uuid4()]
+        )
+    assert operations == {done.operation: done, refused.operation: refused}
+    assert states == {state.id: state}
+    assert await Operations(database).find([done.operation, uuid4()]) == {done.operation: done}
+
+
+async def test_load_pairs_lists_of_any_lengths(batches: Batches, database: Database) -> None:
+    states = [resource(i) for i in range(5)]
+    done = [operation(states[0]) for _ in range(2)]
+    await batches.commit([(state, 0) for state in states], operations=done)
+    async with database.connection() as connection:
+        assert await COMMANDS.load(connection, [], []) == ({}, {})
+        assert len((await COMMANDS.load(connection, [], [state.id for state in states]))[1]) == 5
+        found, none = await COMMANDS.load(connection, [one.operation for one in done], [])
+        assert (len(found), none) == (2, {})
+        found, loaded = await COMMANDS.load(connection, [done[0].operation], [state.id for state in states])
+        assert (len(found), len(loaded)) == (1, 5)
+
+
+async def test_creations_and_changes_in_one_batch(batches: Batches, database: Database) -> None:
+    old, gone = resource(1), resource(2)
+    await batches.commit([(old, 0), (gone, 0)])
+    changed = msgspec.structs.replace(old, title="changed", version=4)
+    deleted = msgspec.structs.replace(gone, version=2, deleted_at=gone.updated_at)
+    new = resource(5, version=2)
+    await batches.commit([(changed, 1), (new, 0), (deleted, 1)])
+    assert await batches.load(old.id, gone.id, new.id) == {old.id: changed, gone.id: deleted, new.id: new}
+    assert [e.index for e in await Journal(database, "resources").after(0, batches.life, 1, 0)] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("in_transaction", [False, True])
+async def test_another_version_than_the_one_loaded_undoes_the_whole_statement(
+    batches: Batches, database: Database, progress: ProgressStore, in_transaction: bool
+) -> None:
+    there = resource(1, version=3)
+    await batches.commit([(there, 0)])
+    new = resource(2)
+    done = operation(new)
+    wrong = msgspec.structs.replace(there, title="lost", version=3)
+    with pytest.raises(asyncpg.PostgresError, match="another version") as raised:
+        await batches.commit([(new, 0), (wrong, 2)], operations=[done], in_transaction=in_transaction)
+    assert raised.value.sqlstate == "YE001"
+    await nothing_came_of(batches, database, progress, new, done, at=1)
+    assert (await batches.load(there.id))[there.id] == there
+
+
+async def test_creating_what_is_there_undoes_the_whole_statement(
+    batches: Batches, database: Database, progress: ProgressStore
+) -> None:
+    there = resource(1)
+    await batches.commit([(there, 0)])
+    new = resource(2)
+    done = operation(new)
+    with pytest.raises(asyncpg.UniqueViolationError):
+        await batches.commit([(new, 0), (there, 0)], operations=[done])
+    await nothing_came_of(batches, database, progress, new, done, at=1)
+
+
+async def test_a_journal_row_that_is_there_undoes_the_whole_statement(
+    batches: Batches, database: Database, progress: ProgressStore
+) -> None:
+    there, new = resource(1), resource(2)
+    await batches.commit([(there, 0)])
+    done = operation(new)
+    with pytest.raises(asyncpg.UniqueViolationError):
+        await batches.commit([(new, 0)], [entry(new, life=batches.life, offset=0)], [done])
+    await nothing_came_of(batches, database, progress, new, done, at=1)
+
+
+async def test_a_fence_that_does_not_hold_writes_nothing(
+    batches: Batches, database: Database, progress: ProgressStore
+) -> None:
+    there, new = resource(1), resource(2)
+    await batches.commit([(there, 0)])
+    done = operation(new)
+    changed = msgspec.structs.replace(there, title="lost", version=2)
+    with pytest.raises(Mismatch):
+        await batches.commit([(new, 0), (changed, 1)], operations=[done], begin=0)
+    await nothing_came_of(batches, database, progress, new, done, at=1)
+    assert (await batches.load(there.id))[there.id] == there
+
+
+async def nothing_came_of(
+    batches: Batches, database: Database, progress: ProgressStore, new: Resource, done: Operation, *, at: int
+) -> None:
+    assert await batches.load(new.id) == {}
+    assert await Operations(database).find([done.operation]) == {}
+    assert await Journal(database, "resources").of_aggregate(new.id) == []
+    assert (await progress.standings(GROUP, batches.topic_id, [0]))[0].next_offset == at
+
+
+async def test_only_an_operation_that_failed_gets_another_outcome(batches: Batches, database: Database) -> None:
+    state = resource()
+    first = {outcome: operation(state, outcome=outcome) for outcome in ("failed", "succeeded", "refused")}
+    await batches.commit([], [], list(first.values()))
+    again = {
+        outcome: msgspec.structs.replace(one, outcome="succeeded", version=9, answer=b"again")
+        for outcome, one in first.items()
+    }
+    await batches.commit([], [], list(again.values()))
+    found = await Operations(database).find([one.operation for one in first.values()])
+    assert found == {
+        first["failed"].operation: again["failed"],
+        first["succeeded"].operation: first["succeeded"],
+        first["refused"].operation: first["refused"],
+    }
+
+
+async def test_a_batch_of_nothing_moves_the_position(batches: Batches, progress: ProgressStore) -> None:
+    await batches.commit([], [], [])
+    assert (await progress.standings(GROUP, batches.topic_id, [0]))[0].next_offset == 1
+
+
+async def test_the_journal_is_read_on_from_where_one_stopped(batches: Batches, database: Database) -> None:
+    journal = Journal(database, "resources")
+    state = resource()
+    versions = [msgspec.structs.replace(state, version=version) for version in range(1, 8)]
+    places = [(0, 0), (0, 1), (4, 0), (9, 0), (9, 1), (9, 2), (12, 0)]
+    entries = [
+        entry(version, life=batches.life, offset=offset, index=index)
+        for version, (offset, index) in zip(versions, places, strict=True)
+    ]
+    await batches.commit([(versions[-1], 0)], list(reversed(entries)))
+    found = []
+    offset = index = 0
+    while page := await journal.after(0, batches.life, offset, index, limit=2):
+        found += page
+        offset, index = page[-1].command_offset, page[-1].index + 1
+    assert found == entries
+    assert await journal.after(0, batches.life, 9, 2) == entries[5:]
+    assert await journal.after(1, batches.life, 0, 0) == []
+    assert len(await journal.of_aggregate(state.id, after_version=5)) == 2
+
+
+async def test_old_operations_are_forgotten_a_few_at_a_time(batches: Batches, database: Database) -> None:
+    state = resource()
+    old, new = [operation(state) for _ in range(5)], operation(state)
+    await batches.commit([], [], [*old, new])
+    await database.execute(
+        "UPDATE operations SET created_at = now() - interval '25 hours' WHERE operation = ANY($1)",
+        [one.operation for one in old],
+    )
+    operations = Operations(database)
+    counts = [await operations.forget(limit=3), await operations.forget(limit=3), await operations.forget(limit=3)]
+    assert counts == [3, 2, 0]
+    assert list(await operations.find([one.operation for one in (*old, new)])) == [new.operation]

@@ -1,0 +1,51 @@
+"""The database is brought up to date once, however often and however many at a time ask for it."""
+
+import asyncio
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from config import Settings
+from stores import migrations
+
+NAMES = sorted(path.stem for path in migrations._FOLDER.glob("[0-9]*.sql"))
+
+
+async def tables(url: str) -> set[str]:
+    connection = await asyncpg.connect(url)
+    try:
+        rows = await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+        return {row["tablename"] for row in rows}
+    finally:
+        await connection.close()
+
+
+async def test_from_empty_then_nothing_more(own_settings: Settings) -> None:
+    assert await tables(own_settings.postgres_url) == set()
+    assert await migrations.apply(own_settings.postgres_url) == NAMES
+    assert {"progress", "journal", "operations", "resources", "accounts", "migrations"} <= await tables(
+        own_settings.postgres_url
+    )
+    assert await migrations.apply(own_settings.postgres_url) == []
+
+
+async def test_several_starts_at_once_apply_each_file_once(own_settings: Settings) -> None:
+    applied = await asyncio.gather(*(migrations.apply(own_settings.postgres_url) for _ in range(4)))
+    assert sorted(name for names in applied for name in names) == NAMES
+
+
+async def test_a_file_that_fails_leaves_nothing_and_is_tried_again(
+    own_settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    good = tmp_path / "0001_good.sql"
+    bad = tmp_path / "0002_bad.sql"
+    good.write_text("CREATE TABLE good (id int)")
+    bad.write_text("CREATE TABLE half (id int); SELECT nothing_of_the_kind()")
+    monkeypatch.setattr(migrations, "_FOLDER", tmp_path)
+    with pytest.raises(asyncpg.UndefinedFunctionError):
+        await migrations.apply(own_settings.postgres_url)
+    assert await tables(own_settings.postgres_url) == {"good", "migrations"}
+    bad.write_text("CREATE TABLE whole (id int)")
+    assert await migrations.apply(own_settings.postgres_url) == ["0002_bad"]
+    assert await tables(own_settings.postgres_url) == {"good", "whole", "migrations"}
