@@ -93,20 +93,27 @@ class Up:
     async def _work(self) -> None:
         """Starts everything and then watches, until cancelled. Raises `EmbeddedError`."""
         self._say("starting " + (", ".join(self._stack.names) or "no servers: the environment names all of them"))
-        await self._stack.start_all()
-        settings = self._settings()
         environ = {name: value for name, value in self._environ.items() if not name.startswith("YEOUL_")}
-        environ |= settings.environ()
         state = self._stack.state
+        # Which processes there are needs no server: asked while they start.
+        asking = asyncio.create_task(finish("groups", ["worker", "--list"], environ, state))
+        try:
+            await self._stack.start_all()
+        except BaseException:
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
+            raise
+        groups = json.loads(await asking)
+        settings = self._settings()
+        environ |= settings.environ()
         self._say("servers accept work; migrating tables, checking topics")
         async with asyncio.TaskGroup() as group:
             migrated = group.create_task(finish("migrate", ["migrate"], environ, state))
             group.create_task(finish("topics", ["topics"], environ, state))
-            groups = group.create_task(finish("groups", ["worker", "--list"], environ, state))
         self._say(f"tables: {migrated.result()}")
         front = Program("web", ["web"], environ, _reachable(settings.web_host), settings.web_port)
         programs = [front]
-        for name, names in json.loads(groups.result()).items():
+        for name, names in groups.items():
             port = state.port(f"{name} metrics")
             own = environ | {"YEOUL_METRICS_PORT": str(port)}
             programs.insert(0, Program(f"worker-{name}", ["worker", *names], own, settings.metrics_host, port))

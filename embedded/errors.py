@@ -56,6 +56,8 @@ def explain(tail: str, folder: Path) -> str:
         return f"One of its ports is taken. Stop the other program, or remove {folder / 'ports.json'}."
     if "database files are incompatible" in text:
         return "Its data was made by another major version: go back to that one, or begin anew by ./yeoul reset --yes."
+    if "could not look up effective user id" in text:
+        return "PostgreSQL asks the system who runs it: give this user an entry in /etc/passwd, or run as another."
     if "permission denied" in text:
         return f"It may not read or write something: check the owner of {folder}."
     if "cannot allocate memory" in text or "insufficient memory" in text or "outofmemoryerror" in text:

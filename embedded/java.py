@@ -60,6 +60,11 @@ async def jars(cache_dir: Path, say: Say) -> list[Path]:
         # requests' errors are OSErrors as well: told apart by the number that only the disk's carry.
         if is_disk_full(error):
             raise DiskFull(cache_dir) from None
+        if "SSL" in type(error).__name__:
+            raise EmbeddedError(
+                "Kafka's files could not be downloaded: the server's certificate is not trusted. Behind a proxy that"
+                " opens connections, name its certificate: REQUESTS_CA_BUNDLE=/path/to/bundle.pem"
+            ) from error
         raise EmbeddedError(
             "Kafka's files could not be downloaded: is there a network here? Connect (or set HTTPS_PROXY) and run the"
             f" same command again; or copy {cache_dir} from a machine that has it; or use a broker of your own:"

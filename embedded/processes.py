@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ from embedded.errors import DiskFull, is_disk_full
 from embedded.state import State
 
 LEASH = Path(__file__).with_name("leash.py")
+POLL_S = 0.05
 LOG_BYTES = 10 * 1024 * 1024
 
 
@@ -169,14 +171,34 @@ async def end_left_over(state: State, timeout_s: float = 15.0) -> list[str]:
             process.send_signal(signal.SIGCONT)
             # SIGINT is PostgreSQL's fast stop; SIGTERM would wait for its clients.
             process.send_signal(signal.SIGINT if process.name() == "postgres" else signal.SIGTERM)
-    _, alive = await asyncio.to_thread(psutil.wait_procs, list(found.values()), timeout_s)
-    for process in alive:
+    for process in await _alive_after(list(found.values()), timeout_s):
         end_group(process.pid)
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
-    await asyncio.to_thread(psutil.wait_procs, alive, 5.0)
+    await _alive_after(list(found.values()), 5.0)
     state.remove("processes")
     return list(found)
+
+
+async def _alive_after(processes: list[psutil.Process], timeout_s: float) -> list[psutil.Process]:
+    """Those that still live after `timeout_s`; returns as soon as none does.
+
+    They are not our children, so the system tells nobody here when they end. A zombie whose parent never asks for it
+    (in a container without an init) has ended as well.
+    """
+    deadline = time.monotonic() + timeout_s
+    while True:
+        processes = [process for process in processes if _lives(process)]
+        if not processes or time.monotonic() > deadline:
+            return processes
+        await asyncio.sleep(POLL_S)
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def bound_log(log: Path, limit: int = LOG_BYTES) -> None:

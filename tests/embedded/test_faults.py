@@ -100,7 +100,7 @@ async def test_processes_left_over_are_ended_by_the_next_start(make: Make, tmp_p
         state.release()
         lines: list[str] = []
         async with make("valkey", say=lines.append):
-            assert not psutil.pid_exists(orphan.pid)
+            assert orphan.wait(10) == -signal.SIGTERM
             assert stranger.poll() is None
     assert any("left: valkey" in line for line in lines)
 

@@ -1,0 +1,212 @@
+"""The commands' face: what is printed and with which exit code, without servers."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cli import bootstrap, main
+from cli.follow import loud
+from embedded.processes import remember
+from embedded.state import State
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+COMMANDS = [command for commands in main.COMMANDS.values() for command in commands]
+
+
+class Finished:
+    """What a command printed, and its exit code."""
+
+    def __init__(self, done: subprocess.CompletedProcess[str]) -> None:
+        self.code, self.out, self.err = done.returncode, done.stdout, done.stderr
+
+
+def yeoul(state_dir: Path, environ: dict[str, str], *arguments: str) -> Finished:
+    """Runs a command as `./yeoul` does."""
+    command = [sys.executable, "-m", "cli", *arguments]
+    own = environ | {"YEOUL_STATE_DIR": str(state_dir)}
+    return Finished(
+        subprocess.run(command, cwd=ROOT, env=own, capture_output=True, text=True, check=False, timeout=120)
+    )
+
+
+def test_help_names_every_command_in_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.main(["help"]) == 0
+    printed = capsys.readouterr().out
+    for command in COMMANDS:
+        assert f"  {command}" in printed
+    assert max(len(line) for line in printed.splitlines()) <= 120
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        main.main([command, "--help"])
+    assert left.value.code == 0
+    assert f"./yeoul {command}" in capsys.readouterr().out
+
+
+def test_an_unknown_command_or_argument_is_an_error_of_the_caller(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.main(["upp"]) == 2
+    assert "./yeoul help" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as left:
+        main.main(["down", "--now"])
+    assert left.value.code == 2
+
+
+def test_status_of_nothing(tmp_path: Path, process_environ: dict[str, str]) -> None:
+    done = yeoul(tmp_path / "none", process_environ, "status", "--json")
+    nothing: dict[str, object] = {
+        "ready": False,
+        "front": None,
+        "kafka": None,
+        "postgres": None,
+        "redis": None,
+        "processes": [],
+    }
+    assert (done.code, json.loads(done.out)) == (3, nothing)
+    assert not (tmp_path / "none").exists()
+
+
+def test_down_of_nothing_is_well(tmp_path: Path, process_environ: dict[str, str]) -> None:
+    done = yeoul(tmp_path / "none", process_environ, "down")
+    assert (done.code, done.out) == (0, "nothing runs here\n")
+
+
+def test_down_ends_what_a_crash_left(tmp_path: Path, process_environ: dict[str, str]) -> None:
+    state = State(tmp_path / "state")
+    state.take()
+    state.release()
+    with subprocess.Popen(["sleep", "600"]) as orphan:
+        try:
+            remember(state, "valkey", orphan.pid)
+            refused = yeoul(state.folder, process_environ, "reset", "--yes")
+            assert (refused.code, "./yeoul down" in refused.err) == (1, True)
+            done = yeoul(state.folder, process_environ, "down")
+            assert (done.code, "valkey" in done.out) == (0, True)
+            assert orphan.wait(10) < 0
+        finally:
+            orphan.kill()
+
+
+def test_reset_asks_first_and_leaves_others_folders_alone(tmp_path: Path, process_environ: dict[str, str]) -> None:
+    state = State(tmp_path / "state")
+    state.take()
+    refused = yeoul(state.folder, process_environ, "reset", "--yes")
+    assert (refused.code, "runs already" in refused.err) == (1, True)
+    state.release()
+    assert yeoul(state.folder, process_environ, "reset").code == 1
+    assert state.folder.exists()
+    assert yeoul(state.folder, process_environ, "reset", "--yes").code == 0
+    assert not state.folder.exists()
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "file").touch()
+    assert yeoul(tmp_path / "precious", process_environ, "reset", "--yes").code == 1
+    assert (tmp_path / "precious" / "file").exists()
+
+
+@pytest.mark.parametrize("arguments", [("migrate",), ("topics",), ("worker",), ("web",), ("token", "a@example.com")])
+def test_a_command_without_servers_says_how_to_get_them(
+    arguments: tuple[str, ...], tmp_path: Path, process_environ: dict[str, str]
+) -> None:
+    done = yeoul(tmp_path / "none", process_environ, *arguments)
+    assert done.code == 1
+    assert "./yeoul up" in done.err
+    assert "Traceback" not in done.err
+
+
+def test_wrong_settings_are_sentences(tmp_path: Path, process_environ: dict[str, str]) -> None:
+    environ = process_environ | {"YEOUL_WEB_PORT": "x", "YEOUL_LANGUAGE": "fr"}
+    done = yeoul(tmp_path / "none", environ, "up")
+    assert done.code == 1
+    assert "YEOUL_WEB_PORT" in done.err
+    assert "YEOUL_LANGUAGE" in done.err
+    assert "Traceback" not in done.err
+
+
+def test_tokens_are_not_given_away_elsewhere(tmp_path: Path, process_environ: dict[str, str]) -> None:
+    from config import EXAMPLE_KEY
+
+    environ = process_environ | {f"YEOUL_{noun}_KEY": EXAMPLE_KEY for noun in ("COMMAND", "INDEX", "CURSOR", "SEALING")}
+    environ |= {"YEOUL_TOKEN_KEYS": f"a:{EXAMPLE_KEY}", "YEOUL_ENVIRONMENT": "staging"}
+    environ |= {
+        "YEOUL_KAFKA_URL": "localhost:1",
+        "YEOUL_POSTGRES_URL": "postgresql://h/d",
+        "YEOUL_REDIS_URL": "redis://h",
+    }
+    done = yeoul(tmp_path / "none", environ, "token", "a@example.com", "--role", "admin")
+    assert (done.code, "staging" in done.err) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ('{"level": "info", "message": "fine"}', None),
+        ('{"level": "warning", "message": "look"}', "WARNING look"),
+        ('{"level": "error", "message": "ouch"}', "ERROR ouch"),
+        ("2026-11-23 INFO started", None),
+        ("2026-11-23 ERROR broken", "2026-11-23 ERROR broken"),
+        ("Segmentation fault", "Segmentation fault"),
+        ("", None),
+        ('{"cut', '{"cut'),
+    ],
+)
+def test_only_what_matters_of_a_log_is_shown(line: str, shown: str | None) -> None:
+    assert loud(line) == shown
+
+
+class TestBootstrap:
+    """Which `.venv` is taken for whole."""
+
+    @pytest.fixture
+    def root(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        for lock in (bootstrap.RUNTIME, bootstrap.TESTS):
+            (tmp_path / lock).write_text(f"of {lock}")
+        python = tmp_path / ".venv" / "bin" / "python"
+        python.parent.mkdir(parents=True)
+        python.touch()
+        monkeypatch.setattr(bootstrap, "ROOT", tmp_path)
+        monkeypatch.setattr(bootstrap, "PYTHON", python)
+        monkeypatch.setattr(bootstrap, "STAMP", tmp_path / ".venv" / "yeoul.json")
+        return tmp_path
+
+    def stamp(self, *locks: str) -> None:
+        bootstrap.STAMP.write_text(json.dumps({lock: bootstrap._digest(lock) for lock in locks}))
+
+    def test_without_a_stamp_it_was_interrupted(self, root: Path) -> None:
+        assert not bootstrap._installed(bootstrap.RUNTIME)
+        bootstrap.STAMP.write_text('{"requirem')
+        assert not bootstrap._installed(bootstrap.RUNTIME)
+
+    def test_the_tests_need_more(self, root: Path) -> None:
+        self.stamp(bootstrap.RUNTIME)
+        assert bootstrap._installed(bootstrap.RUNTIME)
+        assert not bootstrap._installed(bootstrap.TESTS)
+        self.stamp(bootstrap.RUNTIME, bootstrap.TESTS)
+        assert bootstrap._installed(bootstrap.TESTS)
+
+    def test_another_lock_is_installed_again(self, root: Path) -> None:
+        self.stamp(bootstrap.RUNTIME, bootstrap.TESTS)
+        (root / bootstrap.RUNTIME).write_text("newer")
+        assert not bootstrap._installed(bootstrap.RUNTIME)
+
+    def test_a_python_that_is_gone_is_noticed(self, root: Path) -> None:
+        self.stamp(bootstrap.RUNTIME)
+        bootstrap.PYTHON.unlink()
+        assert not bootstrap._installed(bootstrap.RUNTIME)
+
+    @pytest.mark.parametrize(
+        ("output", "said"),
+        [
+            ("OSError: [Errno 28] No space left on device", "full"),
+            ("error: Could not resolve host", "network"),
+            ("THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE", "not the one the lock names"),
+            ("something else", "rm -rf .venv"),
+        ],
+    )
+    def test_a_failed_installation_tells_the_way_out(self, output: str, said: str) -> None:
+        assert said in bootstrap._way_out(output)
