@@ -13,6 +13,16 @@ INTEGERS = (-(2**63), 2**63 - 1)
 DEPTH = 64
 """How deep a document may be nested, the document itself being the first level."""
 
+MOST_VALUES = 10_000
+"""How many values free JSON may hold in all: a megabyte of them would hold up whoever looks at each."""
+
+LIMITS = {
+    Problem.RANGE: f"{INTEGERS[0]}…{INTEGERS[1]}",
+    Problem.TOO_DEEP: str(DEPTH),
+    Problem.TOO_LONG: str(MOST_VALUES),
+}
+"""What is allowed instead, for the problems that `problems` finds."""
+
 Slug = Annotated[
     str, msgspec.Meta(min_length=1, max_length=64, pattern=r"^[a-z0-9][a-z0-9_.-]*\Z", extra={"like": "a-z 0-9 _ . -"})
 ]
@@ -34,8 +44,13 @@ def problem(text: str) -> Problem | None:
 def problems(value: Any, path: str = "") -> Iterator[tuple[str, Problem]]:
     """Every part of a JSON value that can't be kept, by its path below `path`. Depth counts from `value` as level 1."""
     stack: list[tuple[Any, str, int]] = [(value, path, 1)]
+    seen = 0
     while stack:
         item, at, depth = stack.pop()
+        seen += 1
+        if seen + len(stack) > MOST_VALUES:
+            yield path, Problem.TOO_LONG
+            return
         if isinstance(item, str):
             if (found := problem(item)) is not None:
                 yield at, found
@@ -49,6 +64,9 @@ def problems(value: Any, path: str = "") -> Iterator[tuple[str, Problem]]:
                 yield at, Problem.RANGE
         elif depth > DEPTH:
             yield at, Problem.TOO_DEEP
+        elif len(item) > MOST_VALUES:
+            yield path, Problem.TOO_LONG
+            return
         elif isinstance(item, dict):
             for key, inner in item.items():
                 if (found := problem(key)) is not None:
@@ -73,7 +91,7 @@ def printable(path: str) -> str:
 def check(*texts: str) -> None:
     """Raises ValueError if one of `texts` can't be kept."""
     for text in texts:
-        if problem(text) is not None:
+        if ("\0" in text or not text.isascii()) and problem(text) is not None:
             raise ValueError("text holds NUL or half of a surrogate pair")
 
 

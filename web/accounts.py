@@ -7,11 +7,12 @@ import time
 import stores
 from config import Settings
 from domain.access import Role
+from domain.refusals import explain
 from security import fields
 from streams.publish import Commands
 from web import app, auth
 from web.parts import Parts
-from web.validation import Schema
+from web.refused import Refused
 
 PATIENCE_S = 30.0
 
@@ -46,7 +47,11 @@ async def _token(parts: Parts, email: str, role: Role) -> str:
     account = await parts.stores.accounts.by_email_index(index)
     if account is None:
         # Nobody knows this password, this command least of all; the account is used by tokens.
-        new = Schema(auth.Registration).value({"email": email, "password": secrets.token_urlsafe(24)})
+        try:
+            new = auth.REGISTRATION.value({"email": email, "password": secrets.token_urlsafe(24)})
+        except Refused as no:
+            wrong = "; ".join(f"{detail.field} {explain(detail, 'en')}" for detail in no.refusal.details)
+            raise NoToken(f"no account can be made: {wrong}") from None
         order = await auth.account_order(parts, new, role, "token-" + secrets.token_hex(8))
         answer = await parts.commands.submit(order, wait=PATIENCE_S)
         if not auth.succeeded(answer):

@@ -17,7 +17,7 @@ from streams.publish import Answer, Order, Pending
 from web import headers, writes
 from web.parts import PARTS, REQUEST_ID, Parts
 from web.presenters import Reply
-from web.refused import Refused, refused
+from web.refused import refused
 from web.validation import Schema
 
 Email = Annotated[
@@ -90,7 +90,7 @@ async def login(request: web.Request) -> Reply:
     account = await parts.stores.accounts.by_email_index(fields.index(parts.settings.index_key, given.email))
     right = await parts.passwords.verify(account.password_hash if account else None, given.password)
     if account is None or not right or account.status is not accounts.AccountStatus.ACTIVE:
-        raise Refused(_WRONG.refusal)
+        raise refused(Code.INVALID_CREDENTIALS)
     token = parts.tokens.issue(account.id, account.role, time.time())
     return Reply(orjson.dumps(_granted(token)), headers=NO_STORE)
 
@@ -149,6 +149,3 @@ def succeeded(answer: Answer | Pending) -> bool:
 
 def _granted(token: str) -> dict[str, str | int]:
     return {"access_token": token, "token_type": "Bearer", "expires_in": LIFETIME_S}
-
-
-_WRONG = refused(Code.INVALID_CREDENTIALS)

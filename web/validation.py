@@ -19,6 +19,7 @@ surrogates) and walks it against the type, gathering every wrong field by its pa
 
 import json
 import re
+from itertools import islice
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
@@ -181,7 +182,8 @@ def _walk(value: Any, expected: inspect.Type, path: str, found: list[Detail]) ->
             if not isinstance(value, _Members):
                 wrong(Problem.TYPE, "object")
             elif length(expected.min_length, expected.max_length):
-                found.extend(Detail(text.printable(at), problem) for at, problem in _free(value, path))
+                for at, problem in _free(value, path):
+                    found.append(Detail(text.printable(at), problem, text.LIMITS.get(problem, "")))
         case inspect.UnionType():
             kinds = [kind for kind in expected.types if not isinstance(kind, inspect.NoneType)]
             if value is not None or len(kinds) == len(expected.types):
@@ -213,7 +215,9 @@ def _walk_members(value: _Members, expected: inspect.StructType, path: str, foun
 
 def _free(value: Any, path: str) -> list[tuple[str, Problem]]:
     """What is wrong within free JSON: text and numbers that can't be kept, and repeated keys at any depth."""
-    found = list(text.problems(value, path))
+    found = list(islice(text.problems(value, path), MOST_DETAILS))
+    if any(problem is Problem.TOO_LONG for _, problem in found):
+        return found
     stack = [(value, path)]
     while stack:
         item, at = stack.pop()

@@ -4,10 +4,9 @@ from hashlib import sha256
 from typing import Any
 from uuid import UUID
 
-import msgspec
 from aiohttp import web
 
-from domain.refusals import Code
+from domain.refusals import Code, Refusal
 from streams import identity
 from streams.publish import Answer, Order, Pending
 from web import headers
@@ -76,7 +75,7 @@ def answered(answer: Answer | Pending) -> Answer:
     if answer.outcome == "refused" and answer.refusal is not None:
         raise Refused(answer.refusal, replayed)
     if answer.outcome != "succeeded":
-        raise Refused(msgspec.structs.replace(_FAILED.refusal), replayed)
+        raise Refused(_FAILED, replayed)
     return answer
 
 
@@ -89,7 +88,7 @@ class Unfinished(Exception):
 
 
 REPLAYED = {"Idempotency-Replayed": "true"}
-_FAILED = refused(Code.OPERATION_FAILED)
+_FAILED = Refusal(Code.OPERATION_FAILED)
 
 
 def reply_headers(answer: Answer, **more: str) -> dict[str, str] | None:

@@ -145,6 +145,8 @@ async def test_a_token_for_the_command_line(fakes: Fakes) -> None:
         assert parts.tokens.verify(first, 0).actor == parts.tokens.verify(again, 0).actor
         assert parts.tokens.verify(first, 0).actor.role is Role.ADMIN
         await accounts._token(parts, "user@example.org", Role.USER)
+        with pytest.raises(accounts.NoToken, match="email must look like"):
+            await accounts._token(parts, "nonsense", Role.USER)
         with pytest.raises(accounts.NoToken, match="another address"):
             await accounts._token(parts, "user@example.org", Role.ADMIN)
 

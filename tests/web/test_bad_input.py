@@ -177,6 +177,8 @@ RESOURCES = pytest.mark.parametrize(("method", "path"), [endpoint for endpoint i
         ('"attributes": {"a:b": 1, "a:b": 1e5}', ["attributes.a:b"]),
         ('"attributes": {"\\u0000": 1}', ["attributes.\\x00"]),
         ('"attributes": ' + '{"a":' * 64 + "1" + "}" * 64, ["attributes"]),
+        ('"attributes": {"a": [' + "0," * 10_001 + '0]}', ["attributes"]),
+        ('"attributes": {"a": [' + "[0,0]," * 5_000 + '0]}', ["attributes"]),
         ('"visibility": "secret"', ["visibility"]),
         ('"visibility": 1', ["visibility"]),
         ('"visibility": {}', ["visibility"]),
