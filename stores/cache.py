@@ -38,7 +38,6 @@ class Cache:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
-        self._set_newer = redis.client.register_script(_SET_NEWER)
         self._missed_writes = False
 
     def key(self, noun: str, id: UUID) -> str:
@@ -69,8 +68,9 @@ class Cache:
                     self._missed_writes = False
                 pipeline = client.pipeline(transaction=False)
                 if entries:
+                    # By its text, which the server keeps compiled: by its hash, redis-py asks first whether it is known.
                     keys = [self.key(noun, id) for id in entries]
-                    await self._set_newer(keys=keys, args=[life, *entries.values()], client=pipeline)
+                    pipeline.eval(_SET_NEWER, len(keys), *keys, life, *entries.values())
                 for channel, message in messages.items():
                     pipeline.publish(channel, message)
                 await pipeline.execute()

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
@@ -36,14 +37,19 @@ def new(settings: Settings, name: str) -> AIOKafkaProducer:
 class Broker:
     """A producer, and whether the broker can be reached now. Starts itself when the broker appears."""
 
-    def __init__(self, settings: Settings, name: str, topics: list[str]) -> None:
+    def __init__(
+        self, settings: Settings, name: str, topics: list[str], went: Callable[[str], None] = lambda reason: None
+    ) -> None:
+        """`went` is called with the reason when the broker is found to be away."""
         self._settings = settings
         self._name = name
         self._topics = topics
+        self._went = went
         self._task: asyncio.Task[None] | None = None
         self.producer: AIOKafkaProducer | None = None
         self.away: str | None = "the broker was not reached yet"
         self._probing = asyncio.Lock()
+        self._partitions: dict[str, int] = {}
 
     async def start(self) -> None:
         """Begin to look for the broker; returns after the first try."""
@@ -72,9 +78,8 @@ class Broker:
         await self._probe()
 
     def partitions(self, topic: str) -> int:
-        """How many partitions the topic has, as far as is known."""
-        assert self.producer is not None
-        return len(self.producer.client.cluster.partitions_for_topic(topic) or ())
+        """How many partitions the topic has; known once the broker was reached."""
+        return self._partitions[topic]
 
     async def _watch(self) -> None:
         while True:
@@ -92,7 +97,8 @@ class Broker:
                 try:
                     await asyncio.wait_for(producer.start(), 5.0)
                     for topic in self._topics:
-                        await asyncio.wait_for(producer.partitions_for(topic), 5.0)
+                        found = await asyncio.wait_for(producer.partitions_for(topic), 5.0)
+                        self._partitions[topic] = len(found)
                 except BaseException:
                     await producer.stop()
                     raise
@@ -103,6 +109,7 @@ class Broker:
             if self.away is None:
                 log.warning("the broker is away: %s", error or type(error).__name__)
             self.away = str(error) or type(error).__name__
+            self._went(self.away)
         else:
             if self.away is not None:
                 log.info("the broker is there")

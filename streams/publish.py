@@ -13,7 +13,6 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-from aiokafka.errors import KafkaError
 
 import topics
 from config import Settings
@@ -26,6 +25,7 @@ from stores.cache import entry
 from stores.loader import Loader
 from stores.redis import RedisAway
 from streams.answers import Answer, Inbox, answer_from
+from streams.dispatch import Dispatch
 from streams.envelope import COMMAND_SOURCE, CONTENT_TYPE, SIGNATURE, Command, write
 from streams.identity import uuid7
 from streams.producer import Broker
@@ -37,6 +37,8 @@ RUNNING_S = 10.0
 MARKER_LIFE_S = 24 * 3600
 FIRST_LOOK_S = 0.3
 """When an answer by Redis has not come after this, the table of operations is asked; again and again, less and less often."""
+SENT_S = 5.0
+"""How long a caller that does not wait for the answer waits for Kafka's acknowledgement, seconds."""
 
 __all__ = ["Answer", "BrokerAway", "Commands", "Conflict", "Order", "Pending"]
 
@@ -84,13 +86,14 @@ _pack = msgspec.msgpack.Encoder().encode
 
 
 class _Waiter:
-    __slots__ = ("deadline", "future", "pause", "timer")
+    __slots__ = ("deadline", "future", "pause", "timer", "until_sent")
 
     def __init__(self, future: "asyncio.Future[Answer | None]", deadline: float) -> None:
         self.future = future
         self.deadline = deadline
         self.pause = FIRST_LOOK_S
         self.timer: asyncio.TimerHandle | None = None
+        self.until_sent = False
 
 
 class Commands:
@@ -101,7 +104,8 @@ class Commands:
         self._prefix = settings.topic_prefix
         self._stores = stores
         self._topics = {noun: topic.full_name(settings.topic_prefix) for noun, topic in topics.COMMANDS_OF.items()}
-        self.broker = Broker(settings, "front", list(self._topics.values()))
+        self.broker = Broker(settings, "front", list(self._topics.values()), self._broker_went)
+        self._dispatch = Dispatch(self.broker)
         self._inbox = Inbox(stores.redis, f"{settings.topic_prefix}:answers:{uuid7()}", self._deliver)
         self._waiting: dict[UUID, list[_Waiter]] = {}
         self._operations: Loader[UUID, Operation] = Loader(stores.operations.find)
@@ -136,12 +140,18 @@ class Commands:
         waiter = _Waiter(future, time.monotonic() + wait)
         self._waiting.setdefault(order.operation, []).append(waiter)
         try:
-            await self._send(order)
+            self._send(order)
             if wait > 0:
                 self._look_later(order.operation, waiter)
-                answer = await future
             else:
-                answer = None
+                # Not to be waited for; but what is answered with 202 must be in Kafka.
+                waiter.until_sent = True
+                waiter.timer = asyncio.get_running_loop().call_later(SENT_S, self._give_up, waiter)
+            answer = await future
+        except BrokerAway:
+            if order.keyed:
+                self._background(self._drop_marker(order.operation))  # it never ran; the next try must not wait for it
+            raise
         finally:
             self._forget(order.operation, waiter)
         if answer is not None:
@@ -169,12 +179,12 @@ class Commands:
             return Answer(operation, "failed", False, b"", 0, Refusal(Code.OPERATION_FAILED))
         return Pending(operation)
 
+    def _broker_went(self, reason: str) -> None:
+        self._dispatch.give_back(BrokerAway(reason))
+
     # -- sending -----------------------------------------------------------------------------------------------------
 
-    async def _send(self, order: Order) -> None:
-        producer = self.broker.producer
-        if producer is None:
-            raise BrokerAway("no producer")
+    def _send(self, order: Order) -> None:
         key = str(order.aggregate_id).encode()
         value = write(
             Command(
@@ -197,17 +207,24 @@ class Commands:
             ("content-type", CONTENT_TYPE.encode()),
             (SIGNATURE, sign(self._key, order.noun.encode(), key, value).encode()),
         ]
-        try:
-            sent = await producer.send(self._topics[order.noun], value, key, headers=headers)
-        except (KafkaError, OSError, TimeoutError) as error:
-            raise BrokerAway(str(error) or type(error).__name__) from error
-        sent.add_done_callback(lambda future: self._sent(order, future))
+        self._dispatch.send(
+            self._topics[order.noun], key, value, headers, lambda error, arrived: self._sent(order, error, arrived)
+        )
 
-    def _sent(self, order: Order, future: "asyncio.Future[Any]") -> None:
-        error = None if future.cancelled() else future.exception()
-        if error is not None:
-            log.error("a command did not reach Kafka: %s", error, extra={"fields": {"operation": str(order.operation)}})
+    def _sent(self, order: Order, error: Exception | None, arrived: bool) -> None:
+        if error is None:
+            for waiter in self._waiting.get(order.operation, ()):
+                if waiter.until_sent and not waiter.future.done():
+                    waiter.future.set_result(None)
+            return
+        if arrived:
+            log.error("a command may be lost: %s", error, extra={"fields": {"operation": str(order.operation)}})
             self._background(self._set_marker(order, "lost"))
+            return
+        away = BrokerAway(str(error) or type(error).__name__)
+        for waiter in self._waiting.get(order.operation, ()):
+            if not waiter.future.done():
+                waiter.future.set_exception(away)
 
     # -- waiting -----------------------------------------------------------------------------------------------------
 
@@ -215,6 +232,11 @@ class Commands:
         for waiter in self._waiting.get(answer.operation, ()):
             if not waiter.future.done():
                 waiter.future.set_result(answer)
+
+    @staticmethod
+    def _give_up(waiter: _Waiter) -> None:
+        if not waiter.future.done():
+            waiter.future.set_result(None)
 
     def _forget(self, operation: UUID, waiter: _Waiter) -> None:
         if waiter.timer is not None:
@@ -306,3 +328,10 @@ class Commands:
                 await client.set(self._marker_key(order.operation), _pack(marker), ex=MARKER_LIFE_S)
         except RedisAway:
             log.debug("the marker of %s was not set", order.operation)
+
+    async def _drop_marker(self, operation: UUID) -> None:
+        try:
+            with self._stores.redis.use() as client:
+                await client.delete(self._marker_key(operation))
+        except RedisAway:
+            log.debug("the marker of %s was not dropped", operation)
