@@ -52,6 +52,8 @@ class Login(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 REGISTRATION = Schema(Registration)
 LOGIN = Schema(Login)
+LONGEST_BODY = 131_072
+"""Bytes; whoever asks here is nobody yet, and gets less of our time."""
 NO_STORE = {"Cache-Control": "no-store"}
 PRIVATE = orjson.dumps({"status": "accepted"})
 
@@ -59,7 +61,7 @@ PRIVATE = orjson.dumps({"status": "accepted"})
 async def register(request: web.Request) -> Reply:
     """`POST /auth/register`: 201 with the account and a token, or 409; in private mode the same 202 for everybody."""
     parts = request.app[PARTS]
-    new = (await writes.read_body(request, REGISTRATION)).value
+    new = (await writes.read_body(request, REGISTRATION, LONGEST_BODY)).value
     private = parts.settings.registration == "private"
     index = fields.index(parts.settings.index_key, new.email)
     # Spares the hash and the key of an account that can't come to be. The claim in the agent is what decides.
@@ -86,7 +88,7 @@ async def register(request: web.Request) -> Reply:
 async def login(request: web.Request) -> Reply:
     """`POST /auth/login`: a token, or 401, which takes as long for an unknown address as for a wrong password."""
     parts = request.app[PARTS]
-    given = (await writes.read_body(request, LOGIN)).value
+    given = (await writes.read_body(request, LOGIN, LONGEST_BODY)).value
     account = await parts.stores.accounts.by_email_index(fields.index(parts.settings.index_key, given.email))
     right = await parts.passwords.verify(account.password_hash if account else None, given.password)
     if account is None or not right or account.status is not accounts.AccountStatus.ACTIVE:

@@ -8,7 +8,7 @@ Two ways, one result. The fast way is taken by every good body, in C from end to
    Colons inside strings survive the way through the parser. So the canonical body has as many colons as the body had,
    or fewer if a key was repeated. Only an escaped colon (backslash u003a) can hide one, so a body with such an
    escape takes the slow way. Two `bytes.count` answer it.
-3. Depth: a body with no more than `DEPTH` brackets can't be deeper; others are scanned (iteratively, no recursion).
+3. Depth: a body with no more than `DEPTH` brackets can't be deeper; others are looked at level by level.
 4. NUL can come as its escape only, which is looked for.
 5. msgspec decodes into the type, with unknown fields forbidden; the type's own check refuses numbers that can't be
    kept.
@@ -36,7 +36,9 @@ WHOLE = "$"
 """How a detail names the document itself."""
 
 MOST_DETAILS = 100
-_STRING_OR_BRACKET = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]', re.DOTALL)
+# A string that doesn't end is matched to the end of the text: failing there would look for it again at every quote.
+_STRING_OR_BRACKET = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
+_WRONG = (orjson.JSONEncodeError, msgspec.DecodeError, ValueError, RecursionError)
 
 
 class Parsed(NamedTuple, Generic[T]):
@@ -57,12 +59,17 @@ class Schema(Generic[T]):
         """The value in `body`. Raises Refused with VALIDATION_ERROR or MALFORMED_BODY."""
         try:
             document = orjson.loads(body)
-            if body.count(b"[") + body.count(b"{") > text.DEPTH:
-                _refuse_depth(body.decode())
+        except orjson.JSONDecodeError:
+            if _brackets(body) > text.DEPTH:
+                _refuse_depth(body)
+            return self._slowly(body)
+        if _brackets(body) > text.DEPTH and _deep(document):
+            _refuse_depth(body)
+        try:
             canonical = orjson.dumps(document, option=orjson.OPT_SORT_KEYS)
             if canonical.count(b":") == body.count(b":") and b"\\u003" not in body and b"\\u0000" not in body:
                 return Parsed(self._decode(body), canonical)
-        except (orjson.JSONDecodeError, orjson.JSONEncodeError, msgspec.DecodeError, ValueError, RecursionError):
+        except _WRONG:
             pass  # the slow way says what is wrong
         return self._slowly(body)
 
@@ -78,7 +85,7 @@ class Schema(Generic[T]):
             raise Refused(Refusal(Code.VALIDATION_ERROR, tuple(details[:MOST_DETAILS])))
         try:
             return Parsed(self._decode(body), orjson.dumps(orjson.loads(body), option=orjson.OPT_SORT_KEYS))
-        except (orjson.JSONDecodeError, orjson.JSONEncodeError, msgspec.DecodeError, ValueError, RecursionError):
+        except _WRONG:
             raise invalid(WHOLE, Problem.INVALID) from None
 
 
@@ -108,17 +115,37 @@ def _no_constant(name: str) -> Any:
 def _recorded(body: bytes) -> Any:
     """`body` as Python values with nothing lost on the way. Raises Refused."""
     try:
-        source = body.decode()
-        _refuse_depth(source)
         return json.loads(
-            source, object_pairs_hook=_members, parse_int=_integer, parse_constant=_no_constant, strict=True
+            body.decode(), object_pairs_hook=_members, parse_int=_integer, parse_constant=_no_constant, strict=True
         )
     except (ValueError, RecursionError):
         raise Refused(Refusal(Code.MALFORMED_BODY)) from None
 
 
-def _refuse_depth(source: str) -> None:
-    """Raises Refused if `source` is nested deeper than DEPTH, naming the member of the document where it is."""
+def _brackets(body: bytes) -> int:
+    """No document is deeper than this."""
+    return body.count(b"[") + body.count(b"{")
+
+
+def _deep(document: Any) -> bool:
+    """True if a document is nested deeper than DEPTH; level by level, for it may be too deep to recurse."""
+    level = [document]
+    for _ in range(text.DEPTH):
+        inner: list[Any] = []
+        for item in level:
+            if isinstance(item, dict):
+                inner += [value for value in item.values() if isinstance(value, dict | list)]
+            elif isinstance(item, list):
+                inner += [value for value in item if isinstance(value, dict | list)]
+        if not inner:
+            return False
+        level = inner
+    return True
+
+
+def _refuse_depth(body: bytes) -> None:
+    """Raises Refused if `body` is nested deeper than DEPTH, naming the member of the document where it is."""
+    source = body.decode(errors="replace")
     depth = 0
     member = WHOLE
     for token in _STRING_OR_BRACKET.finditer(source):

@@ -17,8 +17,11 @@ from web.validation import Parsed, Schema, T
 OPERATIONS = "/api/v1/operations/"
 
 
-async def read_body(request: web.Request, schema: Schema[T]) -> Parsed[T]:
-    """The body as a value of `schema`. Raises Refused: 415, 413, 400."""
+async def read_body(request: web.Request, schema: Schema[T], at_most: int | None = None) -> Parsed[T]:
+    """The body as a value of `schema`; `at_most` bytes, if that is less than the settings allow.
+
+    Raises Refused: 415, 413, 400.
+    """
     given = request.headers
     if not headers.is_json(given.get("Content-Type")):
         # Without a body there is no type to be wrong: what is missing is the body.
@@ -26,10 +29,15 @@ async def read_body(request: web.Request, schema: Schema[T]) -> Parsed[T]:
             raise refused(Code.MALFORMED_BODY)
         raise refused(Code.UNSUPPORTED_MEDIA_TYPE, Accept="application/json")
     limit = request.app[PARTS].settings.body_limit
+    if at_most is not None and at_most < limit:
+        limit = at_most
     length = request.content_length
     if length is not None and length > limit:
         raise refused(Code.BODY_TOO_LARGE)
-    return schema.read(await request.read())
+    body = await request.read()
+    if len(body) > limit:
+        raise refused(Code.BODY_TOO_LARGE)
+    return schema.read(body)
 
 
 async def submit(
