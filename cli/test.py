@@ -12,7 +12,7 @@ HELP = "the linters and every test; --quick in seconds, --full with the faults i
 
 GATES = (
     ("ruff", "check", "--quiet", "."),
-    ("ruff", "format", "--quiet", "--check", "."),
+    ("ruff", "format", "--check", "."),
     ("mypy", "--no-error-summary", "."),
     ("importlinter.cli", "lint"),
 )

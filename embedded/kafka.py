@@ -8,10 +8,11 @@ import os
 import shutil
 import signal
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 
 from embedded.errors import PartFailed, explain
-from embedded.java import cached_jars, jars, java
+from embedded.java import archive, cached_jars, jars, java
 from embedded.parts import Say
 from embedded.processes import Command, run_to_end, tail
 from embedded.state import State
@@ -27,10 +28,14 @@ JVM = (
     "-XX:TieredStopAtLevel=1",
     "-XX:+ExitOnOutOfMemoryError",
     "-XX:-UsePerfData",
+    # Of the archive of classes (training.py) only the classes are used: Java 25 warns about machine code in it.
+    "-XX:+UnlockDiagnosticVMOptions",
+    "-XX:-AOTAdapterCaching",
+    "-XX:-AOTStubCaching",
     "-Djava.awt.headless=true",
     "-Dlog4j2.disableJmx=true",
-    f"-Dlog4j2.configurationFile={Path(__file__).with_name('log4j2.xml')}",
 )
+LOGGING = f"-Dlog4j2.configurationFile={Path(__file__).with_name('log4j2.xml')}"
 
 PROPERTIES = """\
 process.roles=broker,controller
@@ -83,8 +88,9 @@ class Kafka:
     stop_timeout_s = 20.0
     may_wait = False
 
-    def __init__(self, state: State, cache_dir: Path, environ: dict[str, str]) -> None:
-        """`environ`: what the JVM inherits."""
+    def __init__(self, state: State, cache_dir: Path, environ: dict[str, str], record: Path | None = None) -> None:
+        """`environ`: what the JVM inherits. `record`: where it writes down its classes when it ends."""
+        self._record = record
         self._state = state
         self._cache_dir = cache_dir
         self._environ = environ
@@ -128,11 +134,15 @@ class Kafka:
 
     def command(self) -> Command:
         """The JVM with the broker in it."""
-        return Command(self._java("kafka.Kafka", str(self._config)), self._environ, self._data)
+        classes = archive(self._cache_dir, JVM)
+        options = [f"-XX:AOTCache={classes}"] if classes.exists() else []
+        if self._record is not None:
+            options = [f"-XX:AOTCacheOutput={self._record}"]
+        return Command(self._java("kafka.Kafka", str(self._config), options=options), self._environ, self._data)
 
-    def _java(self, main_class: str, *arguments: str) -> list[str]:
+    def _java(self, main_class: str, *arguments: str, options: Sequence[str] = ()) -> list[str]:
         classpath = os.pathsep.join(str(jar) for jar in cached_jars(self._cache_dir))
-        return [str(java()), *JVM, "-cp", classpath, main_class, *arguments]
+        return [str(java()), *JVM, LOGGING, *options, "-cp", classpath, main_class, *arguments]
 
     async def check(self) -> None:
         """Asks for the API versions: the broker answers once it has joined its cluster."""

@@ -17,6 +17,7 @@ from embedded.postgres import Postgres
 from embedded.processes import end_left_over
 from embedded.state import State
 from embedded.supervision import Runner
+from embedded.training import train
 from embedded.valkey import Valkey
 
 PARTS = ("kafka", "postgres", "valkey")
@@ -100,6 +101,8 @@ class Stack:
                 valkey.reserve()
                 self.add(Runner(valkey, self.state, self._say, self._changed))
                 self.settings_environ["YEOUL_REDIS_URL"] = valkey.url()
+        if "kafka" in self.runners:
+            await train(self._cache_dir, self._environ, self._say)
         await self.start_these(list(self.runners))
 
     def add(self, runner: Runner) -> None:
