@@ -12,8 +12,9 @@ from security.passwords import Passwords
 from security.tokens import Tokens
 from streams.publish import Commands
 from web import health, parent
+from web.access import AccessLog
 from web.middlewares import around
-from web.parts import DOOR, PARTS, CommandPath, Door, Parts, ReadStores
+from web.parts import ACCESS, DOOR, PARTS, CommandPath, Door, Parts, ReadStores
 from web.presenters import V1
 from web.routes import routes
 
@@ -53,11 +54,13 @@ def create(settings: Settings, opener: Opener = open_parts) -> web.Application:
     app.add_routes(routes())
     app[health.WERE_READY] = set()
     app[DOOR] = Door()
+    app[ACCESS] = AccessLog()
 
     async def parts(app: web.Application) -> AsyncIterator[None]:
         async with opener(settings) as opened:
             app[PARTS] = opened
             yield
+        app[ACCESS].flush()
 
     app.cleanup_ctx.append(parts)
     return app

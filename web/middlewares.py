@@ -21,7 +21,7 @@ from stores import StoresAway
 from streams.publish import BrokerAway, Conflict
 from telemetry import metrics
 from web import headers, operations, presenters
-from web.parts import ACTOR, DOOR, PARTS, PAYLOAD, REQUEST_ID, Parts
+from web.parts import ACCESS, ACTOR, DOOR, PARTS, PAYLOAD, REQUEST_ID, Parts
 from web.permissions import Handler
 from web.presenters import Reply
 from web.refused import Refused, refused
@@ -105,14 +105,7 @@ async def around(request: web.Request, handler: Outer) -> web.StreamResponse:
         resource = request.match_info.route.resource
         route = "unmatched" if resource is None else resource.canonical
         metrics.HTTP_SECONDS.labels(request.method, route, str(status)).observe(took)
-        if log.isEnabledFor(logging.INFO):
-            log.info(
-                "%s %s %s",
-                request.method,
-                route,
-                status,
-                extra={"fields": {"request": request_id, "status": status, "ms": round(took * 1000, 2)}},
-            )
+        request.app[ACCESS].note(request.method, route, status, request_id, took)
 
 
 def _pending(unfinished: Unfinished) -> Reply:

@@ -17,6 +17,7 @@ from security.passwords import Passwords
 from security.tokens import Tokens
 from stores.resources import PageQuery, View
 from streams.publish import Answer, Order, Pending
+from web.access import AccessLog
 from web.presenters import Presenter
 
 
@@ -106,6 +107,8 @@ class Door:
 
 
 DOOR: web.AppKey[Door] = web.AppKey("door", Door)
+
+ACCESS: web.AppKey[AccessLog] = web.AppKey("access", AccessLog)
 
 PAYLOAD: web.RequestKey[dict[str, Any]] = web.RequestKey("payload", dict)
 """The claims and scopes of the verified token; not there for a guest."""

@@ -1,5 +1,6 @@
 """What every request gets: an id, headers, metrics; and the health of the process."""
 
+import io
 import json
 import logging
 from collections.abc import AsyncIterator
@@ -12,10 +13,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 
+from telemetry.logs import Json
 from tests.web.conftest import Client
 from tests.web.fakes import SETTINGS, Fakes
 from web.app import create
 from web.middlewares import endpoint
+from web.parts import ACCESS
 from web.permissions import may, signed_in
 from web.presenters import Reply, language_of
 
@@ -92,10 +95,24 @@ async def test_requests_are_counted_by_template_and_never_by_address(client: Cli
     assert (count("/api/v1/resources/{id}", "404"), count("unmatched", "404")) == (before[0] + 2, before[1] + 1)
 
 
-async def test_the_access_line_says_nothing_personal(client: Client, caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_access_line_says_nothing_personal(
+    client: Client, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(Json("web"))
+    monkeypatch.setattr(logging.getLogger(), "handlers", [*logging.getLogger().handlers, handler])
     with caplog.at_level(logging.INFO, "yeoul.web"):
         body = {"email": "han@example.org", "password": "secret password"}
-        await client.post("/api/v1/auth/login?q=han@example.org", json=body)
+        headers = {"X-Request-Id": "mine"}
+        await client.post("/api/v1/auth/login?q=han@example.org", json=body, headers=headers)
+        assert client.app is not None
+        client.app[ACCESS].flush()
+    written = json.loads(stream.getvalue())
+    ordinary = json.loads(Json("web").format(next(r for r in caplog.records if r.name == "yeoul.web")))
+    assert {**written, "time": ""} == {**ordinary, "time": ""}
+    assert written["request"] == "mine"
+    assert "han" not in stream.getvalue().replace("handle", "")
     (line,) = [record for record in caplog.records if record.name == "yeoul.web"]
     fields = line.__dict__["fields"]
     assert line.getMessage() == "POST /api/v1/auth/login 401"
