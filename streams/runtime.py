@@ -176,6 +176,8 @@ def build_app(settings: Settings, group: Group, full_name: str, instance: str, p
         broker_commit_interval=2.0,
         broker_max_poll_records=group.max_records,
         consumer_max_fetch_size=4 << 20,
+        # A topic that was deleted has no partitions: only a look at the metadata finds the one made in its place.
+        consumer_metadata_max_age_ms=5000,
         producer_request_timeout=30.0,
         stream_wait_empty=False,
         worker_redirect_stdouts=False,
