@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import secrets
+import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -32,12 +33,13 @@ def cache_dir() -> Path:
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def stack(
-    tmp_path_factory: pytest.TempPathFactory, cache_dir: Path, process_environ: dict[str, str]
-) -> AsyncIterator[Stack]:
+async def stack(cache_dir: Path, process_environ: dict[str, str]) -> AsyncIterator[Stack]:
     """Kafka, PostgreSQL and Valkey for the whole run. A test that stops a part starts it again."""
-    async with Stack(tmp_path_factory.mktemp("stack") / "state", cache_dir, process_environ) as running:
-        yield running
+    # Not in pytest's folder: each run of pytest shuts that for other users, and PostgreSQL runs as one when we are root.
+    with tempfile.TemporaryDirectory(prefix="yeoul-tests-") as folder:
+        Path(folder).chmod(0o711)
+        async with Stack(Path(folder) / "state", cache_dir, process_environ) as running:
+            yield running
 
 
 # Valkey has 64 databases; 0 is left to tests of the servers themselves. Each is emptied before its next use.

@@ -20,10 +20,11 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 import stores
 from config import Settings
-from domain.access import Actor, Role
+from domain.access import SYSTEM, Actor, Role
 from stores import migrations
 from streams import admin, identity
 from streams.publish import Commands, Order
+from web.accounts import token_for
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 OWNER = Actor(UUID("00000000-0000-7000-8000-000000000001"), Role.USER)
@@ -78,7 +79,9 @@ class Process:
 
     async def _is_ready(self) -> bool:
         assert self._process is not None
-        assert self._process.returncode is None, f"it ended with {self._process.returncode}:\n{self.log.read_text()[-3000:]}"
+        assert self._process.returncode is None, (
+            f"it ended with {self._process.returncode}:\n{self.log.read_text()[-3000:]}"
+        )
         try:
             async with (
                 aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as session,
@@ -136,6 +139,7 @@ class System:
         self.commands = commands
         self._folder = folder
         self._processes: list[Process] = []
+        self._urls: dict[Process, str] = {}
 
     def worker(self, *groups: str, slots: str = "state", point: str = "") -> Process:
         """A worker. `slots`: workers that share a folder never share a slot. `point`: see faulty_worker.py."""
@@ -149,15 +153,23 @@ class System:
         return process
 
     def front(self) -> Process:
-        """A front of two processes; `url` says where."""
+        """A front of two processes; `url_of` says where."""
         port = free_port()
         process = Process(
             self.settings, ["-m", "cli", "web"], self._folder / "front.log",
             YEOUL_STATE_DIR=str(self._folder / "state"), YEOUL_WEB_PORT=str(port), YEOUL_WEB_PROCESSES="2",
         )  # fmt: skip
-        process.url = f"http://127.0.0.1:{port}/api/v1"  # type: ignore[attr-defined]
+        self._urls[process] = f"http://127.0.0.1:{port}/api/v1"
         self._processes.append(process)
         return process
+
+    def url_of(self, front: Process) -> str:
+        """Where a front is."""
+        return self._urls[front]
+
+    async def token(self, email: str = "owner@example.com", role: Role = Role.USER) -> str:
+        """An access token of an account, made if need be; a worker must run."""
+        return await asyncio.to_thread(token_for, self.settings, email, role.value)
 
     async def close(self) -> None:
         """End every process."""
@@ -185,17 +197,28 @@ class System:
         for start in range(0, len(orders), at_once):
             await asyncio.gather(*(self.commands.submit(order, wait=0) for order in orders[start : start + at_once]))
 
-    async def done(self) -> int:
+    def register(self, number: int) -> Order:
+        """A command that makes an account with the number-th address; each call is another operation."""
+        operation = identity.new_operation()
+        command = {
+            "email_sealed": "sealed", "name_sealed": "sealed", "email_index": f"{number:064x}", "password_hash": "hash",
+        }  # fmt: skip
+        return Order(
+            noun="accounts", type="create_account", aggregate_id=identity.aggregate_id(operation), operation=operation,
+            actor=SYSTEM, data=msgspec.json.encode(command), fingerprint="register",
+        )  # fmt: skip
+
+    async def done(self, noun: str = "resources") -> int:
         """Operations that have a result."""
-        row = await self.stores.database.fetchrow("SELECT count(*) FROM operations WHERE noun = 'resources'")
+        row = await self.stores.database.fetchrow("SELECT count(*) FROM operations WHERE noun = $1", noun)
         return int(row["count"])
 
-    async def until_done(self, count: int, within_s: float) -> None:
+    async def until_done(self, count: int, within_s: float, noun: str = "resources") -> None:
         """Wait until as many operations have a result."""
 
         async def enough() -> bool:
             try:
-                return await self.done() >= count
+                return await self.done(noun) >= count
             except stores.StoresAway:
                 return False
 
@@ -246,9 +269,13 @@ class System:
         rows = await self.stores.database.fetch("SELECT id, version FROM resources")
         assert len(rows) == count
         assert {row["version"] for row in rows} == {1}
-        results = await self.stores.database.fetch("SELECT outcome, count(*) FROM operations GROUP BY outcome")
+        results = await self.stores.database.fetch(
+            "SELECT outcome, count(*) FROM operations WHERE noun = 'resources' GROUP BY outcome"
+        )
         assert {row["outcome"]: row["count"] for row in results} == {"succeeded": count}
-        journal = await self.stores.database.fetchrow("SELECT count(*), count(DISTINCT aggregate_id) AS ids FROM journal")
+        journal = await self.stores.database.fetchrow(
+            "SELECT count(*), count(DISTINCT aggregate_id) AS ids FROM journal WHERE noun = 'resources'"
+        )
         assert (journal["count"], journal["ids"]) == (count, count)
         applied, repeats = await self.events()
         assert len(applied) == count

@@ -1,0 +1,140 @@
+"""A server is away for a while, under load: what the callers see, and what is true afterwards."""
+
+import asyncio
+import time
+from collections import Counter
+from typing import Any
+
+import aiohttp
+import pytest
+
+from embedded.stack import Stack
+from tests.flows.harness import Process, System, until
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+class Load:
+    """Callers that write one after the other, and what they were answered."""
+
+    def __init__(self, url: str, token: str, callers: int) -> None:
+        self.answers: list[tuple[float, int, float, dict[str, str], Any]] = []
+        self._url = url
+        self._token = token
+        self._callers = callers
+        self._stop = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> "Load":
+        self._tasks = [asyncio.create_task(self._call()) for _ in range(self._callers)]
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        self._stop.set()
+        await asyncio.gather(*self._tasks)
+
+    async def _call(self) -> None:
+        headers = {"Authorization": f"Bearer {self._token}"}
+        async with aiohttp.ClientSession(headers=headers, timeout=aiohttp.ClientTimeout(total=30)) as session:
+            while not self._stop.is_set():
+                started = time.monotonic()
+                async with session.post(f"{self._url}/resources", json={"kind": "note", "title": "outage"}) as response:
+                    body = await response.json()
+                    took = time.monotonic() - started
+                    self.answers.append((started, response.status, took, dict(response.headers), body))
+                if response.status == 503:
+                    await asyncio.sleep(0.1)  # as a client does that was told to come again
+
+    def statuses(self, since: float = 0.0, until: float = float("inf")) -> Counter[int]:
+        """How many answers of each status, by when they were asked for."""
+        return Counter(status for started, status, *_ in self.answers if since <= started < until)
+
+
+async def _started(installation: System) -> tuple[Process, Process, str, str]:
+    worker, front = installation.worker(), installation.front()
+    await asyncio.gather(worker.start(), front.start())
+    return worker, front, installation.url_of(front), await installation.token()
+
+
+async def _settled(installation: System, load: Load) -> None:
+    """Every write that was answered 201 or 202 is there exactly once; nothing else is."""
+    accepted = load.statuses()[201] + load.statuses()[202]
+    pending = [body["data"]["id"] for _at, status, _took, _headers, body in load.answers if status == 202]
+    await installation.until_done(accepted, 60)
+    await installation.check_created(accepted)
+    rows = await installation.stores.database.fetch(
+        "SELECT count(*) FROM operations WHERE operation = ANY($1::uuid[])", pending
+    )
+    assert rows[0]["count"] == len(pending)
+
+
+async def test_postgresql_away_under_load(installation: System, stack: Stack, full: bool) -> None:
+    away = 20.0 if full else 8.0
+    worker, _front, url, token = await _started(installation)
+    pid = worker.pid
+    async with Load(url, token, 16) as load:
+        await until(lambda: _answered(load, 201, 100), 30, "writes are answered")
+        stopped = time.monotonic()
+        await stack.stop("postgres")
+        await asyncio.sleep(away)  # the length of the outage
+        assert not await worker._is_ready()
+        begun = time.monotonic()
+        await stack.start("postgres")
+        await until(lambda: _answered(load, 201, 100, since=begun), 60, "writes are answered again")
+    during = load.statuses(stopped + 0.5, begun - 6)
+    assert set(during) <= {202}, during
+    assert worker.status is None
+    assert worker.pid == pid
+    await _settled(installation, load)
+
+
+async def test_kafka_away_under_load(installation: System, stack: Stack, full: bool) -> None:
+    away = 20.0 if full else 6.0
+    worker, _front, url, token = await _started(installation)
+    async with Load(url, token, 16) as load:
+        await until(lambda: _answered(load, 201, 100), 30, "writes are answered")
+        stopped = time.monotonic()
+        await stack.stop("kafka")
+        gone = time.monotonic()
+        await asyncio.sleep(away)  # the length of the outage
+        begun = time.monotonic()
+        await stack.start("kafka")
+        await until(lambda: _answered(load, 201, 100, since=begun), 90, "writes are answered again")
+    late = [(status, took, headers) for at, status, took, headers, _ in load.answers if gone + 2 < at < begun]
+    assert {status for status, _took, _headers in late} == {503}
+    assert all("Retry-After" in headers for _status, _took, headers in late)
+    assert max(took for _status, took, _headers in late) < 1.0, "503 comes at once"
+    assert set(load.statuses(stopped)) <= {201, 202, 503}
+    assert worker.status is None
+    await _settled(installation, load)
+
+
+async def test_redis_away_under_load(installation: System, stack: Stack, full: bool) -> None:
+    away = 20.0 if full else 6.0
+    worker, _front, url, token = await _started(installation)
+    async with Load(url, token, 16) as load:
+        await until(lambda: _answered(load, 201, 100), 30, "writes are answered")
+        await stack.stop("valkey")
+        gone = time.monotonic()
+        await asyncio.sleep(away)  # the length of the outage
+        begun = time.monotonic()
+        reads = await _read(url, token, load.answers[-1][4]["data"]["id"])
+        await stack.start("valkey")
+        await until(lambda: _answered(load, 201, 100, since=begun), 60, "writes are answered")
+    during = load.statuses(gone, begun - 1)
+    assert set(during) == {201}, f"answers are found by looking the operation up: {during}"
+    assert reads == 200
+    assert worker.status is None
+    await _settled(installation, load)
+
+
+async def _answered(load: Load, status: int, count: int, since: float = 0.0) -> bool:
+    return load.statuses(since)[status] >= count
+
+
+async def _read(url: str, token: str, id: str) -> int:
+    async with (
+        aiohttp.ClientSession(headers={"Authorization": f"Bearer {token}"}) as session,
+        session.get(f"{url}/resources/{id}") as response,
+    ):
+        return response.status
