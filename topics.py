@@ -1,8 +1,8 @@
 """Every topic of Yeoul, as data: the table of contents of what travels through Kafka.
 
-A topic's full name is ``{prefix}.{name}``; the prefix (``yeoul`` unless set) lets several installations share a cluster.
-Partition counts are fixed: the partition of an aggregate decides who owns it, so growing a topic is a documented
-procedure that drains first, never a side effect of a start.
+A topic's full name is ``{prefix}.{name}``; the prefix (``yeoul`` unless set) lets several installations share a
+cluster. Partition counts are fixed: the partition of an aggregate decides who owns it, so growing a topic is a
+documented procedure that drains first, never a side effect of a start.
 """
 
 from datetime import timedelta

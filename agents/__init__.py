@@ -1,0 +1,1 @@
+"""Who consumes what: one module for each concern."""

@@ -31,6 +31,7 @@ class AccountDecisions(Decisions):
     _claimed: list[str]
 
     def needs_transaction(self, work: Work) -> bool:
+        """Claims are written before the decision."""
         return any(isinstance(message.command, CreateAccount) for part in work.parts for message in part.messages)
 
     async def before_decide(

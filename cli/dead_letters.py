@@ -74,7 +74,8 @@ async def _run(options: argparse.Namespace) -> int:
                 return await _settle(known, database, letters, options)
             case "stopped":
                 for row in await ProgressStore(database).stopped():
-                    print(f"{row['consumer_group']} {row['topic']} {row['partition']} at {row['next_offset']}: {row['stopped']}")
+                    where = f"{row['consumer_group']} {row['topic']} {row['partition']} at {row['next_offset']}"
+                    print(f"{where}: {row['stopped']}")
                 return 0
             case _:
                 done = await ProgressStore(database).resume(
@@ -90,9 +91,10 @@ async def _list(letters: DeadLetters, options: argparse.Namespace) -> int:
     found = await letters.page(group=options.group, state=options.state, limit=options.limit, after=options.after)
     for letter in found:
         size = len(letter.value) if letter.value is not None else 0
+        place = f"{letter.topic}/{letter.partition}@{letter.offset}"
         print(
             f"{letter.id:>6}  {letter.parked_at:%Y-%m-%d %H:%M:%S}  {letter.group}  "
-            f"{letter.topic}/{letter.partition}@{letter.offset}  {size} bytes  {letter.code}: {_printable(letter.error)[:100]}"
+            f"{place}  {size} bytes  {letter.code}: {_printable(letter.error)[:100]}"
         )
     if not found:
         print(f"none {options.state}")

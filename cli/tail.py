@@ -6,7 +6,7 @@ import argparse
 import asyncio
 import fnmatch
 import sys
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from cli.connection import settings
@@ -21,9 +21,13 @@ SHOWN_DATA = 160
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What to show, and since when."""
-    parser.add_argument("--type", action="append", metavar="PATTERN", help="event types, such as 'resource.*'; repeatable")
+    parser.add_argument(
+        "--type", action="append", metavar="PATTERN", help="event types, such as 'resource.*'; repeatable"
+    )
     parser.add_argument("--subject", action="append", metavar="PATTERN", help="subjects (ids); repeatable")
-    parser.add_argument("--topic", action="append", metavar="NAME", help="topics without the prefix (default: events.*)")
+    parser.add_argument(
+        "--topic", action="append", metavar="NAME", help="topics without the prefix (default: events.*)"
+    )
     parser.add_argument("--all", action="store_true", help="every topic of this installation, commands too")
     parser.add_argument("--from-beginning", action="store_true", help="what the topics still have, first")
     parser.add_argument("--count", type=int, metavar="N", help="end after N events")
@@ -123,14 +127,16 @@ def describe(record: Any, colour: bool) -> str:
     import orjson
 
     event = attributes(record)
-    time = datetime.fromtimestamp(record.timestamp / 1000).strftime("%H:%M:%S.%f")[:-3]
+    time = datetime.fromtimestamp(record.timestamp / 1000, UTC).astimezone().strftime("%H:%M:%S.%f")[:-3]
     kind = str(event.get("type", "?"))
     data = orjson.dumps(event.get("data")).decode()
     data = data if len(data) <= SHOWN_DATA else data[: SHOWN_DATA - 1] + "…"
     version = f" v{event['aggregateversion']}" if "aggregateversion" in event else ""
     place = f"{record.topic.split('.', 1)[-1]}/{record.partition}@{record.offset}"
     # Control characters of strangers' text must not steer the terminal.
-    parts = ["".join(c if c.isprintable() else "�" for c in part) for part in (kind, str(event.get("subject", "-")), data)]
+    parts = [
+        "".join(c if c.isprintable() else "�" for c in part) for part in (kind, str(event.get("subject", "-")), data)
+    ]
     if not colour:
         return f"{time} {parts[0]} {parts[1]}{version} {place} {parts[2]}"
     paint = _BY_ENDING.get(kind.rsplit(".", 1)[-1], BLUE)

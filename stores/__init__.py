@@ -31,7 +31,7 @@ class Stores:
 
 
 @contextlib.asynccontextmanager
-async def open(settings: Settings, process: str = "web") -> AsyncIterator[Stores]:  # noqa: A001  # stores.open reads well
+async def open(settings: Settings, process: str = "web") -> AsyncIterator[Stores]:  # noqa: A001 - stores.open reads well  # stores.open reads well
     """The stores that the settings name; they need not be there yet."""
     stores = Stores(of(settings, process), Redis(settings))
     try:

@@ -24,7 +24,8 @@ def _row(state: Account) -> tuple[Any, ...]:
 
 def _state(row: Any) -> Account:
     return Account(
-        id=row["id"], email_sealed=row["email_sealed"], name_sealed=row["name_sealed"], phone_sealed=row["phone_sealed"],
+        id=row["id"], email_sealed=row["email_sealed"], name_sealed=row["name_sealed"],
+        phone_sealed=row["phone_sealed"],
         email_index=row["email_index"], password_hash=row["password_hash"], role=Role(row["role"]),
         status=AccountStatus(row["status"]), version=row["version"], created_at=row["created_at"],
         updated_at=row["updated_at"],
@@ -37,8 +38,8 @@ TABLE = Table("accounts", tuple(Column(*column.split(" ")) for column in _COLUMN
 async def claim(connection: Any, wanted: Sequence[tuple[str, UUID]]) -> tuple[set[UUID], list[str]]:
     """Claim addresses for accounts, in the caller's transaction; the first of the batch wins, an older claim always.
 
-    Returns the accounts that have theirs, and the addresses claimed now. Sorted, so that two batches can't wait for each
-    other in a circle. Raises StoresAway.
+    Returns the accounts that have theirs, and the addresses claimed now. Sorted, so that two batches can't wait for
+    each other in a circle. Raises StoresAway.
     """
     if not wanted:
         return set(), []

@@ -109,7 +109,8 @@ class Commands:
             )
             SELECT (SELECT held FROM fence) AS held, abort_when(
                 (SELECT held FROM fence)
-                    AND (SELECT count(*) FROM created) + (SELECT count(*) FROM changed) <> (SELECT count(*) FROM written),
+                    AND (SELECT count(*) FROM created) + (SELECT count(*) FROM changed) <> (SELECT count(*) FROM
+                    written),
                 'an aggregate of {table.name} has another version than the one that was loaded')"""
 
     async def load(

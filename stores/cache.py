@@ -1,4 +1,4 @@
-"""The shared cache in Redis: finished objects as bytes, each with its version, so that a late writer can't bring old ones back.
+"""The shared cache in Redis: finished objects as bytes, with versions, so that a late writer can't bring old ones back.
 
 An entry is the version in 12 digits and the object's JSON; nothing after the version means that the object is gone.
 Entries live LIFE_S at most. After an outage in which a write was missed, everything cached is dropped first.
@@ -68,7 +68,8 @@ class Cache:
                     self._missed_writes = False
                 pipeline = client.pipeline(transaction=False)
                 if entries:
-                    # By its text, which the server keeps compiled: by its hash, redis-py asks first whether it is known.
+                    # By its text, which the server keeps compiled: by its hash, redis-py asks first whether it is
+                    # known.
                     keys = [self.key(noun, id) for id in entries]
                     pipeline.eval(_SET_NEWER, len(keys), *keys, life, *entries.values())
                 for channel, message in messages.items():

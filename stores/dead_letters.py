@@ -47,8 +47,8 @@ async def park(connection: Any, letters: Sequence[Letter]) -> None:
                VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) ON CONFLICT DO NOTHING""",
             [
                 (
-                    letter.group, letter.topic, letter.topic_id, letter.partition, letter.offset, letter.key, letter.value,
-                    # Header values are bytes of any kind, which JSON is not: as hex.
+                    letter.group, letter.topic, letter.topic_id, letter.partition, letter.offset, letter.key,
+                    letter.value, # Header values are bytes of any kind, which JSON is not: as hex.
                     msgspec.json.encode([[name, (value or b"").hex()] for name, value in letter.headers]).decode(),
                     datetime.fromtimestamp(letter.produced_at / 1000, UTC) if letter.produced_at is not None else None,
                     letter.code, letter.error, letter.handler, letter.attempts,
@@ -64,7 +64,8 @@ def _parked(row: Any) -> Parked:
     return Parked(
         id=row["id"], group=row["consumer_group"], topic=row["topic"], topic_id=row["topic_id"],
         partition=row["partition"], offset=row["offset"], key=row["key"], value=row["value"], headers=headers,
-        produced_at=None if produced is None else int(produced.timestamp() * 1000), code=row["code"], error=row["error"],
+        produced_at=None if produced is None else int(produced.timestamp() * 1000), code=row["code"],
+        error=row["error"],
         handler=row["handler"], attempts=row["attempts"], state=row["state"], parked_at=row["parked_at"],
     )  # fmt: skip
 
@@ -95,7 +96,10 @@ class DeadLetters:
         return None if row is None else _parked(row)
 
     async def settle(self, id: int, state: str, *, was: Sequence[str] = ("parked",)) -> bool:
-        """Move a row to `requested`, `replayed` or `dropped`; False if it was in none of the states `was`. Raises StoresAway."""
+        """Move a row to `requested`, `replayed` or `dropped`; False if it was in none of the states `was`.
+
+        Raises StoresAway.
+        """
         status = await self._database.execute(
             "UPDATE dead_letters SET state = $2, settled_at = now() WHERE id = $1 AND state = ANY($3)",
             id,

@@ -28,7 +28,7 @@ AWAY = (
     asyncpg.DiskFullError,
     asyncpg.ReadOnlySQLTransactionError,
 )
-"""What asyncpg raises when the database can't be used now and may be later: try again, nothing is wrong with the work."""
+"""What asyncpg raises when the database can't be used now and may be later: nothing is wrong with the work."""
 
 SESSION = {
     "application_name": "yeoul",
@@ -38,8 +38,8 @@ SESSION = {
     "jit": "off",
     # The statements of the write path have many parts: planning them each time costs more than running them.
     "plan_cache_mode": "force_generic_plan",
-    # Such a plan may be made while a table is empty, where a sequential scan looks best, and is kept: with 60,000 rows a
-    # create took four times as long. Every statement of ours has an index to go by.
+    # Such a plan may be made while a table is empty, where a sequential scan looks best, and is kept: with 60,000 rows
+    # a create took four times as long. Every statement of ours has an index to go by.
     "enable_seqscan": "off",
     "timezone": "UTC",
 }
@@ -49,10 +49,11 @@ class StoresAway(Exception):
     """PostgreSQL can't be reached now. Nothing is lost; try again in a moment."""
 
 
-class Connection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg has no types
+class Connection(asyncpg.Connection):
     """A connection that is handed back as it is: our sessions are all alike, and a reset is a round trip each time."""
 
     async def reset(self, *, timeout: float | None = None) -> None:
+        """Only what must not be handed on: an open transaction."""
         if self.is_in_transaction():
             await super().reset(timeout=timeout)
 

@@ -48,9 +48,10 @@ FENCE = """
         UPDATE progress p SET next_offset = s.end_offset,
             published_offset = greatest(p.published_offset, s.published), sequence = greatest(p.sequence, s.sequence)
         FROM span s
-        WHERE p.consumer_group = $1 AND p.topic_id = s.topic_id AND p.partition = s.partition AND (SELECT held FROM fence)
+        WHERE p.consumer_group = $1 AND p.topic_id = s.topic_id AND p.partition = s.partition AND (SELECT held FROM
+        fence)
     )"""
-"""Common table expressions: `fence.held` is true when every partition stood where the batch began; then they move."""
+"""`fence.held` is true when every partition stood where the batch began; then they move."""
 
 _MOVE = f"WITH {FENCE} SELECT held FROM fence"
 
@@ -83,7 +84,7 @@ class ProgressStore:
         self._database = database
 
     async def life(self, topic: str, topic_id: UUID) -> int:
-        """The life of a topic with this id: 0 for the first, one more for each id that came after. Raises StoresAway."""
+        """The life of a topic: 0 with its first id, one more with each later one. Raises StoresAway."""
         row = await self._database.fetchrow(
             "SELECT life FROM topic_lives WHERE topic = $1 AND topic_id = $2", topic, topic_id
         )
@@ -120,9 +121,10 @@ class ProgressStore:
     async def begin(
         self, group: str, topic: str, topic_id: UUID, partition: int, offset: int, *, publishes: bool
     ) -> None:
-        """Make a missing row. A reader's sequence is carried over from an older life of the topic. Raises StoresAway."""
+        """Make a missing row; a reader's sequence is carried over from an older life. Raises StoresAway."""
         await self._database.execute(
-            """INSERT INTO progress (consumer_group, topic, topic_id, partition, next_offset, published_offset, sequence)
+            """INSERT INTO progress (consumer_group, topic, topic_id, partition, next_offset, published_offset,
+            sequence)
                SELECT $1, $2, $3, $4, $5, $6, coalesce(
                    (SELECT max(sequence) FROM progress WHERE consumer_group = $1 AND topic = $2 AND partition = $4), '')
                ON CONFLICT DO NOTHING""",

@@ -15,17 +15,17 @@ from stores.postgres import Database
 
 _to_json = msgspec.json.Encoder().encode
 _COLUMNS = (
-    "id uuid, kind text, title text, body text, tags jsonb, attributes jsonb, visibility text, status text, owner_id uuid, "
-    "version bigint, created_at timestamptz, updated_at timestamptz, deleted_at timestamptz"
+    "id uuid, kind text, title text, body text, tags jsonb, attributes jsonb, visibility text, status text, "
+    "owner_id uuid, version bigint, created_at timestamptz, updated_at timestamptz, deleted_at timestamptz"
 )
 _VISIBILITY = {value.value: value for value in Visibility}
 
 
 def _row(state: Resource) -> tuple[Any, ...]:
     return (
-        state.id, state.kind, state.title, state.body, _to_json(state.tags).decode(), _to_json(state.attributes).decode(),
-        state.visibility.value, state.status, state.owner_id, state.version, state.created_at, state.updated_at,
-        state.deleted_at,
+        state.id, state.kind, state.title, state.body, _to_json(state.tags).decode(),
+        _to_json(state.attributes).decode(), state.visibility.value, state.status, state.owner_id, state.version,
+        state.created_at, state.updated_at, state.deleted_at,
     )  # fmt: skip
 
 
@@ -137,7 +137,7 @@ class Resources:
         if query.after is not None:
             conditions.append(_beyond(order, query.after, argument))
         by = ", ".join(f"{column}{' DESC' if descending else ''}" for column, descending in order)
-        rows = await self._database.fetch(
+        rows = await self._database.fetch(  # the columns and directions are of the lists above, values are arguments
             f"SELECT * FROM resources WHERE {' AND '.join(conditions)} ORDER BY {by} LIMIT {argument(query.limit)}",
             *arguments,
         )

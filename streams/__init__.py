@@ -1,0 +1,1 @@
+"""How messages travel: envelope, batches, delivery, progress, publication."""

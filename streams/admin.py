@@ -70,8 +70,8 @@ async def _check(admin: AIOKafkaAdminClient, wanted: dict[str, topics.Topic]) ->
         topic, count = wanted[found["topic"]], len(found["partitions"])
         if count != topic.partitions:
             raise WrongTopic(
-                f"topic {found['topic']} has {count} partitions and topics.py says {topic.partitions}. The partition of an "
-                f"aggregate decides who owns it, so this is never changed by a start: see 'Growing a topic' in "
+                f"topic {found['topic']} has {count} partitions and topics.py says {topic.partitions}. The partition "
+                f"of an aggregate decides who owns it, so this is never changed by a start: see 'Growing a topic' in "
                 f"docs/operators.md, or take another YEOUL_TOPIC_PREFIX"
             )
     resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in wanted]
@@ -80,6 +80,7 @@ async def _check(admin: AIOKafkaAdminClient, wanted: dict[str, topics.Topic]) ->
             policy = {entry[0]: entry[1] for entry in entries}.get("cleanup.policy")
             if policy != wanted[name].cleanup:
                 raise WrongTopic(
-                    f"topic {name} has cleanup.policy={policy} and topics.py says {wanted[name].cleanup}: records would be "
-                    f"lost or kept against the guarantees. Set it with kafka-configs, or take another YEOUL_TOPIC_PREFIX"
+                    f"topic {name} has cleanup.policy={policy} and topics.py says {wanted[name].cleanup}: records "
+                    f"would be lost or kept against the guarantees. Set it with kafka-configs, or take another "
+                    f"YEOUL_TOPIC_PREFIX"
                 )

@@ -5,9 +5,12 @@ event is one poll of all partitions, raw bytes, so that price is paid once for t
 
 * Demand-driven: the next poll is handed over when the handler has finished with the one before; whatever arrived
   meanwhile makes one batch. Idle: small batches and low latency. Loaded: large ones and a group commit.
-* The aiokafka consumer runs on the loop of the handlers, not in a thread of its own as in Faust: between two threads each
-  poll would wait for the interpreter's lock twice. Heartbeats are safe as long as the loop is; the watchdog sees to that.
-* Where a partition begins is asked of PostgreSQL (`Positions`), never of Kafka's committed offsets, which are written for
+* The aiokafka consumer runs on the loop of the handlers, not in a thread of its own as in Faust: between two threads
+each
+  poll would wait for the interpreter's lock twice. Heartbeats are safe as long as the loop is; the watchdog sees to
+  that.
+* Where a partition begins is asked of PostgreSQL (`Positions`), never of Kafka's committed offsets, which are written
+for
   lag tools only. An exception never acknowledges anything.
 
 Private attributes of faust-streaming 0.15.3 and aiokafka 0.14.0 are used; both are pinned, and tests/contracts runs the
@@ -113,10 +116,10 @@ class BatchConsumer(Consumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         conf = self.app.conf
-        self.positions: Positions = cast(Any, self.app).positions
-        self.read_ahead: bool = cast(Any, self.app).read_ahead
+        self.positions: Positions = cast("Any", self.app).positions
+        self.read_ahead: bool = cast("Any", self.app).read_ahead
         self.max_records: int = conf.broker_max_poll_records or 5000
-        self.max_bytes: int = cast(Any, self.app).batch_bytes
+        self.max_bytes: int = cast("Any", self.app).batch_bytes
         self.letting_go = False
         self.generation = 0
         self.progressed_at = monotonic()
@@ -180,16 +183,19 @@ class BatchConsumer(Consumer):
         """Faust's way to rewind to Kafka's committed offsets; positions are asked for by the loop below instead."""
 
     def stop_flow(self) -> None:
+        """Wake the loop, too."""
         super().stop_flow()
         self._changed.set()
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        """Drain, then let go."""
         await self.drain()
         self.generation += 1
         self._reset()
         await super().on_partitions_revoked(revoked)
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        """Fetch nothing before the positions are known."""
         self.generation += 1
         self._reset()
         self._thread.pause_all()
@@ -217,6 +223,7 @@ class BatchConsumer(Consumer):
             log.warning("let go of a batch that was not finished within %.0f s; it will be read again", DRAIN_S)
 
     async def on_stop(self) -> None:
+        """Tell Kafka a last time where the group stands."""
         await self.force_commit()
         await super().on_stop()
 
@@ -320,13 +327,16 @@ class InLoopConsumer(AIOKafkaConsumerThread):
         self._batches = consumer
 
     async def start(self) -> None:
+        """Without a thread."""
         self._thread_started.set()
         await self._default_start()
 
     async def stop(self) -> None:
+        """Without a thread."""
         await Service.stop(self)
 
     async def on_stop(self) -> None:
+        """Leave the group by name, then stop."""
         if self._consumer is not None:
             await self._leave(self._consumer)
             await self._consumer.stop()
@@ -346,6 +356,7 @@ class InLoopConsumer(AIOKafkaConsumerThread):
             log.info("could not leave %s by name (%s); its session ends by itself", self.app.conf.id, error)
 
     async def call_thread(self, fun: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Call it here."""
         result = fun(*args, **kwargs)
         return await result if asyncio.iscoroutine(result) or isinstance(result, asyncio.Future) else result
 
@@ -485,7 +496,7 @@ class InLoopConsumer(AIOKafkaConsumerThread):
 def _round_robin() -> type:
     from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 
-    return cast(type, RoundRobinPartitionAssignor)
+    return cast("type", RoundRobinPartitionAssignor)
 
 
 class BatchTransport(Transport):

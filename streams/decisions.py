@@ -41,7 +41,7 @@ _ROLES = {role.value: role for role in Role}
 
 
 class Noun(msgspec.Struct, frozen=True, kw_only=True):
-    """What the write path needs to know of a noun. `cached`: how a state stands in the shared cache; None: it does not."""
+    """What the write path needs to know of a noun. `cached`: how a state stands in the shared cache, if it does."""
 
     name: str
     table: Table
@@ -94,7 +94,9 @@ class Decisions:
         self._publisher = publisher
         self._key = key
         self._store = Commands(noun.name, noun.table)
-        self._decoders = {name: msgspec.json.Decoder(kind).decode for name, kind in noun.commands.items()}
+        self._decoders: dict[str, Callable[[Any], Any]] = {
+            name: msgspec.json.Decoder(kind).decode for name, kind in noun.commands.items()
+        }
         self._noun_bytes = noun.name.encode()
         self._source = f"/yeoul/{noun.name}"
         publisher.renew_cache = self._renew_cache
@@ -273,7 +275,7 @@ class Decisions:
     # -- after -------------------------------------------------------------------------------------------------------
 
     async def after(self, result: Outcome) -> None:
-        """The cache first, then the answers, so that the caller reads what it wrote; both tried once. Then the events."""
+        """The cache first, then the answers, so that the caller reads what it wrote; then the events."""
         entries = {}
         if self.noun.cached is not None:
             entries = {id: self.noun.cached(state) for id, state in result.states.items()}

@@ -1,10 +1,11 @@
-"""The same way for every batch, whatever its handler:
+"""The same way for every batch, whatever its handler.
 
     decode → drop repeats → fence, handle and commit in one transaction → answer and publish → acknowledge
 
-What can go wrong, and what then: a record that can't be read becomes a dead letter at once. A handler that fails gets its
-batch in halves until the failing record is alone; that one becomes a dead letter, the others pass. The database away: the
-same batch again, without limit. Another owner: everything is thrown away and read again from where PostgreSQL says.
+What can go wrong, and what then: a record that can't be read becomes a dead letter at once. A handler that fails gets
+its batch in halves until the failing record is alone; that one becomes a dead letter, the others pass. The database
+away: the same batch again, without limit. Another owner: everything is thrown away and read again from where
+PostgreSQL says.
 """
 
 import asyncio
@@ -250,7 +251,7 @@ class Delivery:
     # -- handle and commit -------------------------------------------------------------------------------------------
 
     async def _settle(self, batch: Batch, work: Work) -> bool:
-        """Commit the work, in pieces if a record fails; False when the partitions must be let go first. Raises Mismatch."""
+        """Commit the work, in pieces if a record fails; False when it must be let go first. Raises Mismatch."""
         failures = 0
         while True:
             try:
@@ -304,7 +305,7 @@ class Delivery:
                 consumer.backing_off = True
                 if not batch.live:
                     return False, None
-                await asyncio.sleep(delay * random.uniform(0.7, 1.3))  # noqa: S311  # jitter, not a secret
+                await asyncio.sleep(delay * random.uniform(0.7, 1.3))  # jitter, not a secret
                 delay = min(delay * 2, 1.0)
                 continue
             if consumer.backing_off:
@@ -364,7 +365,7 @@ class Delivery:
     # -- replay ------------------------------------------------------------------------------------------------------
 
     async def replay_requested(self) -> int:
-        """Take dead letters of owned partitions again that an operator asked for; returns how many. Raises StoresAway."""
+        """Take dead letters again that an operator asked for; returns how many. Raises StoresAway."""
         if not isinstance(self._handler, Reader):
             return 0
         owned = dict(self._progress.owned)

@@ -1,7 +1,8 @@
 """How a front produces: whatever was asked for while a request was under way goes together with the next one.
 
-One produce request at a time, with all its partitions: alone, a command leaves at once; under load, the front's share of
-the group commit. What waits here has not entered the producer, so when the broker is away it can be given back for sure.
+One produce request at a time, with all its partitions: alone, a command leaves at once; under load, the front's share
+of the group commit. What waits here has not entered the producer, so when the broker is away it can be given back for
+sure.
 """
 
 import asyncio
@@ -17,7 +18,7 @@ from streams.producer import Broker
 log = logging.getLogger("yeoul.streams.dispatch")
 
 Settled = Callable[[Exception | None, bool], None]
-"""Called once for each record: with None when it is acknowledged, else with the error, and whether it may have arrived."""
+"""Called once for each record: with None once acknowledged, else the error, and whether it may have arrived."""
 
 
 class _Record:

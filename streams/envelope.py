@@ -1,7 +1,7 @@
 """CloudEvents 1.0 (JSON) on the Kafka binding, in and out of typed values.
 
-Structured mode (`content-type: application/cloudevents+json`) and binary mode (`ce_` headers) are both read; what we write
-is structured. Source: CloudEvents core 1.0.2, its JSON format, and its Kafka protocol binding.
+Structured mode (`content-type: application/cloudevents+json`) and binary mode (`ce_` headers) are both read; what we
+write is structured. Source: CloudEvents core 1.0.2, its JSON format, and its Kafka protocol binding.
 """
 
 from datetime import datetime

@@ -1,7 +1,8 @@
 """Where ids come from.
 
-Operations are derived from what the caller sent when the caller gave a key, so that a retry is the same operation on the
-same partition; else they are new (UUIDv7: time-ordered, so indexes stay dense). What is derived is a UUIDv8 of a SHA-256.
+Operations are derived from what the caller sent when the caller gave a key, so that a retry is the same operation on
+the same partition; else they are new (UUIDv7: time-ordered, so indexes stay dense). What is derived is a UUIDv8 of a
+SHA-256.
 """
 
 import os

@@ -67,8 +67,10 @@ class Broker:
                 log.warning("the producer did not stop in order: %s", error or type(error).__name__)
 
     async def renew(self, failed: AIOKafkaProducer | None) -> None:
-        """Throw a producer away after a failure that it may not get over by itself; whoever comes second finds it done."""
-        if failed is None or self.producer is not failed:
+        """Throw a producer away after a failure that it may not get over; whoever comes second finds it done."""
+        if failed is None:
+            return
+        if self.producer is not failed:
             return
         self.producer = None
         try:

@@ -1,4 +1,4 @@
-"""Where a group stands, in memory: loaded from PostgreSQL at assignment and after every mismatch, changed only by commits."""
+"""Where a group stands, in memory: loaded at assignment and after every mismatch, changed only by commits."""
 
 import asyncio
 import logging

@@ -29,10 +29,12 @@ class Uuid(AbstractType[UUID]):
 
     @classmethod
     def encode(cls, value: UUID) -> bytes:
+        """To the wire."""
         return value.bytes
 
     @classmethod
     def decode(cls, data: BytesIO) -> UUID:
+        """From the wire."""
         return UUID(bytes=data.read(16))
 
 

@@ -33,12 +33,12 @@ from streams.producer import Broker
 log = logging.getLogger("yeoul.streams.publish")
 
 RUNNING_S = 10.0
-"""An equal keyed operation younger than this is still running: 409. An older one is sent again; the agent drops repeats."""
+"""An equal keyed operation younger than this is still running: 409. An older one is sent again."""
 MARKER_LIFE_S = 24 * 3600
 FIRST_LOOK_S = 0.3
-"""When an answer by Redis has not come after this, the table of operations is asked; again and again, less and less often."""
+"""When no answer has come by Redis after this, the table of operations is asked; then less and less often."""
 SENT_S = 5.0
-"""How long a caller that does not wait for the answer waits for Kafka's acknowledgement, seconds."""
+"""How long a caller that does not wait for the answer waits for Kafka to acknowledge, seconds."""
 
 __all__ = ["Answer", "BrokerAway", "Commands", "Conflict", "Order", "Pending"]
 
@@ -52,7 +52,7 @@ class Conflict(Exception):
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
-    """What a caller wants done. `data` is the JSON of the domain's command; `keyed`: the caller gave an idempotency key."""
+    """What a caller wants done. `data`: the JSON of the domain's command; `keyed`: with an idempotency key."""
 
     noun: str
     type: str

@@ -1,11 +1,12 @@
 """Publishing what was committed: contiguous, in order, retried without limit, while the next batch is decided.
 
 Events of a batch that began at b are published only once everything of that partition below b is acknowledged. What is
-not yet published stands in the journal: after a failure, at assignment and after every fence mismatch the owner publishes
-from there, with the same ids and sequences, so readers drop what they have seen. No outbox is polled.
+not yet published stands in the journal: after a failure, at assignment and after every fence mismatch the owner
+publishes from there, with the same ids and sequences, so readers drop what they have seen. No outbox is polled.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from time import monotonic
@@ -51,6 +52,7 @@ class Publisher:
         self._waiting: list[Publication] = []
         self._waiting_records = 0
         self._work = asyncio.Event()
+        self._idle = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
         self._task: asyncio.Task[None] | None = None
@@ -58,7 +60,7 @@ class Publisher:
         self._told: dict[tuple[UUID, int], int] = {}
         self._owned: dict[int, UUID] = {}
         self.renew_cache: Callable[[list[Entry]], Awaitable[None]] | None = None
-        self.busy_since: float | None = None
+        self._busy = False
 
     def start(self) -> None:
         """Begin."""
@@ -67,8 +69,10 @@ class Publisher:
     async def stop(self, wait_s: float) -> None:
         """Publish what waits, `wait_s` at most; the rest stays in the journal for the next owner."""
         deadline = monotonic() + wait_s
-        while (self._waiting or self.busy_since is not None) and monotonic() < deadline:
-            await asyncio.sleep(0.01)
+        while (self._waiting or self._busy) and monotonic() < deadline:
+            self._idle.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._idle.wait(), max(0.0, deadline - monotonic()))
         if self._task is not None:
             self._task.cancel()
         try:
@@ -141,12 +145,13 @@ class Publisher:
             self._work.clear()
             waiting, self._waiting, self._waiting_records = self._waiting, [], 0
             self._room.set()
-            self.busy_since = monotonic()
+            self._busy = True
             merged: dict[int, list[Publication]] = {}
             for publication in waiting:
                 merged.setdefault(publication.partition, []).append(publication)
             await asyncio.gather(*(self._publish(partition, parts) for partition, parts in merged.items()))
-            self.busy_since = None
+            self._busy = False
+            self._idle.set()
 
     async def _publish(self, partition: int, parts: list[Publication]) -> None:
         topic_id = parts[-1].topic_id

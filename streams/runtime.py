@@ -144,6 +144,7 @@ class GroupApp(faust.App):
         enable_web = False
 
     async def on_stop(self) -> None:
+        """The batch in hand comes first."""
         consumer = self.batch_consumer
         if consumer is not None:
             await consumer.drain()
@@ -189,14 +190,14 @@ def build_app(settings: Settings, group: Group, full_name: str, instance: str, p
 
 
 def _agent(app: GroupApp, group: Group, names: list[str], delivery: Delivery) -> None:
-    @app.agent(app.topic(*names), name=group.name)
+    @app.agent(app.topic(*names), name=group.name)  # type: ignore[untyped-decorator]
     async def consume(batches: Any) -> None:
         async for batch in batches.noack():
             await _deliver(delivery, batch)
 
 
 async def _deliver(delivery: Delivery, batch: Batch) -> None:
-    """A failure that is nobody's record's (a defect of ours): say so, and read the batch again. Never acknowledge it."""
+    """A failure that is no record's (a defect of ours): say so, and read the batch again. Never acknowledge it."""
     try:
         await delivery.deliver(batch)
     except asyncio.CancelledError:

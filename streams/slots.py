@@ -26,7 +26,7 @@ class Slot:
                 continue
             self._handle = handle
             # The folder tells two installations on one host apart.
-            self.instance = f"{group}-{socket.gethostname()}-{os.stat(folder).st_ino}-{number}"
+            self.instance = f"{group}-{socket.gethostname()}-{folder.stat().st_ino}-{number}"
             return
         raise RuntimeError(f"{MOST} workers of {group} run on this host already")
 

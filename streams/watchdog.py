@@ -1,7 +1,7 @@
 """Ends a worker that is stuck, so that whoever supervises it starts another: exit status 70.
 
-Stuck is: the loop does not turn, or a group has work and makes no progress. Waiting for a store or the broker is not, nor
-is a partition that was stopped.
+Stuck is: the loop does not turn, or a group has work and makes no progress. Waiting for a store or the broker is not,
+nor is a partition that was stopped.
 """
 
 import asyncio

@@ -22,8 +22,10 @@ class People(logging.Formatter):
         """See logging.Formatter."""
         colour = _COLOURS.get(record.levelname, "")
         fields = "".join(f" {name}={value}" for name, value in getattr(record, "fields", {}).items())
-        time = datetime.fromtimestamp(record.created).strftime("%H:%M:%S")
-        line = f"{time} {record.levelname.lower():7} {record.name.removeprefix('yeoul.')}: {record.getMessage()}{fields}"
+        time = datetime.fromtimestamp(record.created, UTC).astimezone().strftime("%H:%M:%S")
+        line = (
+            f"{time} {record.levelname.lower():7} {record.name.removeprefix('yeoul.')}: {record.getMessage()}{fields}"
+        )
         if record.exc_info:
             line += "\n" + self.formatException(record.exc_info)
         return f"{colour}{line}\x1b[0m" if colour else line

@@ -45,7 +45,7 @@ BATCH_SECONDS = Histogram(
 )
 FENCE_MISMATCHES = Counter(
     "yeoul_fence_mismatches_total",
-    "Batches rolled back because another worker had moved a partition: expected around a rebalance, alarming otherwise.",
+    "Batches rolled back as another worker had moved a partition: expected around a rebalance, alarming otherwise.",
     ("group",),
 )
 STORE_WAITS = Counter(

@@ -35,7 +35,8 @@ def cache_dir() -> Path:
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def stack(cache_dir: Path, process_environ: dict[str, str]) -> AsyncIterator[Stack]:
     """Kafka, PostgreSQL and Valkey for the whole run. A test that stops a part starts it again."""
-    # Not in pytest's folder: each run of pytest shuts that for other users, and PostgreSQL runs as one when we are root.
+    # Not in pytest's folder: each run of pytest shuts that for other users, and PostgreSQL runs as one when we are
+    # root.
     with tempfile.TemporaryDirectory(prefix="yeoul-tests-") as folder:
         Path(folder).chmod(0o711)
         async with Stack(Path(folder) / "state", cache_dir, process_environ) as running:

@@ -1,8 +1,8 @@
 """A worker that is struck at a given point: `python -m tests.flows.faulty_worker POINT:SIGNAL:NTH [GROUP…]`.
 
-The point is in the product's code; the signal is a real one (KILL, STOP) that the process sends itself when it gets there
-for the NTH time. Points: before_commit, in_transaction, after_commit (nothing published yet), after_publish (nothing
-acknowledged yet).
+The point is in the product's code; the signal is a real one (KILL, STOP) that the process sends itself when it gets
+there for the NTH time. Points: before_commit, in_transaction, after_commit (nothing published yet), after_publish
+(nothing acknowledged yet).
 """
 
 import os

@@ -124,9 +124,8 @@ class Process:
         ):
             text = await response.text()
         for line in text.splitlines():
-            if line.startswith(name + "{") and all(f'{label}="{value}"' for label, value in labels.items()):
-                if all(f'{label}="{value}"' in line for label, value in labels.items()):
-                    return float(line.rsplit(" ", 1)[1])
+            if line.startswith(name + "{") and all(f'{label}="{value}"' in line for label, value in labels.items()):
+                return float(line.rsplit(" ", 1)[1])
         return 0.0
 
 
@@ -185,11 +184,11 @@ class System:
         return self.order("create_resource", operation, identity.aggregate_id(operation), data)
 
     @staticmethod
-    def order(type: str, operation: UUID, aggregate: UUID, data: bytes) -> Order:  # noqa: A002
+    def order(kind: str, operation: UUID, aggregate: UUID, data: bytes) -> Order:
         """A command for resources."""
         return Order(
-            noun="resources", type=type, aggregate_id=aggregate, operation=operation, actor=OWNER, data=data,
-            fingerprint=type,
+            noun="resources", type=kind, aggregate_id=aggregate, operation=operation, actor=OWNER, data=data,
+            fingerprint=kind,
         )  # fmt: skip
 
     async def send(self, orders: Sequence[Order], at_once: int = 500) -> None:
@@ -264,7 +263,7 @@ class System:
         return applied, repeats
 
     async def check_created(self, count: int) -> int:
-        """Every resource exactly once, every operation with its one result, every event applied once; returns repeats."""
+        """Everything exactly once: resources, results of operations, events; returns the repeats dropped."""
         await self.until_published()
         rows = await self.stores.database.fetch("SELECT id, version FROM resources")
         assert len(rows) == count

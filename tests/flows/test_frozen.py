@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -15,8 +16,7 @@ COUNT = 300
 
 async def _stopped(process: Process) -> bool:
     """True when the kernel says that the process stands still."""
-    with open(f"/proc/{process.pid}/stat") as stat:  # noqa: ASYNC230, PTH123  # a moment, and no disk
-        return stat.read().rsplit(")", 1)[1].split()[0] == "T"
+    return Path(f"/proc/{process.pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "T"
 
 
 @pytest.mark.parametrize("point", ["before_commit", "after_commit"])

@@ -71,8 +71,7 @@ async def test_with_all_lanes_taken_callers_gather_and_then_go_together() -> Non
     for number in range(2):
         callers.append(asyncio.create_task(ask(loader, f"lane {number}")))
         await source.asked(number + 1)
-    for key in ("x", "y", "x"):
-        callers.append(asyncio.create_task(ask(loader, key)))
+    callers += [asyncio.create_task(ask(loader, key)) for key in ("x", "y", "x")]
     await asyncio.wait(callers, timeout=0.01)
     assert len(source.questions) == 2
     source.answer({"lane 0": "0"})

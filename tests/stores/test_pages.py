@@ -1,4 +1,4 @@
-"""Lists of resources: every row exactly once over the pages, only what may be seen, and never by reading the whole table."""
+"""Lists of resources: each row once over the pages, only what may be seen, never by reading the whole table."""
 
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -159,7 +159,8 @@ async def large(own_settings: Settings) -> AsyncIterator[Large]:
             """INSERT INTO resources SELECT gen_random_uuid(), 'kind ' || n % 50, 'title ' || n, repeat('x', 200), '[]',
                    '{}', CASE WHEN n % 3 = 0 THEN 'private' ELSE 'public' END, 'open',
                    ('00000000-0000-0000-0000-0000000000' || lpad(to_hex(n % 200), 2, '0'))::uuid, 1,
-                   timestamptz '2026-01-01' + n * interval '1 second', timestamptz '2026-01-01' + n * interval '2 second',
+                   timestamptz '2026-01-01' + n * interval '1 second',
+                   timestamptz '2026-01-01' + n * interval '2 second',
                    CASE WHEN n % 20 = 0 THEN timestamptz '2026-02-01' END
                FROM generate_series(1, 20000) AS n"""
         )
