@@ -1,0 +1,186 @@
+"""Several members of a group: what moves between them, how soon, and that nothing is handled by both."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from aiokafka import TopicPartition
+
+from config import Settings
+from streams import batches as transport
+from streams.batches import Batch
+from tests.contracts.harness import (
+    Broker,
+    Member,
+    Positions,
+    keys,
+    numbers,
+    padded,
+    until,
+)
+
+
+async def test_what_one_member_committed_is_given_to_no_other(settings: Settings, broker: Broker) -> None:
+    topic = await broker.topic(4)
+    positions = Positions()
+    handed: list[tuple[str, int, int]] = []
+
+    def handler(name: str) -> Any:
+        async def handle(batch: Batch) -> None:
+            for key, found in batch.records.items():
+                handed.extend((name, key.partition, record.offset) for record in found)
+            if positions.move(batch):
+                batch.consumer.finish(batch)
+            else:
+                batch.consumer.rewind(batch)
+
+        return handle
+
+    done = asyncio.Event()
+    sent = 0
+
+    async def produce() -> None:
+        nonlocal sent
+        while not done.is_set():
+            await asyncio.gather(*(broker.produce(topic, padded(sent, sent + 20), partition) for partition in range(4)))
+            sent += 20
+
+    members = [
+        Member(settings, "two", [topic], positions, instance=name, handle=handler(name), read_ahead=True)
+        for name in ("a", "b")
+    ]
+    first, second = members
+    async with first:
+        await until(lambda: len(first.assigned) == 4)
+        producing = asyncio.create_task(produce())
+        try:
+            await until(lambda: len(handed) > 100)
+            async with second:
+                await until(lambda: len(first.assigned) == len(second.assigned) == 2)
+                assert first.assigned | second.assigned == set(keys(topic, 4))
+                both = len(handed)
+                await until(lambda: {name for name, _, _ in handed[both:]} == {"a", "b"})
+            await until(lambda: len(first.assigned) == 4)
+        finally:
+            done.set()
+            await producing
+        await until(lambda: positions.at == dict.fromkeys(keys(topic, 4), sent))
+    places = [(partition, offset) for _, partition, offset in handed]
+    assert len(places) == len(set(places)) == 4 * sent
+    assert positions.mismatches == 0
+
+
+async def test_a_batch_in_hand_is_waited_for_when_another_member_joins(settings: Settings, broker: Broker) -> None:
+    topic = await broker.topic(2)
+    positions = Positions()
+    first = Member(settings, "drain", [topic], positions, instance="a")
+    second = Member(settings, "drain", [topic], positions, instance="b")
+    async with first:
+        for partition in range(2):
+            await broker.produce(topic, padded(0, 10), partition)
+        found = 0
+        while found < 20:
+            held = await first.next()
+            assert held.live
+            found += held.count
+            if found < 20:
+                first.finish(held)
+        joining = asyncio.create_task(second.start())
+        try:
+            await until(lambda: not held.live)
+            assert second.assigned == set()
+            first.finish(held)
+            await joining
+            await until(lambda: len(first.assigned) == len(second.assigned) == 1)
+            for partition in range(2):
+                await broker.produce(topic, padded(10, 13), partition)
+            later = {member: await member.collect(3) for member in (first, second)}
+        finally:
+            await joining
+            await second.stop()
+    for found_later in later.values():
+        for key in found_later[0].spans:
+            assert numbers(found_later, key) == [10, 11, 12]
+    assert positions.at == dict.fromkeys(keys(topic, 2), 13)
+
+
+async def test_a_handler_that_gives_its_batch_up_loses_nothing(settings: Settings, broker: Broker) -> None:
+    topic = await broker.topic(2)
+    positions = Positions()
+    first = Member(settings, "give-up", [topic], positions, instance="a")
+    second = Member(settings, "give-up", [topic], positions, instance="b")
+    async with first:
+        await broker.produce(topic, padded(0, 10), 0)
+        held = await first.next()
+        begin = held.spans[TopicPartition(topic, 0)].begin
+        joining = asyncio.create_task(second.start())
+        try:
+            await until(lambda: not held.live)
+            first.give_up()
+            await joining
+            await until(lambda: len(first.assigned) == len(second.assigned) == 1)
+            owner = first if TopicPartition(topic, 0) in first.assigned else second
+            batches = await owner.collect(10 - begin)
+        finally:
+            await joining
+            await second.stop()
+    assert numbers(batches, TopicPartition(topic, 0)) == list(range(begin, 10))
+    assert positions.mismatches == 0
+
+
+async def test_a_drain_is_bounded_and_what_was_let_go_is_read_again(
+    settings: Settings, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transport, "DRAIN_S", 0.3)
+    topic = await broker.topic(1)
+    (key,) = keys(topic, 1)
+    await broker.produce(topic, padded(0, 5))
+    positions = Positions()
+    first = Member(settings, "bound", [topic], positions, instance="a")
+    second = Member(settings, "bound", [topic], positions, instance="b")
+    async with first:
+        held = await first.next()
+        async with second:
+            await until(lambda: first.assigned | second.assigned and not held.live)
+            await until(lambda: held.generation != first.consumer.generation)
+            owner = first if first.assigned else second
+            if owner is second:
+                assert numbers(await second.collect(5), key) == list(range(5))
+                # The handler that was slow finds out at the fence.
+                assert not positions.move(held)
+            else:
+                first.give_up()
+                assert numbers(await first.collect(5), key) == list(range(5))
+        first.give_up()
+    assert positions.at == {key: 5}
+
+
+async def test_a_member_that_stops_is_replaced_long_before_its_session_ends(settings: Settings, broker: Broker) -> None:
+    topic = await broker.topic(4)
+    positions = Positions()
+    first = Member(settings, "leave", [topic], positions, instance="a")
+    second = Member(settings, "leave", [topic], positions, instance="b")
+    loop = asyncio.get_running_loop()
+    async with second:
+        async with first:
+            await until(lambda: len(first.assigned) == len(second.assigned) == 2)
+            stopped = loop.time()
+        await until(lambda: len(second.assigned) == 4)
+        for partition in range(4):
+            await broker.produce(topic, padded(0, 1), partition)
+        await second.collect(4)
+        assert loop.time() - stopped < 5.0  # the session is 10 s
+
+
+async def test_a_member_that_comes_back_under_its_name_needs_no_session_to_end(
+    settings: Settings, broker: Broker
+) -> None:
+    topic = await broker.topic(2)
+    positions = Positions()
+    loop = asyncio.get_running_loop()
+    for start in range(3):
+        began = loop.time()
+        async with Member(settings, "back", [topic], positions) as member:
+            await broker.produce(topic, padded(start, start + 1))
+            assert numbers(await member.collect(1), TopicPartition(topic, 0)) == [start]
+        assert loop.time() - began < 5.0
