@@ -48,6 +48,8 @@ IDLE_POLL_S = 0.5
 """How long a poll waits for records before the loop looks at its flags again, seconds."""
 DRAIN_S = 20.0
 """A rebalance or a stop waits this long for the batch in hand, seconds; then it lets go (the fence does the rest)."""
+GATHER_EACH_S = float(__import__("os").environ.get("G_EACH", "0.00012"))
+GATHER_MOST_S = float(__import__("os").environ.get("G_MOST", "0.004"))
 CHUNK = 500
 """Records taken from one partition before it is the next one's turn."""
 
@@ -104,8 +106,11 @@ class Positions(Protocol):
     ) -> Mapping[TopicPartition, int]:
         """The next offset of each partition; one left out is stopped. Raises StoresAway, KafkaError."""
 
-    async def made_anew(self, kafka: aiokafka.AIOKafkaConsumer) -> list[TopicPartition]:
-        """Partitions whose topic is not the one that was located. Raises KafkaError."""
+    async def outdated(self, kafka: aiokafka.AIOKafkaConsumer) -> list[TopicPartition]:
+        """Partitions whose topic is not the one that was located, or that are stopped no longer.
+
+        Raises StoresAway, KafkaError.
+        """
 
 
 class BatchConsumer(Consumer):
@@ -131,6 +136,7 @@ class BatchConsumer(Consumer):
         self._changed = asyncio.Event()  # something that the loop below waits for may be different now
         self._done: dict[TopicPartition, int] = {}  # finished, not yet told to Kafka
         self._turn = 0
+        self._gather_s = 0.0
 
     def _new_consumer_thread(self) -> "InLoopConsumer":
         return InLoopConsumer(self, loop=self.loop, beacon=self.beacon)
@@ -146,6 +152,7 @@ class BatchConsumer(Consumer):
         for partition, span in batch.spans.items():
             self._done[partition] = span.end
         self.progressed_at = monotonic()
+        self._gather_s = 0.0 if self.read_ahead else min(GATHER_MOST_S, batch.count * GATHER_EACH_S)
         self._release(batch)
 
     def rewind(self, batch: Batch, partitions: Iterable[TopicPartition] | None = None) -> None:
@@ -242,6 +249,8 @@ class BatchConsumer(Consumer):
             elif self._polled is None and not self._may_poll.is_set():
                 await self._wait(self._changed)
             elif self._polled is None:
+                if self._gather_s >= 0.001:
+                    await asyncio.sleep(self._gather_s)
                 self._polled = await self._poll()
             elif self._outstanding is not None:
                 await self._wait(self._changed)
@@ -279,15 +288,16 @@ class BatchConsumer(Consumer):
         active = {partition for partition, position in self._located.items() if position >= 0}
         generation = self.generation
         batch = Batch(self, generation)
-        if not active:
+        failed: dict[TopicPartition, Exception] = {}
+        if active:
+            self._turn += 1
+            failed = await self._thread.poll(batch, active, self._turn)
+        else:
             await self._wait(self._changed)
-            return None
-        self._turn += 1
-        failed = await self._thread.poll(batch, active, self._turn)
         try:
-            self.forget(await self.positions.made_anew(self._thread.kafka))
-        except (KafkaError, OSError, TimeoutError) as error:
-            log.debug("the topics' ids could not be compared: %s", error)
+            self.forget(await self.positions.outdated(self._thread.kafka))
+        except (StoresAway, KafkaError, OSError, TimeoutError) as error:
+            log.debug("whether positions are still true could not be asked: %s", error)
         if generation != self.generation:
             return None
         for partition, problem in failed.items():

@@ -48,7 +48,7 @@ class Positions:
                 self.at = {key: 0 if key.topic == name else at for key, at in self.at.items()}
             self._ids[name] = info.id
 
-    async def made_anew(self, kafka: AIOKafkaConsumer) -> list[TopicPartition]:
+    async def outdated(self, kafka: AIOKafkaConsumer) -> list[TopicPartition]:
         if not self.watch_ids or not self._ids:
             return []
         infos = await topic_info(kafka._client, list(self._ids))
