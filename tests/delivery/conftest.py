@@ -1,0 +1,55 @@
+"""Migrated stores, a broker, and scenes: topics with a reader of their own."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Literal
+
+import pytest
+import pytest_asyncio
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
+
+from config import Settings
+from stores import migrations
+from streams.runtime import Connections
+from tests.contracts.harness import Broker
+from tests.delivery.harness import Scene
+from topics import Repeats
+
+MakeScene = Callable[..., Awaitable[Scene]]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def broker(settings: Settings) -> AsyncIterator[Broker]:
+    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_url)
+    producer = AIOKafkaProducer(bootstrap_servers=settings.kafka_url, acks="all", enable_idempotence=True)
+    await admin.start()
+    await producer.start()
+    yield Broker(settings, admin, producer)
+    await producer.stop()
+    await admin.close()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def connections(settings: Settings) -> AsyncIterator[Connections]:
+    await migrations.apply(settings.postgres_url)
+    connections = Connections(settings, "tests")
+    await connections.database.execute("CREATE TABLE notes (consumer_group text, id text, partition int, place bigint)")
+    yield connections
+    await connections.close()
+
+
+@pytest.fixture
+def scene(settings: Settings, connections: Connections, broker: Broker) -> MakeScene:
+    """Makes a topic and a reader of it, which is not started."""
+
+    async def make(
+        *,
+        repeats: Repeats = Repeats.RECENT,
+        partitions: int = 1,
+        start: Literal["beginning", "end"] = "beginning",
+    ) -> Scene:
+        made = Scene(settings, connections, broker, repeats, partitions, start)
+        await broker.make(made.name, partitions)
+        return made
+
+    return make

@@ -1,0 +1,205 @@
+"""A reader's group at work in this process: what it reads, what its handler is told to refuse, and what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Literal, Self
+
+import msgspec
+from aiokafka import TopicPartition
+from aiokafka.structs import ConsumerRecord
+from prometheus_client import REGISTRY
+
+from config import Settings
+from stores.dead_letters import Parked
+from stores.postgres import Database
+from stores.progress import Standing
+from streams.delivery import Part, Reader
+from streams.envelope import Foreign, read_foreign, sequence
+from streams.runtime import Connections, ReaderGroup, Running
+from tests.contracts.harness import Broker, until
+from topics import Repeats, Topic
+
+_numbers = itertools.count()
+
+Gate = Callable[[Sequence[Part]], Awaitable[None]]
+
+
+class Plan:
+    """What the handler does besides writing notes."""
+
+    def __init__(self) -> None:
+        self.poison: set[str] = set()
+        """Ids that it can't handle."""
+        self.gate: Gate | None = None
+        """Waited for in the transaction, after everything was written."""
+        self.calls = 0
+
+
+class Notes(Reader):
+    """Writes a row for each event, without asking whether there is one: what was handled twice shows."""
+
+    name = "notes"
+
+    def __init__(self, database: Database, group: str, plan: Plan) -> None:
+        super().__init__(database, group)
+        self._plan = plan
+
+    def decode(self, record: ConsumerRecord) -> Foreign | None:
+        event = read_foreign(record)
+        return event if event.type == "noted" else None
+
+    async def handle(self, connection: Any, parts: Sequence[Part]) -> None:
+        self._plan.calls += 1
+        for part in parts:
+            for record, message in zip(part.records, part.messages, strict=True):
+                await connection.execute(
+                    "INSERT INTO notes VALUES ($1, $2, $3, $4)",
+                    self._group, message.id, record.partition, record.offset,
+                )  # fmt: skip
+                if message.id in self._plan.poison:
+                    raise ValueError(f"{message.id} is poison")
+        if self._plan.gate is not None:
+            await self._plan.gate(parts)
+
+
+class Scene:
+    """A topic of its own and a group that reads it."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        connections: Connections,
+        broker: Broker,
+        repeats: Repeats,
+        partitions: int,
+        start: Literal["beginning", "end"],
+    ) -> None:
+        number = next(_numbers)
+        self.plan = Plan()
+        self.topic = Topic(
+            name=f"readings-{number}",
+            key="id",
+            owner="anybody",
+            carries="notes",
+            repeats=repeats,
+            partitions=partitions,
+        )
+        self.name = self.topic.full_name(settings.topic_prefix)
+        self.connections = connections
+        self.broker = broker
+        self._group = ReaderGroup(
+            f"notes-{number}", (self.topic,), lambda database, group: Notes(database, group, self.plan), start=start
+        )
+        self.group = f"{settings.topic_prefix}.notes-{number}"
+        self._running: Running | None = None
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        self._running = Running(self.connections, self._group)
+        self._running.start()
+
+    async def stop(self) -> None:
+        if self._running is not None:
+            await self._running.stop()
+            self._running = None
+
+    @property
+    def running(self) -> Running:
+        assert self._running is not None
+        return self._running
+
+    def key(self, partition: int = 0) -> TopicPartition:
+        return TopicPartition(self.name, partition)
+
+    # -- what it is given --------------------------------------------------------------------------------------------
+
+    async def send(self, *values: bytes | None, partition: int = 0) -> None:
+        """Records with these values, in order."""
+        futures = [
+            await self.broker.producer.send(self.name, value, b"key", partition=partition, headers=[("h", b"\xff")])
+            for value in values
+        ]
+        await self.broker.producer.flush()
+        await asyncio.gather(*futures)
+
+    async def note(self, *ids: str, partition: int = 0, source: str = "/tests", kind: str = "noted") -> None:
+        """Events with these ids."""
+        await self.send(*[event(id, source=source, kind=kind) for id in ids], partition=partition)
+
+    async def stand(self, offset: int, partition: int = 0) -> None:
+        """Move the position, as another owner does."""
+        await self.connections.database.execute(
+            "UPDATE progress SET next_offset = $3 WHERE consumer_group = $1 AND topic = $2 AND partition = $4",
+            self.group, self.name, offset, partition,
+        )  # fmt: skip
+
+    # -- what came of it ---------------------------------------------------------------------------------------------
+
+    async def standing(self, partition: int = 0) -> Standing | None:
+        row = await self.connections.database.fetchrow(
+            """SELECT next_offset, published_offset, sequence, stopped, topic_id FROM progress
+               WHERE consumer_group = $1 AND partition = $2
+               ORDER BY (SELECT life FROM topic_lives l WHERE l.topic_id = progress.topic_id) DESC LIMIT 1""",
+            self.group,
+            partition,
+        )
+        return None if row is None else Standing(*list(row.values())[:4])
+
+    async def reaches(self, *ends: int) -> None:
+        """Wait until each partition stands there."""
+
+        async def there() -> bool:
+            found = [await self.standing(partition) for partition in range(len(ends))]
+            return [None if one is None else one.next_offset for one in found] == list(ends)
+
+        await until(there)
+
+    async def stops(self, partition: int = 0) -> str:
+        """Wait until the partition is stopped, and say why."""
+
+        async def reason() -> str | None:
+            found = await self.standing(partition)
+            return None if found is None else found.stopped
+
+        return str(await until(reason))
+
+    async def notes(self, partition: int | None = None) -> list[str]:
+        """The ids that were noted, in the order of their records."""
+        rows = await self.connections.database.fetch(
+            """SELECT id FROM notes WHERE consumer_group = $1 AND ($2::int IS NULL OR partition = $2)
+               ORDER BY partition, place, id""",
+            self.group,
+            partition,
+        )
+        return [row["id"] for row in rows]
+
+    async def letters(self, state: str = "parked") -> list[Parked]:
+        return await self.connections.dead_letters.page(group=self.group, state=state, limit=5000)
+
+    def handler(self) -> Notes:
+        """Another handler of the group, as another member has one."""
+        return Notes(self.connections.database, self.group, self.plan)
+
+    def counted(self, outcome: str) -> float:
+        """yeoul_records_total of this group."""
+        return self.metric("yeoul_records_total", outcome=outcome)
+
+    def metric(self, name: str, **labels: str) -> float:
+        return REGISTRY.get_sample_value(name, {"group": self.group, **labels}) or 0.0
+
+
+def event(id: str, *, source: str = "/tests", kind: str = "noted", place: tuple[int, int, int] | None = None) -> bytes:
+    """A structured CloudEvent; `place` is (life, command offset, index) of an event of ours."""
+    attributes = {"id": id, "source": source, "type": kind, "specversion": "1.0"}
+    if place is not None:
+        attributes["sequence"] = sequence(*place)
+    return msgspec.json.encode(attributes)

@@ -1,0 +1,238 @@
+"""Commands through their whole group: what no front sent is parked; what failed is told, and reopened by a replay."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+import msgspec
+import pytest_asyncio
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.structs import ConsumerRecord
+
+from agents.resources import NOUN
+from config import Settings
+from domain.resources import CreateResource, Resource
+from security.signatures import sign
+from stores import migrations
+from stores.aggregates import Operation, Operations
+from stores.cache import Cache
+from stores.dead_letters import Parked
+from stores.resources import Resources
+from streams.admin import ensure_topics
+from streams.envelope import SIGNATURE, Command, Event, read_event, write
+from streams.replay import replay
+from streams.runtime import CommandGroup, Connections, Running
+from tests.contracts.harness import Broker, until
+from topics import COMMANDS_RESOURCES, EVENTS_RESOURCES
+
+OWNER = UUID(int=0xA)
+
+
+class Desk:
+    """The group of resources at work, with a decision that fails for titles in `poison`."""
+
+    def __init__(self, settings: Settings, connections: Connections, broker: Broker) -> None:
+        self.settings = settings
+        self.connections = connections
+        self.poison: set[str] = set()
+        self._broker = broker
+        self.topic = COMMANDS_RESOURCES.full_name(settings.topic_prefix)
+        self.group = f"{settings.topic_prefix}.resources"
+        self.running = Running(
+            connections, CommandGroup("resources", msgspec.structs.replace(NOUN, decide=self._decide))
+        )
+
+    def _decide(self, state: Any, command: Any, context: Any) -> Any:
+        if isinstance(command, CreateResource) and command.title in self.poison:
+            raise RuntimeError(f"{command.title} is poison")
+        return NOUN.decide(state, command, context)
+
+    def command(self, title: str, **changes: Any) -> Command:
+        operation = uuid4()
+        data = msgspec.json.encode({"kind": "note", "title": title, "visibility": "public"})
+        made = Command(
+            id=str(operation), source="/yeoul/web", type="create_resource", subject=uuid4(), time=datetime.now(UTC),
+            operation=operation, data=msgspec.Raw(data), actor=OWNER, actorrole="user", fingerprint="print",
+        )  # fmt: skip
+        return msgspec.structs.replace(made, **changes)
+
+    async def send(
+        self, value: Command | bytes | None, *, key: bytes | None = None, signed: bool = True, partition: int = 0
+    ) -> None:
+        if isinstance(value, Command):
+            key = str(value.subject).encode() if key is None else key
+            value = write(value)
+        headers = []
+        if signed:
+            signature = sign(self.settings.command_key, b"resources", key or b"", value or b"")
+            headers = [(SIGNATURE, signature.encode())]
+        await self._broker.producer.send_and_wait(self.topic, value, key, partition=partition, headers=headers)
+
+    async def done(self, command: Command) -> Operation:
+        async def found() -> Operation | None:
+            operations = await Operations(self.connections.database).find([command.operation])
+            return operations.get(command.operation)
+
+        operation = await until(found)
+        assert isinstance(operation, Operation)
+        return operation
+
+    async def letters(self, count: int) -> list[Parked]:
+        async def there() -> list[Parked] | None:
+            found = await self.connections.dead_letters.page(group=self.group, limit=1000)
+            return found if len(found) == count else None
+
+        letters: list[Parked] = await until(there)
+        return letters
+
+    async def published(self, count: int, partition: int = 0) -> list[Event]:
+        """The first events of a partition of the events' topic."""
+        name = EVENTS_RESOURCES.full_name(self.settings.topic_prefix)
+        consumer = AIOKafkaConsumer(bootstrap_servers=self.settings.kafka_url, auto_offset_reset="earliest")
+        await consumer.start()
+        try:
+            consumer.assign([TopicPartition(name, partition)])
+            found: list[ConsumerRecord] = []
+
+            async def there() -> bool:
+                for records in (await consumer.getmany(timeout_ms=200)).values():
+                    found.extend(records)
+                return len(found) >= count
+
+            await until(there)
+            return [read_event(record.value) for record in found]
+        finally:
+            await consumer.stop()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def desk(own_settings: Settings, broker: Broker) -> AsyncIterator[Desk]:
+    await migrations.apply(own_settings.postgres_url)
+    await ensure_topics(own_settings)
+    connections = Connections(own_settings, "tests")
+    await connections.broker.start()
+    desk = Desk(own_settings, connections, broker)
+    desk.running.start()
+    yield desk
+    await desk.running.stop()
+    await connections.close()
+
+
+async def test_a_command_becomes_a_row_an_operation_and_an_event(desk: Desk) -> None:
+    commands = [desk.command(f"title {number}") for number in range(20)]
+    for command in commands:
+        await desk.send(command)
+    for command in [commands[3], commands[7]]:
+        await desk.send(command)  # repeats
+    last = desk.command("last")
+    await desk.send(last)
+    await desk.done(last)
+    assert {(await desk.done(command)).outcome for command in commands} == {"succeeded"}
+    events = await desk.published(21)
+    assert [event.operation for event in events] == [command.operation for command in [*commands, last]]
+    assert [event.sequence for event in events] == sorted({event.sequence for event in events})
+    states = await rows(desk)
+    assert sorted(state.title for state in states) == sorted([*[f"title {number}" for number in range(20)], "last"])
+
+
+async def rows(desk: Desk) -> list[Resource]:
+    found = await desk.connections.database.fetch("SELECT id FROM resources")
+    states = await Resources(desk.connections.database, Cache(desk.connections.redis)).states(
+        [row["id"] for row in found]
+    )
+    return list(states.values())
+
+
+async def test_what_no_front_sent_or_nobody_understands_is_parked_and_its_neighbours_pass(desk: Desk) -> None:
+    unknown, wrong_data = desk.command("x", type="burn_resource"), desk.command("", data=msgspec.Raw(b'{"n": 1}'))
+    wrong_key, foreign_role = desk.command("y"), desk.command("z", actorrole="emperor")
+    neighbours = [desk.command(f"neighbour {number}") for number in range(9)]
+    bad: list[tuple[Any, dict[str, Any]]] = [
+        (desk.command("unsigned"), {"signed": False}),
+        (unknown, {}),
+        (wrong_data, {}),
+        (wrong_key, {"key": b"another"}),
+        (foreign_role, {}),
+        (b"\xff\xfe\x00", {"key": b"\xff"}),
+        (b'{"another": "shape"}', {"key": b"k"}),
+        (None, {"key": b"k"}),
+    ]
+    for neighbour, (value, options) in zip(neighbours, bad, strict=False):
+        await desk.send(neighbour)
+        await desk.send(value, **options)
+    await desk.send(neighbours[-1])
+    for neighbour in neighbours:
+        assert (await desk.done(neighbour)).outcome == "succeeded"
+    codes = [letter.code for letter in await desk.letters(8)]
+    assert codes == [
+        "unsigned", "unknown_command", "wrong_shape", "wrong_key",
+        "unknown_role", "not_json", "wrong_shape", "tombstone",
+    ]  # fmt: skip
+    # A front waits for those that it signed; nobody hears of what anybody sent.
+    for command in (unknown, wrong_data, wrong_key, foreign_role):
+        assert (await desk.done(command)).outcome == "failed"
+    assert await Operations(desk.connections.database).find([bad[0][0].operation]) == {}
+
+
+async def test_a_signature_is_of_this_key_and_this_value(desk: Desk) -> None:
+    command = desk.command("a")
+    value, key = write(command), str(command.subject).encode()
+    for parts in ((b"accounts", key, value), (b"resources", b"other", value), (b"resources", key, value + b" ")):
+        signature = sign(desk.settings.command_key, *parts).encode()
+        await desk._broker.producer.send_and_wait(desk.topic, value, key, headers=[(SIGNATURE, signature)])
+    await desk._broker.producer.send_and_wait(desk.topic, value, key, headers=[(SIGNATURE, b"\xff")])
+    assert {letter.code for letter in await desk.letters(4)} == {"unsigned"}
+    assert await rows(desk) == []
+
+
+async def test_a_failed_operation_is_reopened_by_replaying_its_command(desk: Desk) -> None:
+    desk.poison = {"bad"}
+    before, bad, after = desk.command("before"), desk.command("bad"), desk.command("after")
+    for command in (before, bad, after):
+        await desk.send(command)
+    outcomes = [(await desk.done(command)).outcome for command in (before, bad, after)]
+    assert outcomes == ["succeeded", "failed", "succeeded"]
+    (letter,) = await desk.letters(1)
+    assert (letter.code, letter.value, letter.attempts) == ("handler_failed", write(bad), 3)
+    desk.poison = set()
+    assert await replay(desk.settings, desk.connections.dead_letters, [letter]) == [True]
+
+    async def succeeded() -> bool:
+        return (await desk.done(bad)).outcome == "succeeded"
+
+    await until(succeeded)
+    assert sorted(state.title for state in await rows(desk)) == ["after", "bad", "before"]
+    # Two operators at once: it is sent twice, and the operation is known by then.
+    assert await replay(desk.settings, desk.connections.dead_letters, [letter]) == [False]
+    for partition in range(COMMANDS_RESOURCES.partitions):
+        last = desk.command("last")
+        await desk.send(last, partition=partition)
+        await desk.done(last)
+    versions = [state.version for state in await rows(desk) if state.title == "bad"]
+    assert versions == [1]
+    row = await desk.connections.database.fetchrow(
+        "SELECT count(*) AS events FROM journal WHERE aggregate_id = $1", bad.subject
+    )
+    assert row["events"] == 1
+
+
+async def test_events_that_no_owner_confirmed_are_published_at_the_next_assignment(desk: Desk) -> None:
+    commands = [desk.command(f"title {number}") for number in range(5)]
+    for command in commands:
+        await desk.send(command)
+    await desk.published(5)
+    await desk.running.stop()
+    standing = await desk.connections.database.fetchrow(
+        "SELECT next_offset, published_offset FROM progress WHERE consumer_group = $1 AND partition = 0", desk.group
+    )
+    assert (standing["next_offset"], standing["published_offset"]) == (5, 5)
+    # As after a kill between commit and publish: the row says that two events are not there.
+    await desk.connections.database.execute(
+        "UPDATE progress SET published_offset = 3 WHERE consumer_group = $1 AND partition = 0", desk.group
+    )
+    desk.running = Running(desk.connections, desk.running.group)
+    desk.running.start()
+    events = await desk.published(7)
+    assert [event.id for event in events[5:]] == [event.id for event in events[3:5]]
+    assert [event.sequence for event in events[5:]] == [event.sequence for event in events[3:5]]

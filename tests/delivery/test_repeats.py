@@ -1,0 +1,117 @@
+"""What was handled before is not handled again: by sequence for our events, by (source, id) for anybody's."""
+
+from tests.delivery.conftest import MakeScene
+from tests.delivery.harness import event
+from topics import Repeats
+
+
+async def test_an_event_of_ours_not_above_the_highest_applied_is_dropped(scene: MakeScene) -> None:
+    notes = await scene(repeats=Repeats.SEQUENCE)
+    places = [(0, 1, 0), (0, 2, 0), (0, 2, 1), (0, 2, 0), (0, 1, 0), (0, 2, 1), (0, 9, 0), (0, 10, 0), (0, 9, 0)]
+    await notes.send(*[event(str(place), place=place) for place in places])
+    expected = [str(place) for place in [(0, 1, 0), (0, 2, 0), (0, 2, 1), (0, 9, 0), (0, 10, 0)]]
+    async with notes:
+        await notes.reaches(9)
+        assert await notes.notes() == expected
+        assert notes.counted("repeat") == 4
+        # In a later batch, too.
+        await notes.send(event("late", place=(0, 10, 0)), event("new", place=(0, 10, 1)))
+        await notes.reaches(11)
+    # And by another owner, who knows it from the row alone. A new life of the commands is above all of the old one.
+    await notes.send(event("late", place=(0, 10, 1)), event("life", place=(1, 0, 0)), event("late", place=(0, 99, 0)))
+    async with notes:
+        await notes.reaches(14)
+    assert await notes.notes() == [*expected, "new", "life"]
+    standing = await notes.standing()
+    assert standing is not None
+    assert standing.sequence == "000001.0000000000000000000.00000"
+
+
+async def test_sequences_of_partitions_are_apart(scene: MakeScene) -> None:
+    notes = await scene(repeats=Repeats.SEQUENCE, partitions=2)
+    await notes.send(event("high", place=(0, 50, 0)), partition=0)
+    await notes.send(event("low", place=(0, 1, 0)), event("low again", place=(0, 1, 0)), partition=1)
+    async with notes:
+        await notes.reaches(1, 2)
+    assert await notes.notes() == ["high", "low"]
+
+
+async def test_the_sequence_of_a_failing_event_is_passed_once_it_is_parked(scene: MakeScene) -> None:
+    notes = await scene(repeats=Repeats.SEQUENCE)
+    notes.plan.poison = {"2"}
+    await notes.send(*[event(str(number), place=(0, number, 0)) for number in (1, 2, 3, 2, 1)])
+    async with notes:
+        await notes.reaches(5)
+    assert await notes.notes() == ["1", "3"]
+    assert [letter.offset for letter in await notes.letters()] == [1]
+
+
+async def test_an_equal_source_and_id_is_a_repeat(scene: MakeScene) -> None:
+    notes = await scene(partitions=2)
+    await notes.note("a", "b", "a", "c", "b")
+    await notes.note("a", source="/others")
+    await notes.note("a", partition=1)  # another partition: producers key by subject or id
+    async with notes:
+        await notes.reaches(6, 1)
+        assert await notes.notes() == ["a", "b", "c", "a", "a"]
+        assert notes.counted("repeat") == 2
+        await notes.note("c", "d")
+        await notes.reaches(8, 1)
+    assert await notes.notes(0) == ["a", "b", "c", "a", "d"]
+
+
+async def test_what_came_before_a_restart_is_read_back_from_the_log(scene: MakeScene) -> None:
+    notes = await scene()
+    await notes.note(*[f"n{number}" for number in range(500)])
+    await notes.send(b"unreadable", None)
+    async with notes:
+        await notes.reaches(502)
+    await notes.note("n0", "new", "n499")
+    async with notes:
+        await notes.reaches(505)
+    assert await notes.notes() == [*[f"n{number}" for number in range(500)], "new"]
+    assert notes.counted("repeat") == 2
+
+
+async def test_a_batch_that_rolls_back_is_not_remembered_as_seen(scene: MakeScene) -> None:
+    notes = await scene()
+    failures = 0
+
+    async def fail_twice(_parts: object) -> None:
+        nonlocal failures
+        failures += 1
+        if failures <= 2:
+            raise RuntimeError("not yet")
+
+    notes.plan.gate = fail_twice
+    await notes.note("a", "b", "a")
+    async with notes:
+        await notes.reaches(3)
+    assert await notes.notes() == ["a", "b"]
+    assert await notes.letters() == []
+
+
+async def test_a_topic_made_anew_is_a_new_life_read_from_its_beginning(scene: MakeScene) -> None:
+    notes = await scene(repeats=Repeats.SEQUENCE)
+    await notes.send(*[event(f"old {number}", place=(0, number, 0)) for number in range(5)])
+    async with notes:
+        await notes.reaches(5)
+        await notes.broker.admin.delete_topics([notes.name])
+        await notes.broker.make(notes.name, 1)
+        await notes.broker.producer.client.force_metadata_update()
+        await notes.send(
+            event("repeat", place=(0, 4, 0)), event("new", place=(0, 5, 0)), event("newer", place=(1, 0, 0))
+        )
+        await notes.reaches(3)
+    assert sorted(await notes.notes()) == sorted([*[f"old {number}" for number in range(5)], "new", "newer"])
+    assert sorted((await notes.connections.progress.lives(notes.name)).values()) == [0, 1]
+
+
+async def test_a_group_that_declares_so_begins_at_the_end(scene: MakeScene) -> None:
+    late = await scene(start="end")
+    await late.note("before")
+    async with late:
+        await late.reaches(1)
+        await late.note("after")
+        await late.reaches(2)
+    assert await late.notes() == ["after"]

@@ -1,0 +1,114 @@
+"""Dead letters once more: a reader's group takes the row by itself, once, and past the check for repeats."""
+
+import asyncio
+
+import pytest
+
+from streams.delivery import record_of
+from streams.replay import replay
+from tests.contracts.harness import until
+from tests.delivery.conftest import MakeScene
+from tests.delivery.harness import Scene, event
+from topics import Repeats
+
+
+@pytest.fixture(autouse=True)
+def _often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streams.runtime.REPLAY_EVERY_S", 0.05)
+
+
+async def settled(scene: Scene, state: str) -> bool:
+    return bool(await scene.letters(state))
+
+
+async def test_a_letter_is_handled_though_later_events_were(scene: MakeScene) -> None:
+    notes = await scene(repeats=Repeats.SEQUENCE)
+    notes.plan.poison = {"2"}
+    await notes.send(*[event(str(number), place=(0, number, 0)) for number in (1, 2, 3)])
+    async with notes:
+        await notes.reaches(3)
+        (letter,) = await notes.letters()
+        notes.plan.poison = set()
+        assert await notes.connections.dead_letters.settle(letter.id, "requested")
+        await until(lambda: settled(notes, "replayed"))
+        assert await notes.notes() == ["1", "2", "3"]
+        # It has had its turn: asked for again, it does not come again.
+        assert not await notes.connections.dead_letters.settle(letter.id, "requested")
+    row = await notes.connections.database.fetchrow(
+        """SELECT d.xmin::text = n.xmin::text AS same FROM dead_letters d, notes n
+           WHERE d.id = $1 AND n.id = '2' AND n.consumer_group = $2""",
+        letter.id,
+        notes.group,
+    )
+    assert row["same"]
+
+
+async def test_a_letter_that_fails_again_is_parked_again(scene: MakeScene) -> None:
+    notes = await scene()
+    notes.plan.poison = {"bad"}
+    await notes.note("bad", "good")
+    await notes.send(b"unreadable")
+    async with notes:
+        await notes.reaches(3)
+        letters = await notes.letters()
+        calls = notes.plan.calls
+        for letter in letters:
+            await notes.connections.dead_letters.settle(letter.id, "requested")
+        await until(lambda: _parked_again(notes, 2))
+        assert notes.plan.calls == calls + 1
+        await notes.note("later")
+        await notes.reaches(4)
+    assert await notes.notes() == ["good", "later"]
+
+
+async def _parked_again(notes: Scene, count: int) -> bool:
+    return len(await notes.letters()) == count
+
+
+async def test_the_command_line_hands_a_readers_letter_to_its_group(scene: MakeScene) -> None:
+    notes = await scene(partitions=2)
+    notes.plan.poison = {"a", "b"}
+    await notes.note("a")
+    await notes.note("b", partition=1)
+    async with notes:
+        await notes.reaches(1, 1)
+    letters = await notes.letters()
+    notes.plan.poison = set()
+    assert await replay(notes.connections.settings, notes.connections.dead_letters, letters) == [True, True]
+    assert await replay(notes.connections.settings, notes.connections.dead_letters, letters) == [False, False]
+    assert await notes.notes() == []  # nobody runs
+    async with notes:
+
+        async def all_there() -> bool:
+            return len(await notes.letters("replayed")) == 2
+
+        await until(all_there)
+    assert await notes.notes() == ["a", "b"]
+
+
+async def test_a_dropped_letter_is_not_replayed(scene: MakeScene) -> None:
+    notes = await scene()
+    notes.plan.poison = {"a"}
+    await notes.note("a")
+    async with notes:
+        await notes.reaches(1)
+        (letter,) = await notes.letters()
+        assert await notes.connections.dead_letters.settle(letter.id, "dropped")
+        assert not await notes.connections.dead_letters.settle(letter.id, "requested")
+        assert await replay(notes.connections.settings, notes.connections.dead_letters, [letter]) == [False]
+    assert await notes.notes() == []
+
+
+async def test_two_members_asked_at_once_handle_a_letter_once(scene: MakeScene) -> None:
+    notes = await scene()
+    notes.plan.poison = {"a"}
+    await notes.note("a")
+    async with notes:
+        await notes.reaches(1)
+    (letter,) = await notes.letters()
+    notes.plan.poison = set()
+    handler = notes.handler()
+    await notes.connections.dead_letters.settle(letter.id, "requested")
+    message = handler.decode(record_of(letter))
+    await asyncio.gather(*(handler.replay(letter, message) for _ in range(4)))
+    assert await notes.notes() == ["a"]
