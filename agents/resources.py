@@ -9,6 +9,7 @@ NOUN = Noun(
     name="resources",
     table=TABLE,
     commands=COMMANDS,
+    creating=frozenset({"create_resource"}),
     event_names=EVENT_NAMES,
     decide=decide,
     evolve=evolve,

@@ -1,4 +1,4 @@
-"""Accounts. Personal fields (address, name, phone) are sealed before they get here; the domain never sees them plain.
+"""Accounts. Personal fields and the password's hash are sealed before they get here; the domain never sees them plain.
 
 That an address is taken only once is settled by claims on `email_index` before `decide` is asked: no aggregate alone
 can know it.
@@ -17,7 +17,6 @@ from domain.refusals import Code, Refusal
 
 Sealed = Annotated[str, msgspec.Meta(min_length=1, max_length=4_096)]
 Index = Annotated[str, msgspec.Meta(min_length=64, max_length=64)]
-PasswordHash = Annotated[str, msgspec.Meta(min_length=1, max_length=512)]
 
 
 class AccountStatus(StrEnum):
@@ -34,7 +33,7 @@ class Account(msgspec.Struct, frozen=True):
     name_sealed: str
     phone_sealed: str | None
     email_index: str
-    password_hash: str
+    password_sealed: str
     role: Role
     status: AccountStatus
     version: int
@@ -48,7 +47,7 @@ class CreateAccount(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     email_sealed: Sealed
     name_sealed: Sealed
     email_index: Index
-    password_hash: PasswordHash
+    password_sealed: Sealed
     phone_sealed: Sealed | None = None
     role: Role = Role.USER
 
@@ -60,7 +59,7 @@ class AccountCreated(msgspec.Struct, frozen=True):
     name_sealed: str
     phone_sealed: str | None
     email_index: str
-    password_hash: str
+    password_sealed: str
     role: Role
 
 
@@ -91,7 +90,7 @@ def decide(state: Account | None, command: Command, context: Context) -> tuple[E
             command.name_sealed,
             command.phone_sealed,
             command.email_index,
-            command.password_hash,
+            command.password_sealed,
             command.role,
         ),
     )
@@ -105,7 +104,7 @@ def evolve(state: Account | None, event: Event, at: Occurrence) -> Account:
         event.name_sealed,
         event.phone_sealed,
         event.email_index,
-        event.password_hash,
+        event.password_sealed,
         event.role,
         AccountStatus.ACTIVE,
         at.version,

@@ -10,14 +10,14 @@ from stores.aggregates import Column, Table
 from stores.postgres import Database, away_is_known
 
 _COLUMNS = (
-    "id uuid, email_index text, email_sealed text, name_sealed text, phone_sealed text, password_hash text, role text, "
-    "status text, version bigint, created_at timestamptz, updated_at timestamptz"
+    "id uuid, email_index text, email_sealed text, name_sealed text, phone_sealed text, password_sealed text, "
+    "role text, status text, version bigint, created_at timestamptz, updated_at timestamptz"
 )
 
 
 def _row(state: Account) -> tuple[Any, ...]:
     return (
-        state.id, state.email_index, state.email_sealed, state.name_sealed, state.phone_sealed, state.password_hash,
+        state.id, state.email_index, state.email_sealed, state.name_sealed, state.phone_sealed, state.password_sealed,
         state.role.value, state.status.value, state.version, state.created_at, state.updated_at,
     )  # fmt: skip
 
@@ -26,7 +26,7 @@ def _state(row: Any) -> Account:
     return Account(
         id=row["id"], email_sealed=row["email_sealed"], name_sealed=row["name_sealed"],
         phone_sealed=row["phone_sealed"],
-        email_index=row["email_index"], password_hash=row["password_hash"], role=Role(row["role"]),
+        email_index=row["email_index"], password_sealed=row["password_sealed"], role=Role(row["role"]),
         status=AccountStatus(row["status"]), version=row["version"], created_at=row["created_at"],
         updated_at=row["updated_at"],
     )  # fmt: skip

@@ -11,7 +11,7 @@ from uuid import UUID
 import msgspec
 
 from stores.postgres import Database, away_is_known
-from stores.progress import FENCE, Mismatch, Move, fence_arguments
+from stores.progress import ALL_HELD, HELD, MOVED, Mismatch, Move, fence_arguments
 
 
 class Column(msgspec.Struct, frozen=True):
@@ -64,6 +64,10 @@ def operation_from(row: Any, prefix: str = "") -> Operation:
     return Operation(*(row[prefix + name] for name in OPERATION_COLUMNS.split(", ")))
 
 
+class NotNew(Exception):
+    """Some of what was taken for new is there already: nothing was written; load, and decide again."""
+
+
 class Commands:
     """Load and commit for one noun; the SQL is made once, from the noun's table."""
 
@@ -82,9 +86,16 @@ class Commands:
         n = 8 + len(table.columns)
         changes = ", ".join(f"{column.name} = w.{column.name}" for column in table.columns[1:])
         self._commit = f"""
-            WITH {FENCE}, written AS (
+            WITH {HELD}, written AS (
                 SELECT * FROM unnest({arrays}, ${n}::bigint[]) AS w({names}, loaded)
-            ), created AS (
+            ), unread AS (
+                SELECT NOT ${n + 15}::boolean OR NOT (
+                    EXISTS (SELECT 1 FROM operations WHERE operation = ANY(${n + 8}::uuid[]))
+                    OR EXISTS (SELECT 1 FROM {table.name} WHERE id = ANY($8::uuid[]))
+                ) AS fresh
+            ), fence AS (
+                SELECT {ALL_HELD} AND (SELECT fresh FROM unread) AS held
+            ), {MOVED}, created AS (
                 INSERT INTO {table.name} ({names})
                 SELECT {names} FROM written WHERE loaded = 0 AND (SELECT held FROM fence) RETURNING 1
             ), changed AS (
@@ -107,7 +118,7 @@ class Commands:
                 ON CONFLICT (operation) DO UPDATE SET outcome = excluded.outcome, version = excluded.version,
                     answer = excluded.answer WHERE operations.outcome = 'failed'
             )
-            SELECT (SELECT held FROM fence) AS held, abort_when(
+            SELECT {ALL_HELD} AS held, (SELECT fresh FROM unread) AS fresh, abort_when(
                 (SELECT held FROM fence)
                     AND (SELECT count(*) FROM created) + (SELECT count(*) FROM changed) <> (SELECT count(*) FROM
                     written),
@@ -137,17 +148,20 @@ class Commands:
         states: Iterable[tuple[Any, int]],
         journal: Sequence[Entry],
         operations: Sequence[Operation],
+        *,
+        unread: bool = False,
     ) -> None:
         """Write states (each with the version it was loaded with, 0 for a new one), journal and operations, and move.
 
-        All or nothing, also outside of a transaction. Raises Mismatch, StoresAway.
+        All or nothing, also outside of a transaction. `unread`: nothing was loaded, since all of it should be new.
+        Raises Mismatch, NotNew (only when `unread`), StoresAway.
         """
         rows = [(*self._table.row(state), loaded) for state, loaded in states]
         columns: list[list[Any]] = (
             [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in (*self._table.columns, "")]
         )
         with away_is_known():
-            held = await connection.fetchval(
+            row = await connection.fetchrow(
                 self._commit,
                 *fence_arguments(group, moves),
                 *columns,
@@ -165,8 +179,11 @@ class Commands:
                 [operation.outcome for operation in operations],
                 [operation.version for operation in operations],
                 [operation.answer for operation in operations],
+                unread,
             )
-        if not held:
+        if not row["fresh"]:
+            raise NotNew
+        if not row["held"]:
             raise Mismatch(f"{group}: {[(move.partition, move.begin) for move in moves]}")
 
 

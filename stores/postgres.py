@@ -64,15 +64,16 @@ def away_is_known() -> Any:
     try:
         yield
     except AWAY as error:
-        raise StoresAway(f"PostgreSQL is away: {error or type(error).__name__}") from error
+        raise StoresAway(f"PostgreSQL is away: {str(error) or type(error).__name__}") from error
 
 
 class Database:
     """A pool that opens itself when the database is there, so that a process can start without it."""
 
-    def __init__(self, url: str, *, size: int, process: str) -> None:
+    def __init__(self, url: str, *, size: int, process: str, patience_s: float) -> None:
         self._url = url
         self._size = size
+        self._patience = patience_s
         self._process = process
         self._pool: Any = None
         self._opening = asyncio.Lock()
@@ -85,7 +86,7 @@ class Database:
                     min_size=1,
                     max_size=self._size,
                     timeout=3.0,
-                    command_timeout=30.0,
+                    command_timeout=self._patience,
                     connection_class=Connection,
                     server_settings={**SESSION, "application_name": f"yeoul {self._process}"},
                     max_inactive_connection_lifetime=0.0,
@@ -141,9 +142,12 @@ class Database:
                 self._pool.terminate()
 
 
-def of(settings: Settings, process: str, size: int | None = None) -> Database:
-    """The database that the settings name; `process` is shown in pg_stat_activity."""
-    return Database(settings.postgres_url, size=size or settings.postgres_pool, process=process)
+def of(settings: Settings, process: str, size: int | None = None, patience_s: float = 5.0) -> Database:
+    """The database that the settings name; `process` is shown in pg_stat_activity.
+
+    A statement that takes longer than `patience_s` counts as unanswered: a database that is frozen is away, too.
+    """
+    return Database(settings.postgres_url, size=size or settings.postgres_pool, process=process, patience_s=patience_s)
 
 
 async def keep_trying(work: Callable[[], Any], *, give_up: Callable[[], bool], what: str) -> Any:

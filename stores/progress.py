@@ -34,7 +34,7 @@ class Mismatch(Exception):
 
 
 # The rows are locked in one order, so that two groups of partitions can't wait for each other in a circle.
-FENCE = """
+HELD = """
     span AS (
         SELECT * FROM unnest($2::uuid[], $3::int[], $4::bigint[], $5::bigint[], $6::bigint[], $7::text[])
             AS s(topic_id, partition, begin_offset, end_offset, published, sequence)
@@ -42,22 +42,24 @@ FENCE = """
         SELECT p.topic_id, p.partition FROM progress p JOIN span s USING (topic_id, partition)
         WHERE p.consumer_group = $1 AND p.next_offset = s.begin_offset AND p.stopped IS NULL
         ORDER BY p.topic_id, p.partition FOR UPDATE OF p
-    ), fence AS (
-        SELECT count(*) = cardinality($2::uuid[]) AS held FROM held
-    ), moved AS (
+    )"""
+MOVED = """
+    moved AS (
         UPDATE progress p SET next_offset = s.end_offset,
             published_offset = greatest(p.published_offset, s.published), sequence = greatest(p.sequence, s.sequence)
         FROM span s
         WHERE p.consumer_group = $1 AND p.topic_id = s.topic_id AND p.partition = s.partition AND (SELECT held FROM
         fence)
     )"""
-"""`fence.held` is true when every partition stood where the batch began; then they move."""
+"""After a `fence` with a column `held`: the partitions move if it is true."""
+ALL_HELD = "(SELECT count(*) = cardinality($2::uuid[]) FROM held)"
+"""True when every partition stood where the batch began."""
 
-_MOVE = f"WITH {FENCE} SELECT held FROM fence"
+_MOVE = f"WITH {HELD}, fence AS (SELECT {ALL_HELD} AS held), {MOVED} SELECT held FROM fence"
 
 
 def fence_arguments(group: str, moves: Sequence[Move]) -> tuple[Any, ...]:
-    """The first seven arguments of a statement that begins with FENCE."""
+    """The first seven arguments of a statement that begins with HELD."""
     return (
         group,
         [move.topic_id for move in moves],

@@ -56,7 +56,7 @@ class Redis:
             yield self.client
         except (RedisError, OSError, TimeoutError, asyncio.IncompleteReadError) as error:
             if self._broken_until == 0.0:
-                log.warning("Redis is away: %s", error or type(error).__name__)
+                log.warning("Redis is away: %s", str(error) or type(error).__name__)
             self.outages += 1
             self._broken_until = monotonic() + BREAK_S
             raise RedisAway(str(error) or type(error).__name__) from error

@@ -101,7 +101,7 @@ class Inbox:
                             self._deliver(answer_from(sent))
             except (OSError, TimeoutError, RedisError) as error:
                 if self.listening:
-                    log.warning("answers are looked up until Redis is back: %s", error or type(error).__name__)
+                    log.warning("answers are looked up until Redis is back: %s", str(error) or type(error).__name__)
                 self.listening = False
                 await asyncio.sleep(0.2)
             finally:

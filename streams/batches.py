@@ -48,8 +48,6 @@ IDLE_POLL_S = 0.5
 """How long a poll waits for records before the loop looks at its flags again, seconds."""
 DRAIN_S = 20.0
 """A rebalance or a stop waits this long for the batch in hand, seconds; then it lets go (the fence does the rest)."""
-GATHER_EACH_S = float(__import__("os").environ.get("G_EACH", "0.00012"))
-GATHER_MOST_S = float(__import__("os").environ.get("G_MOST", "0.004"))
 CHUNK = 500
 """Records taken from one partition before it is the next one's turn."""
 
@@ -136,7 +134,6 @@ class BatchConsumer(Consumer):
         self._changed = asyncio.Event()  # something that the loop below waits for may be different now
         self._done: dict[TopicPartition, int] = {}  # finished, not yet told to Kafka
         self._turn = 0
-        self._gather_s = 0.0
 
     def _new_consumer_thread(self) -> "InLoopConsumer":
         return InLoopConsumer(self, loop=self.loop, beacon=self.beacon)
@@ -152,7 +149,6 @@ class BatchConsumer(Consumer):
         for partition, span in batch.spans.items():
             self._done[partition] = span.end
         self.progressed_at = monotonic()
-        self._gather_s = 0.0 if self.read_ahead else min(GATHER_MOST_S, batch.count * GATHER_EACH_S)
         self._release(batch)
 
     def rewind(self, batch: Batch, partitions: Iterable[TopicPartition] | None = None) -> None:
@@ -249,8 +245,6 @@ class BatchConsumer(Consumer):
             elif self._polled is None and not self._may_poll.is_set():
                 await self._wait(self._changed)
             elif self._polled is None:
-                if self._gather_s >= 0.001:
-                    await asyncio.sleep(self._gather_s)
                 self._polled = await self._poll()
             elif self._outstanding is not None:
                 await self._wait(self._changed)
@@ -271,7 +265,7 @@ class BatchConsumer(Consumer):
             found = await self.positions.locate(self._thread.kafka, missing)
         except (StoresAway, KafkaError, OSError, TimeoutError) as error:
             if not self.backing_off:
-                log.warning("%s: positions are not known yet: %s", self.app.conf.id, error or type(error).__name__)
+                log.warning("%s: positions are not known yet: %s", self.app.conf.id, str(error) or type(error).__name__)
             self.backing_off = True
             await self._wait(self._changed)
             return

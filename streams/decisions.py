@@ -19,7 +19,7 @@ from domain.access import Actor, Role
 from domain.aggregates import Context, Occurrence
 from domain.refusals import Code, Refusal
 from security.signatures import verify
-from stores.aggregates import Commands, Entry, Operation, Table
+from stores.aggregates import Commands, Entry, NotNew, Operation, Table
 from stores.cache import Cache
 from stores.dead_letters import Letter, park
 from stores.postgres import Database
@@ -46,6 +46,8 @@ class Noun(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     table: Table
     commands: Mapping[str, type]
+    creating: frozenset[str] = frozenset()
+    """Commands that are taken for the first of their aggregate, unless it turns out that they are not."""
     event_names: Mapping[type, str]
     decide: Callable[[Any, Any, Context], Any]
     evolve: Callable[[Any, Any, Occurrence], Any]
@@ -143,6 +145,10 @@ class Decisions:
             if work.letters or self.needs_transaction(work):
                 # Otherwise the commit is one statement, which is a transaction by itself.
                 await stack.enter_async_context(connection.transaction())
+            if not work.letters and self._all_new(asked):
+                # One statement for the batch: it looks by itself whether all is new, and writes nothing if not.
+                with contextlib.suppress(NotNew):
+                    return await self._write(connection, moves, self._decide(work, {}, {}, {}), unread=True)
             operations = list({envelope.operation for envelope in (*asked, *failing)})
             aggregates = list({envelope.subject for envelope in asked})
             done, states = await self._store.load(connection, operations, aggregates) if operations else ({}, {})
@@ -152,9 +158,18 @@ class Decisions:
                 if envelope.operation not in done:
                     self._settle(outcome, envelope, done, "failed", 0, _FAILED)
             await self.after_decide(connection, outcome)
-            written = [(state, outcome.loaded[id]) for id, state in outcome.states.items()]
-            await self._store.commit(connection, self.group, moves, written, outcome.journal, outcome.operations)
+            await self._write(connection, moves, outcome, unread=False)
             await park(connection, work.letters)
+        return outcome
+
+    def _all_new(self, asked: list[Command]) -> bool:
+        return bool(asked) and all(envelope.type in self.noun.creating for envelope in asked)
+
+    async def _write(self, connection: Any, moves: list[Move], outcome: Outcome, *, unread: bool) -> Outcome:
+        written = [(state, outcome.loaded[id]) for id, state in outcome.states.items()]
+        await self._store.commit(
+            connection, self.group, moves, written, outcome.journal, outcome.operations, unread=unread
+        )
         return outcome
 
     def needs_transaction(self, work: Work) -> bool:

@@ -261,7 +261,7 @@ class Delivery:
             except Exception as error:
                 if work.count > 1:
                     log.warning(
-                        "a record of %d fails (%s); the batch is halved", work.count, error or type(error).__name__
+                        "a record of %d fails (%s); the batch is halved", work.count, str(error) or type(error).__name__
                     )
                     first, rest = work.split()
                     return await self._settle(batch, first) and await self._settle(batch, rest)

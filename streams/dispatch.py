@@ -21,6 +21,12 @@ Settled = Callable[[Exception | None, bool], None]
 """Called once for each record: with None once acknowledged, else the error, and whether it may have arrived."""
 
 
+GATHER_EACH_S = 0.0002
+GATHER_MOST_S = 0.002
+"""After a request of n commands the next waits n times the first, the second at most, for its like. A single caller
+waits for nobody; 32 callers cost a fifth less processor time, everything counted."""
+
+
 class _Record:
     __slots__ = ("headers", "key", "settled", "value")
 
@@ -38,6 +44,7 @@ class Dispatch:
         self._broker = broker
         self._waiting: dict[tuple[str, int], list[_Record]] = {}
         self._task: asyncio.Task[None] | None = None
+        self._gather_s = 0.0
 
     def send(
         self, topic: str, key: bytes, value: bytes, headers: Sequence[tuple[str, bytes]], settled: Settled
@@ -59,6 +66,9 @@ class Dispatch:
     async def _run(self) -> None:
         try:
             while self._waiting:
+                if self._gather_s >= 0.0004:
+                    await asyncio.sleep(self._gather_s)
+                self._gather_s = min(GATHER_MOST_S, GATHER_EACH_S * sum(map(len, self._waiting.values())))
                 waiting, self._waiting = self._waiting, {}
                 await asyncio.gather(*(self._partition(*where, records) for where, records in waiting.items()))
         finally:

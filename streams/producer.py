@@ -64,17 +64,16 @@ class Broker:
             try:
                 await asyncio.wait_for(self.producer.stop(), 5.0)
             except (KafkaError, TimeoutError) as error:
-                log.warning("the producer did not stop in order: %s", error or type(error).__name__)
+                log.warning("the producer did not stop in order: %s", str(error) or type(error).__name__)
 
     async def renew(self, failed: AIOKafkaProducer | None) -> None:
         """Throw a producer away after a failure that it may not get over; whoever comes second finds it done."""
-        if failed is None:
+        if failed is None or self.producer is not failed:
             return
-        if self.producer is not failed:
-            return
+        old: Any = self.producer
         self.producer = None
         try:
-            await asyncio.wait_for(failed.stop(), 1.0)
+            await asyncio.wait_for(old.stop(), 1.0)
         except (KafkaError, TimeoutError):
             log.info("an old producer was left behind")
         await self._probe()
@@ -109,7 +108,7 @@ class Broker:
                 await asyncio.wait_for(topic_info(self.producer.client, self._topics[:1]), PROBE_TIMEOUT_S)
         except (KafkaError, OSError, TimeoutError, AssertionError) as error:
             if self.away is None:
-                log.warning("the broker is away: %s", error or type(error).__name__)
+                log.warning("the broker is away: %s", str(error) or type(error).__name__)
             self.away = str(error) or type(error).__name__
             self._went(self.away)
         else:

@@ -58,7 +58,7 @@ class Progress:
         self._take_over = take_over
         self._ids: dict[str, UUID] = {}
         self._lives_seen = monotonic()
-        self._stopped: dict[TopicPartition, UUID] = {}
+        self.stopped: dict[TopicPartition, UUID] = {}
 
     async def locate(self, kafka: AIOKafkaConsumer, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         """The next offset of each partition; one left out is stopped. Raises StoresAway, KafkaError."""
@@ -95,13 +95,13 @@ class Progress:
                 if owned.topic.repeats is Repeats.RECENT:
                     owned.recent = await read_back(self._bootstrap, key, first[key], standing.next_offset)
                 self.owned[key] = owned
-                self._stopped.pop(key, None)
+                self.stopped.pop(key, None)
                 found[key] = standing.next_offset
         return found
 
     async def _stop(self, topic_id: UUID, key: TopicPartition, reason: str, *, already: bool) -> None:
         self.owned.pop(key, None)
-        self._stopped[key] = topic_id
+        self.stopped[key] = topic_id
         metrics.STOPPED_PARTITIONS.labels(self.group).inc(0 if already else 1)
         log.error(
             "%s does not read %s/%d: %s. To go on: ./yeoul dead-letters resume %s %s %d OFFSET",
@@ -141,11 +141,11 @@ class Progress:
         self._lives_seen = monotonic()
         infos = await asyncio.wait_for(topic_info(kafka._client, list(self._ids)), 2.0)
         anew = {name for name, info in infos.items() if info.id is not None and info.id != self._ids[name]}
-        outdated = [key for key in (*self.owned, *self._stopped) if key.topic in anew]
-        for key, topic_id in list(self._stopped.items()):
+        outdated = [key for key in (*self.owned, *self.stopped) if key.topic in anew]
+        for key, topic_id in list(self.stopped.items()):
             standing = (await self._store.standings(self.group, topic_id, [key.partition])).get(key.partition)
             if standing is None or standing.stopped is None:
-                del self._stopped[key]
+                del self.stopped[key]
                 outdated.append(key)
         return outdated
 

@@ -86,14 +86,22 @@ _pack = msgspec.msgpack.Encoder().encode
 
 
 class _Waiter:
-    __slots__ = ("deadline", "future", "pause", "timer", "until_sent")
+    __slots__ = ("deadline", "future", "order", "pause", "timer", "until_sent")
 
-    def __init__(self, future: "asyncio.Future[Answer | None]", deadline: float) -> None:
+    def __init__(self, order: Order, future: "asyncio.Future[Answer | None]", deadline: float) -> None:
+        self.order = order
         self.future = future
         self.deadline = deadline
         self.pause = FIRST_LOOK_S
         self.timer: asyncio.TimerHandle | None = None
         self.until_sent = False
+
+
+def _answer_to(order: Order, row: Operation, *, replayed: bool) -> Answer:
+    """What the table knows of an operation, to whoever asks for it now."""
+    if row.fingerprint != order.fingerprint or row.actor != order.actor.id:
+        return Answer(order.operation, "refused", False, b"", 0, Refusal(Code.KEY_REUSED))
+    return answer_from(row, replayed=replayed)
 
 
 class Commands:
@@ -135,9 +143,11 @@ class Commands:
         if self.broker.away is not None:
             raise BrokerAway(self.broker.away)
         if order.keyed:
-            await self._mark(order)
+            known = await self._mark(order)
+            if known is not None:
+                return known
         future: asyncio.Future[Answer | None] = asyncio.get_running_loop().create_future()
-        waiter = _Waiter(future, time.monotonic() + wait)
+        waiter = _Waiter(order, future, time.monotonic() + wait)
         self._waiting.setdefault(order.operation, []).append(waiter)
         try:
             self._send(order)
@@ -270,7 +280,7 @@ class Commands:
         if row is not None:
             await self._renew_cache(row)
             if not waiter.future.done():
-                waiter.future.set_result(answer_from(row, replayed=False))
+                waiter.future.set_result(_answer_to(waiter.order, row, replayed=False))
         elif last or time.monotonic() >= waiter.deadline:
             waiter.future.set_result(None)
         else:
@@ -292,8 +302,16 @@ class Commands:
     def _marker_key(self, operation: UUID) -> str:
         return f"{self._prefix}:op:{operation}"
 
-    async def _mark(self, order: Order) -> None:
-        """Set the marker of a keyed operation. Raises Conflict while an equal one is running."""
+    async def _done_before(self, order: Order) -> Answer | None:
+        """Without Redis the agent can't say that this repeats an operation, or misuses its key: the table can."""
+        try:
+            row = await self._operations.get(order.operation)
+        except StoresAway:
+            return None
+        return None if row is None or row.outcome == "failed" else _answer_to(order, row, replayed=True)
+
+    async def _mark(self, order: Order) -> Answer | None:
+        """Set the marker of a keyed operation, or find its answer. Raises Conflict while an equal one is running."""
         marker = Marker(order.actor.id, order.fingerprint, time.time())
         try:
             with self._stores.redis.use() as client:
@@ -301,9 +319,9 @@ class Commands:
                     self._marker_key(order.operation), _pack(marker), nx=True, get=True, ex=MARKER_LIFE_S
                 )
         except RedisAway:
-            return
+            return await self._done_before(order)
         if raw is None:
-            return
+            return None
         there = _marker(raw)
         if there.state == "running" and time.time() - there.since < RUNNING_S:
             try:
@@ -312,6 +330,7 @@ class Commands:
                 row = None
             if row is None:
                 raise Conflict(str(order.operation))
+        return None
 
     async def _get_marker(self, operation: UUID) -> Marker | None:
         try:

@@ -160,7 +160,9 @@ class Publisher:
             if records:
                 await self._send(partition, records)
         except FAILED as error:
-            log.warning("%s: events of partition %d wait: %s", self._group, partition, error or type(error).__name__)
+            log.warning(
+                "%s: events of partition %d wait: %s", self._group, partition, str(error) or type(error).__name__
+            )
             await self._again(partition, topic_id)
         else:
             key = (topic_id, partition)

@@ -42,7 +42,7 @@ class Connections:
 
     def __init__(self, settings: Settings, process: str) -> None:
         self.settings = settings
-        self.database: Database = of(settings, process)
+        self.database: Database = of(settings, process, patience_s=30.0)
         self.redis = Redis(settings)
         self.cache = Cache(self.redis)
         self.progress = ProgressStore(self.database)
@@ -248,7 +248,10 @@ class Running:
             return self.trouble
         if consumer is None or consumer._located is None:
             return "waiting for partitions"
-        return "waiting for the stores" if consumer.backing_off else "ok"
+        if consumer.backing_off:
+            return "waiting for the stores"
+        stopped = len(self.app.positions.stopped) if self.app is not None else 0
+        return f"ok, but {stopped} partitions are stopped: ./yeoul dead-letters stopped" if stopped else "ok"
 
     async def _run(self) -> None:
         while not self._stopping.is_set():
@@ -257,7 +260,7 @@ class Running:
                     self.trouble = None
                     await self._until_stopped_or_crashed()
             except (KafkaError, OSError, TimeoutError) as error:
-                self.trouble = f"Kafka is away: {error or type(error).__name__}"
+                self.trouble = f"Kafka is away: {str(error) or type(error).__name__}"
                 log.warning("%s: %s", self.full_name, self.trouble)
             except Exception as error:
                 self.trouble = str(error) or type(error).__name__

@@ -90,11 +90,19 @@ async def login(request: web.Request) -> Reply:
     parts = request.app[PARTS]
     given = (await writes.read_body(request, LOGIN, LONGEST_BODY)).value
     account = await parts.stores.accounts.by_email_index(fields.index(parts.settings.index_key, given.email))
-    right = await parts.passwords.verify(account.password_hash if account else None, given.password)
+    right = await parts.passwords.verify(await _hash_of(parts, account), given.password)
     if account is None or not right or account.status is not accounts.AccountStatus.ACTIVE:
         raise refused(Code.INVALID_CREDENTIALS)
     token = parts.tokens.issue(account.id, account.role, time.time())
     return Reply(orjson.dumps(_granted(token)), headers=NO_STORE)
+
+
+async def _hash_of(parts: Parts, account: accounts.Account | None) -> str | None:
+    """The hash of the account's password; None if there is no account, or its key was erased."""
+    wrapped = None if account is None else await parts.stores.accounts.key(account.id)
+    if account is None or wrapped is None:
+        return None
+    return parts.sealer.open(wrapped, account.id, "password", account.password_sealed)
 
 
 async def jwks(request: web.Request) -> web.Response:
@@ -125,7 +133,7 @@ async def account_order(
         email_sealed=seal("email", new.email.strip()),
         name_sealed=seal("name", new.name),
         email_index=fields.index(parts.settings.index_key, new.email),
-        password_hash=hashed,
+        password_sealed=seal("password", hashed),
         phone_sealed=None if new.phone is None else seal("phone", new.phone),
         role=role,
     )

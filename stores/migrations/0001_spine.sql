@@ -102,7 +102,7 @@ CREATE TABLE accounts (
     email_sealed  text NOT NULL,
     name_sealed   text NOT NULL,
     phone_sealed  text,
-    password_hash text NOT NULL,
+    password_sealed text NOT NULL,
     role          text NOT NULL,
     status        text NOT NULL,
     version       bigint NOT NULL,

@@ -31,13 +31,13 @@ def strike(point: str, number: signal.Signals, nth: int) -> None:
     original: Callable[..., Awaitable[Any]] = getattr(owner, name)
     count = 0
 
-    async def struck(*arguments: Any) -> Any:
+    async def struck(*arguments: Any, **named: Any) -> Any:
         nonlocal count
         count += 1
         due = count == nth
         if due and before:
             os.kill(os.getpid(), number)
-        result = await original(*arguments)
+        result = await original(*arguments, **named)
         if due and not before:
             os.kill(os.getpid(), number)
         return result

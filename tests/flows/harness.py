@@ -200,7 +200,8 @@ class System:
         """A command that makes an account with the number-th address; each call is another operation."""
         operation = identity.new_operation()
         command = {
-            "email_sealed": "sealed", "name_sealed": "sealed", "email_index": f"{number:064x}", "password_hash": "hash",
+            "email_sealed": "sealed", "name_sealed": "sealed", "email_index": f"{number:064x}",
+            "password_sealed": "sealed",
         }  # fmt: skip
         return Order(
             noun="accounts", type="create_account", aggregate_id=identity.aggregate_id(operation), operation=operation,
