@@ -79,9 +79,9 @@ asked = st.builds(
 steps = st.builds(
     Step,
     owner=st.integers(0, 1),
-    sizes=st.tuples(st.integers(0, 6), st.integers(0, 6)),
-    ends=st.sampled_from(["well", "well", "crash before the commit", "crash after the commit"]),
-    meanwhile=st.sampled_from([0, 0, 3]),
+    sizes=st.tuples(st.integers(0, 4), st.integers(0, 4)),
+    ends=st.sampled_from(["well", "well", "well", "crash before the commit", "crash after the commit"]),
+    meanwhile=st.sampled_from([0, 0, 1, 3]),
 )
 
 
@@ -320,14 +320,14 @@ checks = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck
 
 
 @bounded(max_examples=60, deadline=None, suppress_health_check=checks)
-@given(history=st.lists(asked, max_size=30), schedule=st.lists(steps, max_size=12))
+@given(history=st.lists(asked, min_size=12, max_size=40), schedule=st.lists(steps, min_size=5, max_size=15))
 async def test_a_history_ends_as_its_plain_fold(world: World, history: list[Asked], schedule: list[Step]) -> None:
     await play(world, history, schedule)
 
 
 @pytest.mark.full
 @bounded(max_examples=1500, deadline=None, suppress_health_check=checks)
-@given(history=st.lists(asked, max_size=60), schedule=st.lists(steps, max_size=25))
+@given(history=st.lists(asked, max_size=80), schedule=st.lists(steps, max_size=30))
 async def test_many_histories_end_as_their_plain_fold(world: World, history: list[Asked], schedule: list[Step]) -> None:
     await play(world, history, schedule)
 
