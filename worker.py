@@ -6,8 +6,10 @@ import signal
 
 import uvloop
 
-from agents import accounts, resources
+from agents import accounts, analytics, resources
 from config import Settings
+from stores import StoresAway
+from stores.aggregates import Operations
 from streams.health import Health
 from streams.runtime import Connections, Group, Running
 from streams.watchdog import Watchdog
@@ -15,14 +17,18 @@ from telemetry import logs
 
 log = logging.getLogger("yeoul.worker")
 
+HOUSEKEEPING_S = 600.0
+
 GROUPS: dict[str, Group] = {
     "accounts": accounts.GROUP,
     "resources": resources.GROUP,
+    "analytics": analytics.GROUP,
 }
 
 PROCESSES: dict[str, tuple[str, ...]] = {
     # The owners of the tables apart from the readers, so that a flood of events doesn't slow writes.
     "commands": ("accounts", "resources"),
+    "readers": ("analytics",),
 }
 
 
@@ -35,6 +41,18 @@ def run(settings: Settings, groups: list[str]) -> int:
     logs.configure(settings, "worker")
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_run(settings, groups or list(GROUPS)))
+
+
+async def _housekeeping(connections: Connections) -> None:
+    """Forget operations that are older than the answers to their keys are promised for. Any worker may, at any time."""
+    operations = Operations(connections.database)
+    while True:
+        await asyncio.sleep(HOUSEKEEPING_S)
+        try:
+            while await operations.forget():
+                pass
+        except StoresAway as error:
+            log.info("old operations stay a little longer: %s", error)
 
 
 async def _run(settings: Settings, names: list[str]) -> int:
@@ -51,10 +69,12 @@ async def _run(settings: Settings, names: list[str]) -> int:
     for group in running:
         group.start()
     watchdog.start()
+    housekeeping = asyncio.create_task(_housekeeping(connections))
     log.info("worker started: %s", ", ".join(names))
     await stop.wait()
     log.info("worker stops")
     watchdog.stop()
+    housekeeping.cancel()
     await asyncio.gather(*(group.stop() for group in running))
     await health.stop()
     await connections.close()

@@ -11,9 +11,10 @@ PostgreSQL says.
 import asyncio
 import logging
 import random
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from time import monotonic, perf_counter
 from typing import Any, Protocol
+from uuid import UUID
 
 from aiokafka import TopicPartition
 from aiokafka.structs import ConsumerRecord
@@ -157,12 +158,22 @@ def record_of(letter: Parked) -> ConsumerRecord:
 class Delivery:
     """The pipeline of one group."""
 
-    def __init__(self, group: str, handler: Handler, progress: Progress, letters: DeadLetters, published: Any) -> None:
+    def __init__(
+        self,
+        group: str,
+        handler: Handler,
+        progress: Progress,
+        letters: DeadLetters,
+        published: Callable[[UUID, int], int | None] = lambda _topic_id, _partition: None,
+        copy: Callable[[Sequence[Letter]], Awaitable[None]] | None = None,
+    ) -> None:
+        """`published`: the published offset that a commit takes along. `copy`: what follows a parked letter."""
         self.group = group
         self._handler = handler
         self._progress = progress
         self._letters = letters
         self._published = published
+        self._copy = copy
         self._poison: dict[TopicPartition, list[int]] = {}
         self._turn = asyncio.Lock()
         self._following: asyncio.Task[None] | None = None
@@ -271,6 +282,8 @@ class Delivery:
                 if failures >= ATTEMPTS:
                     work = self._park_the_only(work, error, failures)
             else:
+                if done and work.letters and self._copy is not None:
+                    await self._copy(work.letters)
                 if done and result is not None:
                     # While the next batch is decided; but in order, and never more than one behind.
                     await self.settled()

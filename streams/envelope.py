@@ -5,7 +5,7 @@ write is structured. Source: CloudEvents core 1.0.2, its JSON format, and its Ka
 """
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
@@ -76,7 +76,7 @@ class Foreign(msgspec.Struct, frozen=True):
     type: str
     specversion: str
     subject: str | None = None
-    time: datetime | None = None
+    time: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
     sequence: str | None = None
     data: msgspec.Raw = msgspec.Raw(b"null")
 

@@ -20,6 +20,7 @@ from stores.postgres import Database, of
 from stores.progress import ProgressStore
 from stores.redis import Redis
 from streams.batches import Batch, BatchConsumer, BatchTopic, BatchTransport
+from streams.copies import Copies
 from streams.decisions import Decisions, Noun
 from streams.delivery import Delivery, Handler
 from streams.producer import Broker
@@ -276,7 +277,10 @@ class Running:
         named = {topic.full_name(connections.settings.topic_prefix): topic for topic in self.group.topics}
         parts = self.group.assemble(connections, self.full_name, named)
         published = parts.publisher.take_published if parts.publisher is not None else (lambda _id, _partition: None)
-        delivery = Delivery(self.full_name, parts.handler, parts.progress, connections.dead_letters, published)
+        copies = Copies(connections.broker, topics.DEAD_LETTERS.full_name(connections.settings.topic_prefix))
+        delivery = Delivery(
+            self.full_name, parts.handler, parts.progress, connections.dead_letters, published, copies.tell
+        )
         app = build_app(connections.settings, self.group, self.full_name, self._slot.instance, parts.progress)
         _agent(app, self.group, list(named), delivery)
         self.app = app

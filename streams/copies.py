@@ -1,0 +1,66 @@
+"""A copy of each dead letter on a topic, for whoever watches: after its row was written, and never instead of it."""
+
+import base64
+import logging
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import orjson
+from aiokafka.errors import KafkaError
+
+from stores.dead_letters import Letter
+from streams.envelope import STRUCTURED_HEADERS
+from streams.identity import uuid7
+from streams.producer import Broker
+
+log = logging.getLogger("yeoul.streams.copies")
+
+MOST_BYTES = 65_536
+"""A longer value is left out of the copy; the row has it."""
+
+
+class Copies:
+    """Tells the topic of dead letters. What can't be told is only logged: the row is the truth."""
+
+    def __init__(self, broker: Broker, topic: str) -> None:
+        self._broker = broker
+        self._topic = topic
+
+    async def tell(self, letters: Sequence[Letter]) -> None:
+        """Send a copy of each."""
+        producer = self._broker.producer
+        if producer is None:
+            log.warning("%d dead letters have no copy on %s: the broker is away", len(letters), self._topic)
+            return
+        for letter in letters:
+            try:
+                await producer.send(self._topic, _event(letter), letter.group.encode(), headers=STRUCTURED_HEADERS)
+            except (KafkaError, OSError, TimeoutError) as error:
+                log.warning("a dead letter has no copy on %s: %s", self._topic, str(error) or type(error).__name__)
+
+
+def _event(letter: Letter) -> bytes:
+    value = letter.value if letter.value is not None and len(letter.value) <= MOST_BYTES else None
+    return orjson.dumps(
+        {
+            "specversion": "1.0",
+            "id": str(uuid7()),
+            "source": f"/yeoul/{letter.group}",
+            "type": "dead_letter.parked",
+            "subject": f"{letter.topic}/{letter.partition}/{letter.offset}",
+            "time": datetime.now(UTC),
+            "datacontenttype": "application/json",
+            "data": {
+                "group": letter.group,
+                "topic": letter.topic,
+                "partition": letter.partition,
+                "offset": letter.offset,
+                "code": letter.code,
+                "error": letter.error,
+                "handler": letter.handler,
+                "attempts": letter.attempts,
+                "value_bytes": None if letter.value is None else len(letter.value),
+                "value_base64": None if value is None else base64.b64encode(value).decode(),
+            },
+        }
+    )

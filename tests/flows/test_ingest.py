@@ -1,0 +1,131 @@
+"""Anybody's events: every one counted once, through repeats, poison and kills; the rejected ones can be found."""
+
+import asyncio
+import random
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+
+from tests.flows.harness import Process, System, until
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+CODECS = (None, "gzip", "snappy", "lz4", "zstd")
+
+
+class Source:
+    """A producer of another system, and what it knows that it sent."""
+
+    def __init__(self, number: int, count: int) -> None:
+        self.counts: Counter[tuple[str, str, str]] = Counter()
+        self.poison = 0
+        self._number = number
+        self._count = count
+        self._random = random.Random(number)
+
+    async def produce(self, installation: System) -> None:
+        producer = AIOKafkaProducer(
+            bootstrap_servers=installation.settings.kafka_url, compression_type=CODECS[self._number % 5], linger_ms=5
+        )
+        await producer.start()
+        topic = f"{installation.settings.topic_prefix}.ingest"
+        sent = []
+        try:
+            for number in range(self._count):
+                for key, value, headers in self._records(number):
+                    sent.append(await producer.send(topic, value, key, headers=headers))
+            await asyncio.gather(*sent)
+        finally:
+            await producer.stop()
+
+    def _records(self, number: int) -> list[tuple[bytes, bytes, list[tuple[str, bytes]]]]:
+        source, kind = f"/shop/{self._number}", self._random.choice(("order.placed", "order.paid", "order.sent"))
+        time = START + timedelta(seconds=self._random.randrange(3 * 3600))
+        key = str(self._random.randrange(50)).encode()
+        if self._random.random() < 0.005:
+            self.poison += 1
+            return [(key, self._random.choice((b"rubbish", b"{}", b'{"id": 7}', b"\xff\xfe")), [])]
+        self.counts[f"{time:%H}", source, kind] += 1
+        event = {"specversion": "1.0", "id": f"{self._number}-{number}", "source": source, "type": kind, "time": time}
+        if number % 2:
+            headers = [(f"ce_{name}", str(value).encode()) for name, value in event.items() if name != "time"]
+            record = (key, b'{"amount": 3}', [*headers, ("ce_time", time.isoformat().encode())])
+        else:
+            headers = [("content-type", b"application/cloudevents+json")]
+            record = (key, msgspec.json.encode({**event, "data": {"amount": 3}}), headers)
+        return [record, record] if self._random.random() < 0.01 else [record]
+
+
+async def test_every_event_is_counted_once(installation: System, full: bool) -> None:
+    each, kills = (50_000, 10) if full else (5_000, 2)
+    sources = [Source(number, each) for number in range(4)]
+    worker = installation.worker("analytics")
+    await worker.start()
+    producing = [asyncio.create_task(source.produce(installation)) for source in sources]
+    for _ in range(kills):
+        await asyncio.sleep(random.uniform(0.2, 1.0))  # a random moment is the point here, nothing is waited for
+        await worker.kill()
+        await worker.start(ready=False)
+    await asyncio.gather(*producing)
+    await _caught_up(installation, worker)
+    rows = await installation.stores.database.fetch(
+        "SELECT to_char(hour AT TIME ZONE 'UTC', 'HH24') AS hour, source, type, sum(count)::bigint AS count "
+        "FROM event_counts WHERE source LIKE '/shop/%' GROUP BY 1, 2, 3"
+    )
+    counted = {(row["hour"], row["source"], row["type"]): row["count"] for row in rows}
+    assert counted == dict(sum((source.counts for source in sources), Counter()))
+    letters = await installation.stores.database.fetch("SELECT code FROM dead_letters")
+    assert len(letters) == sum(source.poison for source in sources)
+
+
+async def test_our_own_events_are_counted_and_not_believed_of_strangers(installation: System) -> None:
+    worker = installation.worker()
+    await worker.start()
+    await installation.send([installation.create(number) for number in range(50)])
+    producer = AIOKafkaProducer(bootstrap_servers=installation.settings.kafka_url)
+    await producer.start()
+    try:
+        for source, kind in (("/yeoul/resources", "something.else"), ("/shop", "resource.created")):
+            value = msgspec.json.encode({"specversion": "1.0", "id": kind, "source": source, "type": kind})
+            await producer.send_and_wait(f"{installation.settings.topic_prefix}.ingest", value, b"key")
+    finally:
+        await producer.stop()
+    await installation.until_done(50, 30)
+
+    async def counted() -> bool:
+        row = await installation.stores.database.fetchrow(
+            "SELECT sum(count)::bigint AS count FROM event_counts WHERE type = 'resource.created'"
+        )
+        return bool(row["count"] == 50)
+
+    await until(counted, 30, "the created resources are counted")
+
+    async def refused() -> bool:
+        rows = await installation.stores.database.fetch("SELECT code FROM dead_letters")
+        return [row["code"] for row in rows] == ["reserved", "reserved"]
+
+    await until(refused, 30, "strangers that speak in our name are dead letters")
+
+
+async def _caught_up(installation: System, worker: Process) -> None:
+    """Wait until the group has handled everything that the topic has."""
+    consumer = AIOKafkaConsumer(bootstrap_servers=installation.settings.kafka_url)
+    await consumer.start()
+    try:
+        name = f"{installation.settings.topic_prefix}.ingest"
+        ends = await consumer.end_offsets([TopicPartition(name, number) for number in range(4)])
+    finally:
+        await consumer.stop()
+
+    async def caught_up() -> bool:
+        rows = await installation.stores.database.fetch(
+            "SELECT partition, next_offset FROM progress WHERE topic = $1", name
+        )
+        stands = {row["partition"]: row["next_offset"] for row in rows}
+        return all(stands.get(key.partition, 0) >= end for key, end in ends.items())
+
+    await until(caught_up, 120, f"everything handled; see {worker.log}")
