@@ -5,13 +5,17 @@ import asyncio
 import sys
 from pathlib import Path
 
-from bench.figures import FIGURES, Options, selected
+from embedded.errors import EmbeddedError
 
 HELP = "measure Yeoul beside plain programs, as ratios"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Which figures, how long, how often, and where the JSON goes."""
+    """Which figures, how long, how often, and where the JSON goes. Raises `EmbeddedError` where there is no bench."""
+    try:
+        from bench.figures import FIGURES, Options
+    except ModuleNotFoundError:
+        raise EmbeddedError("bench/ is not part of this installation; measure in a clone of the repository") from None
     defaults = Options()
     known = ", ".join(figure.id for figure in FIGURES)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"figures, by the beginning of their ids: {known}")
@@ -30,6 +34,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Measure what is wanted. The programs are imported only now: `./yeoul help` stays quick."""
+    from bench.figures import Options, selected
     from bench.processes import ChildError
     from bench.run import measured
 

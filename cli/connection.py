@@ -10,6 +10,7 @@ from embedded.errors import EmbeddedError
 from embedded.state import State
 
 NEEDS = {"kafka": "YEOUL_KAFKA_URL", "postgres": "YEOUL_POSTGRES_URL", "redis": "YEOUL_REDIS_URL"}
+KEYS = tuple(variable.name for variable in config.VARIABLES if variable.name.endswith(("_KEY", "_KEYS")))
 
 
 class NotRunning(EmbeddedError):
@@ -17,8 +18,8 @@ class NotRunning(EmbeddedError):
 
     def __init__(self, state_dir: Path, missing: list[str]) -> None:
         super().__init__(
-            f"Nothing runs in {state_dir}. Start it with `./yeoul up` in another terminal (or with --detach), or name"
-            f" servers of your own: {', '.join(missing)}"
+            f"Nothing runs in {state_dir}. Start it with `./yeoul up` in another terminal (or with --detach), or set"
+            f" what it would give: {', '.join(missing)}"
         )
 
 
@@ -28,11 +29,11 @@ def state() -> State:
     return State(Path(named).expanduser())
 
 
-def settings(*needs: str) -> Settings:
-    """The settings for a command that needs these servers: of "kafka", "postgres", "redis".
+def settings(*needs: str, keys: bool = False) -> Settings:
+    """The settings for a command that needs these servers (of "kafka", "postgres", "redis"), and with `keys` all keys.
 
     In the environment `local` a running `up` adds its addresses and its secrets under what the environment says.
-    Raises `NotRunning` when a needed server is not known; `SettingsError`.
+    Raises `NotRunning` when something needed is not known there; `SettingsError`.
     """
     environ = {name: value for name, value in config.process_environ().items() if value}
     if environ.get("YEOUL_ENVIRONMENT", "local") == "local":
@@ -41,7 +42,11 @@ def settings(*needs: str) -> Settings:
         if place.holder() is not None:
             known |= place.read("run").get("environ", {})
         environ = known | {"YEOUL_STATE_DIR": str(place.folder)} | environ
-    missing = [NEEDS[need] for need in needs if not environ.get(NEEDS[need])]
+    else:
+        # Elsewhere nothing is found by itself: everything that is missing is named at once, secrets too.
+        config.load(environ)
+    names = [*(NEEDS[need] for need in needs), *(KEYS if keys else ())]
+    missing = [name for name in names if not environ.get(name)]
     if missing:
         raise NotRunning(state().folder, missing)
     return config.load(environ)

@@ -47,13 +47,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """0 done, 1 some of them could not be."""
-    from stores import StoresAway
-
-    try:
-        return asyncio.run(_run(options))
-    except StoresAway as error:
-        print(f"yeoul: {error}", file=sys.stderr)
-        return 1
+    return asyncio.run(_run(options))
 
 
 async def _run(options: argparse.Namespace) -> int:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import logging
 import sys
 from typing import Protocol, cast
 
-from config import SettingsError
-from embedded.errors import EmbeddedError
+from cli.failures import sentence
 
 COMMANDS = {
     "Run it": ("up", "down", "status", "reset"),
-    "Use it": ("token", "tail", "dead-letters"),
+    "Use it": ("token", "tail", "report", "dead-letters"),
     "Run parts of it": ("worker", "web", "migrate", "topics"),
     "Work on it": ("test", "bench", "doctor"),
 }
@@ -69,6 +69,21 @@ def main(arguments: list[str]) -> int:
     if command not in sum(COMMANDS.values(), ()):
         print(f"yeoul: there is no command {command!r}; ./yeoul help lists them", file=sys.stderr)
         return 2
+    # Where nobody set logs up, Python prints warnings bare; what Kafka's client has to say, we say in a sentence.
+    logging.getLogger("aiokafka").addHandler(logging.NullHandler())
+    try:
+        return _run(command, rest)
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        said = sentence(error)
+        if said is None:
+            raise
+        print(f"yeoul: {said}", file=sys.stderr)
+        return 1
+
+
+def _run(command: str, rest: list[str]) -> int:
     chosen = module(command)
     parser = argparse.ArgumentParser(prog=f"./yeoul {command}", description=chosen.HELP, allow_abbrev=False)
     chosen.arguments(parser)
@@ -77,10 +92,4 @@ def main(arguments: list[str]) -> int:
     if unknown and command != "test":
         parser.error(f"unknown: {' '.join(unknown)}")
     options.unknown = unknown
-    try:
-        return chosen.run(options)
-    except (EmbeddedError, SettingsError) as reason:
-        print(f"yeoul: {reason}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
+    return chosen.run(options)

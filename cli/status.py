@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import re
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,24 +15,32 @@ from embedded.state import State
 
 HELP = "what runs here and whether it is ready; exit code 0 ready, 3 not"
 NOT_READY = 3
+ADDRESSES = ("front", "kafka", "postgres", "redis")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
-    parser.add_argument("--json", action="store_true", help="one object; its addresses hold the servers' passwords")
+    parser.add_argument("--json", action="store_true", help="one object, for scripts")
+    parser.add_argument(
+        "--secrets", action="store_true", help="the servers' passwords in their addresses, to connect by hand"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
     """0 when everything is ready, else 3."""
     found = asyncio.run(status(state()))
+    if not options.secrets:
+        # What is printed ends in logs and in reports.
+        found |= {name: without_password(found[name]) for name in ADDRESSES if found[name]}
     print(json.dumps(found, indent=2) if options.json else _text(found))
     return 0 if found["ready"] else NOT_READY
 
 
 async def status(place: State) -> dict[str, Any]:
-    """`{"ready", "front", "kafka", "postgres", "redis", "processes": [{"name", "pid", "state"}]}`.
+    """`{"ready", "front", "kafka", "postgres", "redis", "metrics", "processes": [{"name", "pid", "state"}]}`.
 
-    Addresses are null when nothing runs. A process that runs and whose /readyz does not say 200 is "unready".
+    Addresses are null when nothing runs, and hold the servers' passwords. `metrics`: the address to scrape of each
+    process of ours, by its name. A process that runs and whose /readyz does not say 200 is "unready".
     """
     run_file = place.read("run") if place.holder() is not None else {}
     processes = [dict(process) for process in run_file.get("processes", [])]
@@ -41,8 +50,8 @@ async def status(place: State) -> dict[str, Any]:
         if process["state"] == "ready" and not answers.get(process["name"], True):
             process["state"] = "unready"
     ready = bool(run_file.get("ready")) and all(process["state"] == "ready" for process in processes)
-    addresses = {name: run_file.get(name) for name in ("front", "kafka", "postgres", "redis")}
-    return {"ready": ready, **addresses, "processes": processes}
+    addresses = {name: run_file.get(name) for name in ADDRESSES}
+    return {"ready": ready, **addresses, "metrics": run_file.get("metrics", {}), "processes": processes}
 
 
 async def _healthy(url: str) -> bool:
@@ -57,13 +66,22 @@ def _text(found: dict[str, Any]) -> str:
     if not found["processes"]:
         return "nothing runs here; ./yeoul up starts it"
     lines = ["ready" if found["ready"] else "not ready"]
-    lines += [f"  {name:<10}{_hidden(found[name])}" for name in ("front", "kafka", "postgres", "redis") if found[name]]
+    lines += [f"  {name:<10}{found[name]}" for name in ADDRESSES if found[name]]
     lines.append("")
-    lines += [f"  {process['name']:<18}{process['state']:<12}{process['pid'] or ''}" for process in found["processes"]]
+    lines += [
+        f"  {process['name']:<18}{process['state']:<12}{process['pid'] or '':<10}"
+        f"{found['metrics'].get(process['name'], '')}".rstrip()
+        for process in found["processes"]
+    ]
     return "\n".join(lines)
 
 
-def _hidden(url: str) -> str:
-    """An address without its password."""
-    password = urlsplit(url).password if "://" in url else None
-    return url.replace(f":{password}@", ":…@") if password else url
+def without_password(url: str) -> str:
+    """An address with `***` for its password."""
+    if "://" not in url:
+        return url
+    parts = urlsplit(url)
+    user, at, server = parts.netloc.rpartition("@")
+    shown = f"{user.partition(':')[0]}:***" if ":" in user else user
+    rest = url[len(f"{parts.scheme}://{parts.netloc}") :]
+    return f"{parts.scheme}://{shown}{at}{server}" + re.sub(r"(?<=[?&])password=[^&]*", "password=***", rest)

@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
 
 async def _tail(options: argparse.Namespace) -> int:
     from aiokafka import AIOKafkaConsumer
-    from aiokafka.errors import KafkaError
+    from aiokafka.errors import KafkaConnectionError, KafkaError
 
     known = settings("kafka")
     wanted = topic_names(options, known.topic_prefix)
@@ -59,8 +59,7 @@ async def _tail(options: argparse.Namespace) -> int:
         await asyncio.wait_for(consumer.start(), 10.0)
     except (KafkaError, OSError, TimeoutError) as error:
         await consumer.stop()
-        print(f"Kafka at {known.kafka_url} can't be reached: {error or 'no answer within 10 s'}", file=sys.stderr)
-        return 1
+        raise KafkaConnectionError(str(error) or "no answer within 10 s") from None
     left = options.count
     colour = sys.stdout.isatty()
     if colour:

@@ -18,7 +18,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Prints the token alone on a line."""
-    found = settings("kafka", "postgres", "redis")
+    found = settings("kafka", "postgres", "redis", keys=True)
     if found.environment != "local":
         raise EmbeddedError(
             f"Tokens are only given away like this in the local environment; this one is {found.environment}"

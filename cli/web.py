@@ -16,4 +16,4 @@ def run(options: argparse.Namespace) -> int:
     import web.app
     from cli.connection import settings
 
-    return int(web.app.run(settings("kafka", "postgres", "redis")))
+    return int(web.app.run(settings("kafka", "postgres", "redis", keys=True)))

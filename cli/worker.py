@@ -23,4 +23,4 @@ def run(options: argparse.Namespace) -> int:
     if options.list:
         print(json.dumps(worker.PROCESSES))
         return 0
-    return int(worker.run(settings("kafka", "postgres", "redis"), options.groups))
+    return int(worker.run(settings("kafka", "postgres", "redis", keys=True), options.groups))

@@ -66,6 +66,7 @@ def test_status_of_nothing(tmp_path: Path, process_environ: dict[str, str]) -> N
         "kafka": None,
         "postgres": None,
         "redis": None,
+        "metrics": {},
         "processes": [],
     }
     assert (done.code, json.loads(done.out)) == (3, nothing)

@@ -1,0 +1,148 @@
+"""What is in a command's way is one sentence with a way out, never a traceback."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+import config
+import topics
+from cli import failures
+from cli.status import without_password
+from config import Settings
+from embedded.state import free_port
+from tests.cli.test_commands import ROOT, yeoul
+
+
+@pytest.fixture
+def nowhere(process_environ: dict[str, str], settings: Settings) -> dict[str, str]:
+    """Everything is set, and nobody listens at any of the addresses."""
+    away = f"127.0.0.1:{free_port(set())}"
+    return process_environ | {
+        **settings.environ(),
+        "YEOUL_KAFKA_URL": away,
+        "YEOUL_POSTGRES_URL": f"postgresql://someone:marker@{away}/d",
+        "YEOUL_REDIS_URL": f"redis://:marker@{away}/0",
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("migrate",), "PostgreSQL"),
+        (("topics",), "Kafka"),
+        (("token", "a@example.com"), "PostgreSQL"),
+        (("tail",), "Kafka"),
+        (("dead-letters", "list"), "PostgreSQL"),
+        (("dead-letters", "replay", "1"), "PostgreSQL"),
+    ],
+)
+def test_a_server_that_is_away_is_a_sentence(
+    arguments: tuple[str, ...], named: str, tmp_path: Path, nowhere: dict[str, str]
+) -> None:
+    done = yeoul(tmp_path / "none", nowhere, *arguments)
+    assert (done.code, done.out) == (1, "")
+    assert done.err.count("\n") == 1, done.err
+    assert done.err.startswith(f"yeoul: {named} is away")
+    assert "./yeoul up" in done.err
+    assert "marker" not in done.err
+
+
+async def test_a_topic_of_another_shape_is_a_sentence(
+    tmp_path: Path, process_environ: dict[str, str], settings: Settings
+) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_url.split(","))
+    await admin.start()
+    try:
+        await admin.create_topics([NewTopic(f"misshapen.{topics.INGEST.name}", 2, 1)])
+    finally:
+        await admin.close()
+    environ = process_environ | settings.environ() | {"YEOUL_TOPIC_PREFIX": "misshapen"}
+    done = await asyncio.to_thread(yeoul, tmp_path / "none", environ, "topics")
+    assert (done.code, done.err.count("\n")) == (1, 1), done.err
+    assert "has 2 partitions" in done.err
+    assert "Growing a topic" in done.err
+
+
+def test_a_refused_login_and_missing_tables_are_sentences(
+    tmp_path: Path, process_environ: dict[str, str], own_settings: Settings
+) -> None:
+    environ = process_environ | own_settings.environ()
+    done = yeoul(tmp_path / "none", environ, "dead-letters", "list")
+    assert (done.code, "./yeoul migrate" in done.err, "Traceback" in done.err) == (1, True, False)
+    environ["YEOUL_POSTGRES_URL"] = re.sub(r"/[^/?]+\?", "/no_such_database?", own_settings.postgres_url)
+    done = yeoul(tmp_path / "none", environ, "migrate")
+    assert (done.code, "no_such_database" in done.err, "Traceback" in done.err) == (1, True, False), done.err
+
+
+def test_every_expected_failure_is_one_that_can_happen() -> None:
+    for name in failures.EXPECTED:
+        module, _, kind = name.rpartition(".")
+        found = getattr(importlib.import_module(module), kind)
+        assert issubclass(found, Exception)
+        assert f"{found.__module__}.{found.__qualname__}" == name
+
+
+def test_a_defect_of_ours_keeps_its_traceback() -> None:
+    assert failures.sentence(ZeroDivisionError("x")) is None
+
+
+@pytest.mark.parametrize("command", ["worker", "web", "migrate", "topics"])
+def test_elsewhere_everything_that_is_missing_is_named_at_once(
+    command: str, tmp_path: Path, process_environ: dict[str, str]
+) -> None:
+    done = yeoul(tmp_path / "none", process_environ | {"YEOUL_ENVIRONMENT": "production"}, command)
+    assert done.code == 1
+    required = config.environment("production")["required"]
+    assert [name for name in required if name not in done.err] == []
+    assert "./yeoul up" not in done.err
+
+
+@pytest.mark.parametrize("arguments", [("worker",), ("web",), ("token", "a@example.com")])
+def test_servers_without_keys_are_not_enough(
+    arguments: tuple[str, ...], tmp_path: Path, process_environ: dict[str, str], settings: Settings
+) -> None:
+    named = {name: value for name, value in settings.environ().items() if name.endswith("_URL")}
+    done = yeoul(tmp_path / "none", process_environ | named, *arguments)
+    assert (done.code, "YEOUL_COMMAND_KEY" in done.err, "Traceback" in done.err) == (1, True, False)
+
+
+def test_an_image_without_bench_still_helps(tmp_path: Path, process_environ: dict[str, str]) -> None:
+    for room in ("cli", "config", "embedded", "domain", "telemetry"):
+        shutil.copytree(ROOT / room, tmp_path / room, ignore=shutil.ignore_patterns("__pycache__"))
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "cli", *arguments],
+            cwd=tmp_path, env=process_environ, capture_output=True, text=True, check=False, timeout=60,
+        )  # fmt: skip
+
+    helped = run("help")
+    assert (helped.returncode, "bench" in helped.stdout) == (0, True), helped.stderr
+    measured = run("bench")
+    assert (measured.returncode, measured.stderr.count("\n")) == (1, 1), measured.stderr
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("127.0.0.1:9092", "127.0.0.1:9092"),
+        ("http://127.0.0.1:8080", "http://127.0.0.1:8080"),
+        ("postgresql://yeoul:se%2Fcret@127.0.0.1:5432/yeoul", "postgresql://yeoul:***@127.0.0.1:5432/yeoul"),
+        ("postgresql://yeoul:secret@/yeoul?host=/run/x", "postgresql://yeoul:***@/yeoul?host=/run/x"),
+        ("postgresql:///yeoul?user=a&password=secret&host=/x", "postgresql:///yeoul?user=a&password=***&host=/x"),
+        ("redis://:secret@127.0.0.1:6379/0", "redis://:***@127.0.0.1:6379/0"),
+        ("redis://127.0.0.1:6379/0", "redis://127.0.0.1:6379/0"),
+        ("unix://:secret@/run/redis.sock?db=1", "unix://:***@/run/redis.sock?db=1"),
+    ],
+)
+def test_an_address_is_shown_without_its_password(url: str, shown: str) -> None:
+    assert without_password(url) == shown
