@@ -68,7 +68,14 @@ VARIABLES: tuple[Variable, ...] = (
         seconds(0, 60),
         lambda value: f"{value:g}",
     ),
-    Variable("YEOUL_BODY_LIMIT", "body_limit", "1048576", "Longest request body in bytes", whole(1024, 64 * 1048576)),
+    Variable(
+        "YEOUL_BODY_LIMIT",
+        "body_limit",
+        "1048576",
+        "Longest request body in bytes",
+        # A command is its body, its envelope, and what JSON may add when numbers are written out.
+        whole(1024, 4 * 1048576, "a command made of it has to fit into the 8 MiB that a topic takes"),
+    ),
     Variable("YEOUL_LANGUAGE", "language", "en", "Messages when the client asks for no language", one_of("ko", "en")),
     Variable(
         "YEOUL_REGISTRATION",

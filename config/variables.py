@@ -67,13 +67,13 @@ def one_of(*allowed: str) -> Callable[[str], str]:
     return parse
 
 
-def whole(low: int, high: int) -> Callable[[str], int]:
-    """A parser for a whole number from `low` to `high`."""
+def whole(low: int, high: int, reason: str = "") -> Callable[[str], int]:
+    """A parser for a whole number from `low` to `high`; `reason` says why it ends there, where that is not plain."""
 
     def parse(text: str) -> int:
         # int() also takes "1_000", " 7 " and digits of other scripts; a setting should look like what it is.
         if not re.fullmatch(r"[0-9]{1,18}", text) or not low <= int(text) <= high:
-            raise Refused(f"is {shown(text)}", f"a whole number from {low} to {high}")
+            raise Refused(f"is {shown(text)}", f"a whole number from {low} to {high}{reason and f', for {reason}'}")
         return int(text)
 
     return parse

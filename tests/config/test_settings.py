@@ -216,3 +216,9 @@ def test_every_variable_explains_itself() -> None:
     for variable in config.VARIABLES:
         assert re.fullmatch(r"YEOUL_[A-Z_]+", variable.name)
         assert 10 < len(variable.about) < 100
+
+
+def test_a_body_that_fits_into_no_topic_can_not_be_allowed() -> None:
+    assert config.load({"YEOUL_BODY_LIMIT": "4194304"}).body_limit == 4 << 20
+    with pytest.raises(SettingsError, match=r"YEOUL_BODY_LIMIT.*4194304.*8 MiB"):
+        config.load({"YEOUL_BODY_LIMIT": "4194305"})
