@@ -14,11 +14,13 @@ import shutil
 import signal
 import socket
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import aiohttp
 from aiohttp import web
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest, multiprocess
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Metric, generate_latest, multiprocess
+from prometheus_client.registry import Collector
 
 from config import Settings
 from telemetry import logs, metrics
@@ -29,6 +31,18 @@ log = logging.getLogger("yeoul.web.parent")
 STEADY_S = 10.0
 """A child that lived this long is started again at once; one that did not, after a pause that grows."""
 LONGEST_PAUSE_S = 5.0
+
+
+class _OfChildren(Collector):
+    """The sum of the children's metrics, without the one that only their parent counts."""
+
+    def __init__(self, metrics_dir: Path) -> None:
+        self._sum = multiprocess.MultiProcessCollector(None, str(metrics_dir))  # type: ignore[no-untyped-call]
+
+    def collect(self) -> Iterable[Metric]:
+        """See prometheus_client."""
+        own = {metric.name for metric in metrics.WEB_RESTARTS.collect()}
+        return (metric for metric in self._sum.collect() if metric.name not in own)  # type: ignore[no-untyped-call]
 
 
 class PortTaken(Exception):
@@ -141,7 +155,7 @@ def _check_port(host: str, port: int) -> None:
 async def _serve_metrics(settings: Settings, metrics_dir: Path) -> web.AppRunner:
     async def show(_: web.Request) -> web.Response:
         registry = CollectorRegistry()
-        multiprocess.MultiProcessCollector(registry, str(metrics_dir))  # type: ignore[no-untyped-call]
+        registry.register(_OfChildren(metrics_dir))
         registry.register(metrics.WEB_RESTARTS)
         return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -115,6 +116,9 @@ def test_processes_share_a_port_and_add_up_their_metrics(front: Front) -> None:
     line = 'yeoul_http_request_seconds_count{method="GET",route="unmatched",status="404"} 20.0'
     assert status == 200
     assert line in text
+    assert len(re.findall("^yeoul_web_process_restarts_total ", text, re.MULTILINE)) == 1
+    declared = re.findall("^# TYPE ([^ ]+) ", text, re.MULTILINE)
+    assert len(declared) == len(set(declared))
     assert get(front.metrics_port, "/livez")[0] == 200
     status, text = get(front.metrics_port, "/readyz")
     assert status == 503
