@@ -14,6 +14,7 @@ class Code(StrEnum):
 
     VALIDATION_ERROR = "VALIDATION_ERROR"
     MALFORMED_BODY = "MALFORMED_BODY"
+    MALFORMED_REQUEST = "MALFORMED_REQUEST"
     TOKEN_MISSING = "TOKEN_MISSING"  # noqa: S105 (a code, not a secret)
     TOKEN_INVALID = "TOKEN_INVALID"  # noqa: S105 (a code, not a secret)
     TOKEN_EXPIRED = "TOKEN_EXPIRED"  # noqa: S105 (a code, not a secret)
@@ -38,6 +39,7 @@ class Code(StrEnum):
 STATUS: dict[Code, int] = {
     Code.VALIDATION_ERROR: 400,
     Code.MALFORMED_BODY: 400,
+    Code.MALFORMED_REQUEST: 400,
     Code.TOKEN_MISSING: 401,
     Code.TOKEN_INVALID: 401,
     Code.TOKEN_EXPIRED: 401,
@@ -102,6 +104,7 @@ MESSAGES: dict[str, dict[Code, str]] = {
     "en": {
         Code.VALIDATION_ERROR: "The input is not valid.",
         Code.MALFORMED_BODY: "The body is not a JSON document in UTF-8.",
+        Code.MALFORMED_REQUEST: "The request can't be read as HTTP, or a line or header of it is too long.",
         Code.TOKEN_MISSING: "An access token is required.",
         Code.TOKEN_INVALID: "The access token is not valid.",
         Code.TOKEN_EXPIRED: "The access token has expired.",
@@ -125,6 +128,7 @@ MESSAGES: dict[str, dict[Code, str]] = {
     "ko": {
         Code.VALIDATION_ERROR: "입력값이 올바르지 않습니다.",
         Code.MALFORMED_BODY: "본문이 UTF-8 JSON 문서가 아닙니다.",
+        Code.MALFORMED_REQUEST: "HTTP 요청으로 읽을 수 없거나, 요청 줄 또는 헤더가 너무 깁니다.",
         Code.TOKEN_MISSING: "액세스 토큰이 필요합니다.",
         Code.TOKEN_INVALID: "액세스 토큰이 올바르지 않습니다.",
         Code.TOKEN_EXPIRED: "액세스 토큰이 만료되었습니다.",

@@ -28,6 +28,7 @@ async def serve(settings: Settings) -> None:
 
     from web.app import create
     from web.parts import DOOR
+    from web.unreadable import Runner
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -43,7 +44,7 @@ async def serve(settings: Settings) -> None:
     http = logging.getLogger("yeoul.web.http")
     http.addFilter(lambda record: not _callers_fault(record))
     app = create(settings)
-    runner = web.AppRunner(app, access_log=None, logger=http, shutdown_timeout=CUT_S, handle_signals=False)
+    runner = Runner(app, access_log=None, logger=http, shutdown_timeout=CUT_S, handle_signals=False)
     await runner.setup()
     try:
         site = web.TCPSite(runner, settings.web_host, settings.web_port, reuse_port=True, backlog=1024)

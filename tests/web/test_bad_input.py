@@ -8,11 +8,13 @@ import gzip
 import io
 import json
 import time
+from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID
 
 import jwt
 import pytest
+from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -20,11 +22,14 @@ from hypothesis import strategies as st
 from domain.access import Role
 from domain.refusals import Refusal
 from security.tokens import Tokens
+from telemetry import metrics
 from tests.web.conftest import OWNER, Client
 from tests.web.fakes import SETTINGS, Fakes
 from web import resources
+from web.app import create
 from web.auth import LOGIN, LONGEST_BODY, REGISTRATION
 from web.refused import Refused
+from web.unreadable import Runner
 from web.validation import Parsed, Schema
 
 JSON = {"Content-Type": "application/json"}
@@ -289,11 +294,20 @@ async def test_a_body_packed_so_that_it_explodes(client: Client, bearer: Any) ->
     assert answer.status == 400
 
 
-async def raw(client: Client, request: bytes) -> bytes:
-    assert client.port is not None
-    reader, writer = await asyncio.open_connection("127.0.0.1", client.port)
+@pytest.fixture
+async def port(fakes: Fakes) -> AsyncIterator[int]:
+    runner = Runner(create(SETTINGS, fakes.open), access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    yield runner.addresses[0][1]
+    await runner.cleanup()
+
+
+async def raw(port: int, request: bytes) -> bytes:
+    """All that is answered, until the other side ends the connection."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(request)
-    answer = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+    answer = await asyncio.wait_for(reader.read(), 10)
     writer.close()
     await writer.wait_closed()
     return answer
@@ -302,21 +316,38 @@ async def raw(client: Client, request: bytes) -> bytes:
 @pytest.mark.parametrize(
     "request_bytes",
     [
-        b"nonsense\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: x\r\nBad Header: y\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01marker\r\n\r\n",
+        b"marker\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nBad Header: marker\r\n\r\n",
         b"POST /api/v1/resources HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
         b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         b"POST /api/v1/auth/login HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
-        b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: x\r\nX-Long: " + b"a" * 20_000 + b"\r\n\r\n",
+        b"GET /marker" + b"a" * 20_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer marker" + b"a" * 20_000 + b"\r\n\r\n",
     ],
 )
-async def test_what_is_hardly_http_is_a_client_error_without_our_version(client: Client, request_bytes: bytes) -> None:
-    answer = await raw(client, request_bytes)
-    assert answer[9:10] == b"4", answer[:200]
-    assert b"python" not in answer.lower()
-    assert b"aiohttp" not in answer.lower()
-    assert b"Traceback" not in answer
+async def test_what_is_hardly_http_is_refused_in_the_envelope_and_not_shown_again(
+    port: int, request_bytes: bytes
+) -> None:
+    head, _, body = (await raw(port, request_bytes)).partition(b"\r\n\r\n")
+    assert head[9:13] == b"400 ", head
+    for shown in (b"python", b"aiohttp", b"Traceback", b"marker"):
+        assert shown.lower() not in (head + body).lower()
+    answer = json.loads(body)
+    assert (answer["success"], answer["error"]["code"]) == (False, "MALFORMED_REQUEST")
+    assert b"X-Request-Id: " in head
+
+
+async def test_an_answer_that_fails_below_the_application_is_in_the_envelope_too(
+    port: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("marker")
+
+    monkeypatch.setattr(metrics.HTTP_SECONDS, "labels", broken)
+    head, _, body = (await raw(port, b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")).partition(b"\r\n\r\n")
+    assert (head[9:12], json.loads(body)["error"]["code"]) == (b"500", "INTERNAL_ERROR")
+    assert b"marker" not in body
 
 
 json_values: st.SearchStrategy[Any] = st.recursive(
