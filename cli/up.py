@@ -9,6 +9,7 @@ import json
 import signal
 import sys
 import time
+from typing import cast
 
 import psutil
 
@@ -111,12 +112,18 @@ class Up:
             migrated = group.create_task(finish("migrate", ["migrate"], environ, state))
             group.create_task(finish("topics", ["topics"], environ, state))
         self._say(f"tables: {migrated.result()}")
-        front = Program("web", ["web"], environ, _reachable(settings.web_host), settings.web_port)
+        metrics_ports = {
+            # Each its own: what the environment names is the front's.
+            "web": settings.metrics_port or state.port("front metrics"),
+            **{f"worker-{name}": state.port(f"{name} metrics") for name in groups},
+        }
+        own = {name: environ | {"YEOUL_METRICS_PORT": str(port)} for name, port in metrics_ports.items()}
+        front = Program("web", ["web"], own["web"], _reachable(settings.web_host), settings.web_port)
+        metrics_host = _reachable(settings.metrics_host)
         programs = [front]
-        for name, names in groups.items():
-            port = state.port(f"{name} metrics")
-            own = environ | {"YEOUL_METRICS_PORT": str(port)}
-            programs.insert(0, Program(f"worker-{name}", ["worker", *names], own, settings.metrics_host, port))
+        for which, names in groups.items():
+            name = f"worker-{which}"
+            programs.insert(0, Program(name, ["worker", *names], own[name], metrics_host, metrics_ports[name]))
         for program in programs:
             self._stack.add(Runner(program, state, self._say, self._record))
         self._fields = {
@@ -126,6 +133,9 @@ class Up:
             "postgres": settings.postgres_url,
             "redis": settings.redis_url,
             "health": {program.name: program.health for program in programs},
+            "metrics": {
+                name: f"http://{_bracketed(metrics_host)}:{port}/metrics" for name, port in metrics_ports.items()
+            },
             # The keys stay in secrets.json; the port of metrics is each process's own.
             "environ": {
                 variable.name: environ[variable.name]
@@ -173,6 +183,7 @@ class Up:
         print(
             f"  front     {url}/api/v1   (health: {url}/readyz)\n"
             f"  kafka     {settings.kafka_url}\n"
+            f"  metrics   {', '.join(cast('dict[str, str]', self._fields['metrics']).values())}\n"
             f"  data      {settings.state_dir}, logs in {settings.state_dir / 'logs'}\n"
             f"  token     of {ADMIN}, an admin, for 15 minutes; another: ./yeoul token {ADMIN} --role admin\n\n"
             f"{token}\n\n"
@@ -188,6 +199,11 @@ class Up:
 def _reachable(host: str) -> str:
     """The address at which we ourselves reach a server that listens on `host`."""
     return "127.0.0.1" if host in ("0.0.0.0", "::", "localhost") else host  # noqa: S104 - compared, not listened on
+
+
+def _bracketed(host: str) -> str:
+    """The host as it stands in a URL."""
+    return f"[{host}]" if ":" in host else host
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

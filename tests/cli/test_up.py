@@ -16,7 +16,7 @@ import psutil
 
 from config import Settings
 from embedded.stack import Stack
-from embedded.state import free_port
+from embedded.state import State, free_port
 from tests.cli.test_commands import yeoul
 
 POLL_S = 0.2
@@ -60,10 +60,22 @@ async def test_everything_from_nothing(
     async with up(state_dir, environ) as printed:
         assert "curl" in printed
         found = await status(state_dir, environ)
-        assert list(found) == ["ready", "front", "kafka", "postgres", "redis", "processes"]
+        assert list(found) == ["ready", "front", "kafka", "postgres", "redis", "metrics", "processes"]
         assert found["ready"] is True
         assert {"kafka", "postgres", "valkey", "web"} < {process["name"] for process in found["processes"]}
         assert all(set(process) == {"name", "pid", "state"} for process in found["processes"])
+
+        passwords = State(state_dir).read("secrets")
+        for arguments, hidden in ((("--json",), True), ((), True), (("--secrets",), False)):
+            seen = (await asyncio.to_thread(yeoul, state_dir, environ, "status", *arguments)).out
+            assert [passwords[name] in seen for name in ("postgres", "valkey")] == [not hidden] * 2
+
+        assert set(found["metrics"]) == {p["name"] for p in found["processes"]} - {"kafka", "postgres", "valkey"}
+        async with aiohttp.ClientSession() as client:
+            for address in found["metrics"].values():
+                assert address in printed
+                async with client.get(address) as answer:
+                    assert (answer.status, "# TYPE yeoul_" in await answer.text()) == (200, True)
 
         again = await asyncio.to_thread(yeoul, state_dir, environ, "up")
         assert (again.code, "runs already" in again.out) == (0, True)
