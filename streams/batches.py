@@ -96,6 +96,10 @@ class Batch:
         self.count -= len(self.records.pop(partition, ()))
 
 
+class Unparsable(Exception):
+    """The records from here on can't be taken apart by Kafka's client: an operator has to say where to go on."""
+
+
 class Positions(Protocol):
     """Where each partition of a group stands. The one implementation is streams.progress.Progress."""
 
@@ -103,6 +107,9 @@ class Positions(Protocol):
         self, kafka: aiokafka.AIOKafkaConsumer, partitions: Iterable[TopicPartition]
     ) -> Mapping[TopicPartition, int]:
         """The next offset of each partition; one left out is stopped. Raises StoresAway, KafkaError."""
+
+    async def stop_partition(self, key: TopicPartition, reason: str) -> None:
+        """Read the partition no more until an operator says so. Raises StoresAway."""
 
     async def outdated(self, kafka: aiokafka.AIOKafkaConsumer) -> list[TopicPartition]:
         """Partitions whose topic is not the one that was located, or that are stopped no longer.
@@ -121,6 +128,7 @@ class BatchConsumer(Consumer):
         conf = self.app.conf
         self.positions: Positions = cast("Any", self.app).positions
         self.read_ahead: bool = cast("Any", self.app).read_ahead
+        self.gather_s: float = cast("Any", self.app).gather_s
         self.max_records: int = conf.broker_max_poll_records or 5000
         self.max_bytes: int = cast("Any", self.app).batch_bytes
         self.letting_go = False
@@ -134,6 +142,7 @@ class BatchConsumer(Consumer):
         self._changed = asyncio.Event()  # something that the loop below waits for may be different now
         self._done: dict[TopicPartition, int] = {}  # finished, not yet told to Kafka
         self._turn = 0
+        self._caught_up = False
 
     def _new_consumer_thread(self) -> "InLoopConsumer":
         return InLoopConsumer(self, loop=self.loop, beacon=self.beacon)
@@ -245,6 +254,8 @@ class BatchConsumer(Consumer):
             elif self._polled is None and not self._may_poll.is_set():
                 await self._wait(self._changed)
             elif self._polled is None:
+                if self._caught_up and self.gather_s:
+                    await asyncio.sleep(self.gather_s)
                 self._polled = await self._poll()
             elif self._outstanding is not None:
                 await self._wait(self._changed)
@@ -295,6 +306,12 @@ class BatchConsumer(Consumer):
         if generation != self.generation:
             return None
         for partition, problem in failed.items():
+            if isinstance(problem, Unparsable):
+                try:
+                    await self.positions.stop_partition(partition, str(problem))
+                except StoresAway as error:
+                    log.warning("a partition that can't be read was not stopped yet: %s", error)
+                continue
             log.warning("%s/%s: %s; its position is looked up again", partition.topic, partition.partition, problem)
         self.forget(failed)
         for partition, position in self._thread.moved(self._located).items():
@@ -305,6 +322,7 @@ class BatchConsumer(Consumer):
         if not batch.spans:
             return None
         self._may_poll.clear()
+        self._caught_up = batch.count < self.max_records // 2
         return batch
 
     async def _hand_over(self) -> None:
@@ -468,7 +486,13 @@ class InLoopConsumer(AIOKafkaConsumerThread):
                     ready.remove(partition)
                     failed[partition] = result._error
                     continue
-                records = result.getall(min(CHUNK, self._batches.max_records - batch.count))
+                try:
+                    records = result.getall(min(CHUNK, self._batches.max_records - batch.count))
+                except Exception as error:  # whatever the parser says of bytes that it can't take apart
+                    fetcher._records.pop(partition, None)
+                    ready.remove(partition)
+                    failed[partition] = Unparsable(f"{type(error).__name__}: {error}")
+                    continue
                 if records:
                     batch.records.setdefault(partition, []).extend(records)
                     batch.count += len(records)

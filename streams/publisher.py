@@ -25,6 +25,8 @@ log = logging.getLogger("yeoul.streams.publisher")
 
 MOST_WAITING = 20_000
 """Events that may wait to be published before the handler waits too."""
+GATHER_S = 0.005
+"""How long events gather under load, seconds: nobody's answer waits for them."""
 LAZY_S = 0.2
 """How long a published offset may wait for a batch whose commit takes it along, seconds."""
 FAILED = (KafkaError, OSError, TimeoutError, StoresAway)
@@ -150,6 +152,9 @@ class Publisher:
             for publication in waiting:
                 merged.setdefault(publication.partition, []).append(publication)
             await asyncio.gather(*(self._publish(partition, parts) for partition, parts in merged.items()))
+            if len(waiting) > 1 or len(waiting[0].records) > 1:
+                # Under load the next ones gather; a request of its own for each batch would cost all callers more.
+                await asyncio.sleep(GATHER_S)
             self._busy = False
             self._idle.set()
 

@@ -65,6 +65,7 @@ class Group(Protocol):
     start: Literal["beginning", "end"]
     read_ahead: bool
     max_records: int
+    gather_s: float
 
     def assemble(self, connections: Connections, full_name: str, named: Mapping[str, Topic]) -> "Assembly":
         """Progress, handler and publisher of this group."""
@@ -86,6 +87,7 @@ class CommandGroup:
     read_ahead = False
     max_records = 1000
     """More would not commit faster, and whoever waits for an answer waits for the whole batch."""
+    gather_s = 0.0
 
     def __init__(self, noun_name: str, noun: Noun, decisions: type[Decisions] = Decisions) -> None:
         self.name = noun_name
@@ -114,13 +116,15 @@ class ReaderGroup:
     def __init__(
         self, name: str, read: tuple[Topic, ...], build: Callable[[Database, str], Handler], *,
         start: Literal["beginning", "end"] = "beginning", read_ahead: bool = True,
-        max_records: int = 5000,
+        max_records: int = 5000, gather_s: float = 0.05,
     ) -> None:  # fmt: skip
+        """`gather_s`: how long a reader that has caught up lets events gather, seconds; nobody waits for its answer."""
         self.name = name
         self.topics = read
         self.start: Literal["beginning", "end"] = start
         self.read_ahead = read_ahead
         self.max_records = max_records
+        self.gather_s = gather_s
         self._build = build
 
     def assemble(self, connections: Connections, full_name: str, named: Mapping[str, Topic]) -> Assembly:
@@ -136,6 +140,7 @@ class GroupApp(faust.App):
 
     positions: Progress
     read_ahead: bool
+    gather_s: float
     batch_bytes = 16 << 20
 
     class BootStrategy(faust.App.BootStrategy):
@@ -186,6 +191,7 @@ def build_app(settings: Settings, group: Group, full_name: str, instance: str, p
     )
     app.positions = progress
     app.read_ahead = group.read_ahead
+    app.gather_s = group.gather_s
     app.transport = BatchTransport(app.conf.broker_consumer, app)
     return app
 

@@ -48,6 +48,9 @@ class Positions:
                 self.at = {key: 0 if key.topic == name else at for key, at in self.at.items()}
             self._ids[name] = info.id
 
+    async def stop_partition(self, key: TopicPartition, reason: str) -> None:
+        self.stopped.add(key)
+
     async def outdated(self, kafka: AIOKafkaConsumer) -> list[TopicPartition]:
         if not self.watch_ids or not self._ids:
             return []

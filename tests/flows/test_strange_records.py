@@ -9,8 +9,10 @@ import msgspec
 import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.record.util import calc_crc32c_py
 
 from security.signatures import sign
+from stores.progress import ProgressStore
 from streams import admin, identity
 from streams.envelope import SIGNATURE
 from tests.flows.harness import OWNER, System, until
@@ -138,3 +140,35 @@ async def _topic_id(installation: System) -> UUID:
     found = (await topic_info(producer.client, [name]))[name].id
     assert found is not None
     return found
+
+
+async def test_a_batch_that_no_client_can_take_apart_stops_its_partition_and_says_so(installation: System) -> None:
+    """A header's name that is no UTF-8: aiokafka raises in the middle of the record batch, and can't go past it."""
+    worker = installation.worker()
+    await worker.start()
+    name = f"{installation.settings.topic_prefix}.commands.resources"
+    producer = AIOKafkaProducer(bootstrap_servers=installation.settings.kafka_url)
+    await producer.start()
+    try:
+        batch = producer.create_batch()
+        batch.append(timestamp=None, key=b"key", value=b"value", headers=[("name", b"x")])
+        batch.close()
+        raw = bytearray(batch._build())
+        at = raw.index(b"name")
+        raw[at : at + 4] = b"\xff\xfe\xfd\xfc"
+        raw[17:21] = calc_crc32c_py(memoryview(bytes(raw))[21:]).to_bytes(4, "big")
+        batch._buffer = raw
+        await (await producer.send_batch(batch, name, partition=2))
+    finally:
+        await producer.stop()
+
+    async def stopped() -> bool:
+        rows = await installation.stores.database.fetch("SELECT partition, stopped FROM progress WHERE stopped <> ''")
+        return [row["partition"] for row in rows] == [2] and "UnicodeDecodeError" in rows[0]["stopped"]
+
+    await until(stopped, 30, "the partition is stopped, with its reason")
+    await installation.send([installation.create(number) for number in range(100)])
+    assert await ProgressStore(installation.stores.database).resume(_group(installation), name, 2, 1)
+    await installation.until_done(100, 30)
+    await installation.check_created(100)
+    assert worker.status is None
