@@ -1,7 +1,8 @@
 """The only room that knows a database: one module a noun, and all SQL."""
 
+import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 
 from config import Settings
 from stores.accounts import Accounts
@@ -12,6 +13,8 @@ from stores.redis import Redis
 from stores.resources import Resources
 
 __all__ = ["Stores", "StoresAway", "open"]
+
+READY_S = 2.0
 
 
 class Stores:
@@ -24,14 +27,28 @@ class Stores:
         self.accounts = Accounts(database)
         self.resources = Resources(database, self.cache)
         self.operations = Operations(database)
+        self._late: set[asyncio.Task[str]] = set()
 
     async def ready(self) -> dict[str, str]:
-        """Each store by name: `ok`, or why not."""
-        return {"postgres": await self.database.ready(), "redis": await self.redis.ready()}
+        """Each store by name: `ok`, or why not; within READY_S, and none says anything about another."""
+        postgres, redis = await asyncio.gather(self._within(self.database.ready()), self._within(self.redis.ready()))
+        return {"postgres": postgres, "redis": redis}
+
+    async def _within(self, check: Coroutine[None, None, str]) -> str:
+        task = asyncio.create_task(check)
+        # Not wait_for: that would also wait until a check that was cancelled has put its connection away.
+        await asyncio.wait((task,), timeout=READY_S)
+        if task.done():
+            error = task.exception()
+            return task.result() if error is None else str(error) or type(error).__name__
+        self._late.add(task)
+        task.add_done_callback(self._late.discard)
+        task.cancel()
+        return f"no answer within {READY_S:g} s"
 
 
 @contextlib.asynccontextmanager
-async def open(settings: Settings, process: str = "web") -> AsyncIterator[Stores]:  # noqa: A001 - stores.open reads well  # stores.open reads well
+async def open(settings: Settings, process: str = "web") -> AsyncIterator[Stores]:  # noqa: A001 - stores.open reads well
     """The stores that the settings name; they need not be there yet."""
     stores = Stores(of(settings, process), Redis(settings))
     try:

@@ -1,17 +1,14 @@
 """Whether this process lives, and whether it can do its work."""
 
-import asyncio
-
 import orjson
 from aiohttp import web
 
-from web.parts import PARTS, ReadStores
+from web.parts import PARTS
 
 WERE_READY: web.AppKey[set[str]] = web.AppKey("were_ready", set)
 """The dependencies that have answered at least once since this process started."""
 
 OK = "ok"
-PATIENCE_S = 2.0
 
 
 async def live(_: web.Request) -> web.Response:
@@ -27,17 +24,9 @@ async def ready(request: web.Request) -> web.Response:
     it out of service then would turn a partial outage into a whole one.
     """
     parts = request.app[PARTS]
-    found = {"kafka": parts.commands.ready(), **await _stores(parts.stores)}
+    found = {"kafka": parts.commands.ready(), **await parts.stores.ready()}
     seen = request.app[WERE_READY]
     seen.update(name for name, state in found.items() if state == OK)
     able = seen.issuperset(found) and OK in (found["kafka"], found["postgres"])
     body = orjson.dumps({"ready": able, **found})
     return web.Response(body=body, status=200 if able else 503, content_type="application/json")
-
-
-async def _stores(stores: ReadStores) -> dict[str, str]:
-    try:
-        return await asyncio.wait_for(stores.ready(), PATIENCE_S)
-    except Exception as error:  # whatever it is, it is the reason
-        reason = str(error) or type(error).__name__
-        return {"postgres": reason, "redis": reason}
