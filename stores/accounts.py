@@ -96,3 +96,15 @@ class Accounts:
         """The account's wrapped key; None once it was erased. Raises StoresAway."""
         row = await self._database.fetchrow("SELECT wrapped FROM account_keys WHERE account_id = $1", account_id)
         return None if row is None else bytes(row["wrapped"])
+
+    async def drop_key(self, account_id: UUID) -> bool:
+        """Remove the key of an account that was refused; True if there was one. Raises StoresAway.
+
+        The key of an account that exists stays, whatever the caller believes: without it nothing of it can be read.
+        """
+        row = await self._database.fetchrow(
+            """DELETE FROM account_keys WHERE account_id = $1
+               AND NOT EXISTS (SELECT 1 FROM accounts WHERE id = $1) RETURNING account_id""",
+            account_id,
+        )
+        return row is not None

@@ -53,7 +53,7 @@ async def _token(parts: Parts, email: str, role: Role) -> str:
             wrong = "; ".join(f"{detail.field} {explain(detail, 'en')}" for detail in no.refusal.details)
             raise NoToken(f"no account can be made: {wrong}") from None
         order = await auth.account_order(parts, new, role, "token-" + secrets.token_hex(8))
-        answer = await parts.commands.submit(order, wait=PATIENCE_S)
+        answer = await auth.submit(parts, order, wait=PATIENCE_S)
         if not auth.succeeded(answer):
             # Somebody may have been quicker; else no worker is at work.
             account = await parts.stores.accounts.by_email_index(index)

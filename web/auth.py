@@ -1,7 +1,9 @@
 """Registering and logging in. Personal fields are sealed, and passwords hashed, before anything leaves this process."""
 
+import contextlib
 import time
 from typing import Annotated
+from uuid import UUID
 
 import msgspec
 import orjson
@@ -12,8 +14,9 @@ from domain.access import Actor, Role
 from domain.refusals import Code
 from security import fields
 from security.tokens import LIFETIME_S
+from stores import StoresAway
 from streams import identity
-from streams.publish import Answer, Order, Pending
+from streams.publish import Answer, BrokerAway, Order, Pending
 from web import headers, writes
 from web.parts import PARTS, REQUEST_ID, Parts
 from web.presenters import Reply
@@ -70,12 +73,10 @@ async def register(request: web.Request) -> Reply:
     order = await account_order(parts, new, Role.USER, request[REQUEST_ID], headers.traceparent(request))
     if private:
         # Nobody waits: how long the answer takes would tell what it is.
-        await parts.commands.submit(order, wait=0.0)
+        await submit(parts, order, wait=0.0)
         return Reply(PRIVATE, status=202, headers=NO_STORE)
     try:
-        answer = writes.answered(
-            await parts.commands.submit(order, wait=headers.wait(request, parts.settings.answer_wait_s))
-        )
+        answer = writes.answered(await submit(parts, order, wait=headers.wait(request, parts.settings.answer_wait_s)))
     except writes.Unfinished:
         # The caller has no token to ask for the operation with; it logs in as soon as the account is there.
         return Reply(PRIVATE, status=202, headers=NO_STORE)
@@ -150,6 +151,28 @@ async def account_order(
         traceparent=traceparent,
         request_id=request_id,
     )
+
+
+async def submit(parts: Parts, order: Order, *, wait: float) -> Answer | Pending:
+    """Sends the command of `account_order`; leaves no key behind when the account is known not to come to be.
+
+    Raises BrokerAway.
+    """
+    try:
+        answer = await parts.commands.submit(order, wait=wait)
+    except BrokerAway:
+        await _forget(parts, order.aggregate_id)
+        raise
+    # One that failed keeps its key: an operator may have it tried again.
+    if isinstance(answer, Answer) and answer.outcome == "refused":
+        await _forget(parts, order.aggregate_id)
+    return answer
+
+
+async def _forget(parts: Parts, account_id: UUID) -> None:
+    # A key without an account opens nothing and harms nobody: the answer does not wait for a database that is away.
+    with contextlib.suppress(StoresAway):
+        await parts.stores.accounts.drop_key(account_id)
 
 
 def succeeded(answer: Answer | Pending) -> bool:

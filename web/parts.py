@@ -56,6 +56,9 @@ class AccountStore(Protocol):
     async def key(self, account_id: UUID) -> bytes | None:
         """An account's wrapped key; None once it is erased. Raises StoresAway."""
 
+    async def drop_key(self, account_id: UUID) -> bool:
+        """Removes the key if no account has that id; True if it did. Raises StoresAway."""
+
 
 class ReadStores(Protocol):
     """The stores that the front reads."""
@@ -69,7 +72,7 @@ class ReadStores(Protocol):
         """Accounts."""
 
     async def ready(self) -> dict[str, str]:
-        """`ok` or a reason, for each store by name."""
+        """`ok` or a reason, for each store by name; within a few seconds, and never raises."""
 
 
 class Parts(msgspec.Struct, frozen=True):

@@ -135,6 +135,9 @@ class FakeAccounts:
     async def key(self, account_id: UUID) -> bytes | None:
         return self.keys.get(account_id)
 
+    async def drop_key(self, account_id: UUID) -> bool:
+        return account_id not in self.states and self.keys.pop(account_id, None) is not None
+
 
 @dataclass
 class FakeStores:

@@ -154,3 +154,26 @@ async def test_a_token_for_the_command_line(fakes: Fakes) -> None:
 def test_tokens_for_the_command_line_are_local() -> None:
     with pytest.raises(accounts.NoToken, match="production"):
         accounts.token_for(msgspec.structs.replace(SETTINGS, environment="production"), "a@example.org")
+
+
+async def test_no_key_is_left_of_an_account_that_did_not_come_to_be(
+    client: Client, fakes: Fakes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await register(client)
+    (kept,) = fakes.stores.accounts.keys
+
+    async def nobody_yet(_: str) -> None:
+        """Two register at once: neither sees the other."""
+
+    monkeypatch.setattr(fakes.stores.accounts, "by_email_index", nobody_yet)
+    assert (await register(client)).status == 409
+    assert set(fakes.stores.accounts.keys) == {kept}
+    fakes.commands.raises = BrokerAway("away")
+    assert (await register(client, email="other@example.org")).status == 503
+    assert set(fakes.stores.accounts.keys) == {kept}
+
+
+async def test_a_key_that_may_be_needed_stays(client: Client, fakes: Fakes) -> None:
+    fakes.commands.slow = True
+    assert (await register(client)).status == 202
+    assert len(fakes.stores.accounts.keys) == 1
