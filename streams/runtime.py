@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol
 
 import faust
 from aiokafka.errors import KafkaError
+from faust.tables.manager import TableManager
 
 import topics
 from config import Settings
@@ -135,6 +136,14 @@ class ReaderGroup:
         return Assembly(progress, self._build(connections.database, full_name), None)
 
 
+class NoTables(TableManager):
+    """Faust waits a second for tables to be declared before it joins the group; there are none here."""
+
+    async def on_start(self) -> None:
+        await self._update_channels()
+        await self.recovery.start()
+
+
 class GroupApp(faust.App):
     """A Faust app whose events are batches. The attributes are read by the batch transport."""
 
@@ -171,6 +180,7 @@ def build_app(settings: Settings, group: Group, full_name: str, instance: str, p
         datadir=Path(settings.state_dir) / "faust",
         autodiscover=False,
         Topic=BatchTopic,
+        TableManager=NoTables,
         web_enabled=False,
         topic_allow_declare=False,
         topic_disable_leader=True,
