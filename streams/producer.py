@@ -50,6 +50,7 @@ class Broker:
         self.away: str | None = "the broker was not reached yet"
         self._probing = asyncio.Lock()
         self._partitions: dict[str, int] = {}
+        self._told = False
 
     async def start(self) -> None:
         """Begin to look for the broker; returns after the first try."""
@@ -107,14 +108,16 @@ class Broker:
             else:
                 await asyncio.wait_for(topic_info(self.producer.client, self._topics[:1]), PROBE_TIMEOUT_S)
         except (KafkaError, OSError, TimeoutError, AssertionError) as error:
-            if self.away is None:
+            if not self._told:
                 log.warning("the broker is away: %s", str(error) or type(error).__name__)
+            self._told = True
             self.away = str(error) or type(error).__name__
             self._went(self.away)
         else:
             if self.away is not None:
                 log.info("the broker is there")
             self.away = None
+            self._told = False
 
 
 def record_batches(producer: AIOKafkaProducer, records: list[tuple[bytes, bytes]], headers: Any) -> list[Any]:

@@ -277,8 +277,10 @@ class Running:
                     self.trouble = None
                     await self._until_stopped_or_crashed()
             except (KafkaError, OSError, TimeoutError) as error:
-                self.trouble = f"Kafka is away: {str(error) or type(error).__name__}"
-                log.warning("%s: %s", self.full_name, self.trouble)
+                away = f"Kafka is away: {str(error) or type(error).__name__}"
+                # Told once, not at each try.
+                log.log(logging.DEBUG if away == self.trouble else logging.WARNING, "%s: %s", self.full_name, away)
+                self.trouble = away
             except Exception as error:
                 self.trouble = str(error) or type(error).__name__
                 log.exception("%s crashed; it starts again", self.full_name)

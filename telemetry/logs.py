@@ -11,8 +11,29 @@ import orjson
 from config import Settings
 
 _COLOURS = {"DEBUG": "\x1b[2m", "INFO": "", "WARNING": "\x1b[33m", "ERROR": "\x1b[31m", "CRITICAL": "\x1b[1;31m"}
-# Chatty at their own INFO; what they have to say to an operator comes as a warning or in our own words.
-_QUIET = ("aiokafka", "faust", "mode", "asyncio", "aiohttp.access")
+# Chatty at their own INFO; what they have to say to an operator comes as a warning or in our own words. `streams` is
+# mode's too: it names its logs after the modules of the classes that extend it. Ours begin with `yeoul.`.
+_QUIET = ("aiokafka", "faust", "mode", "streams", "asyncio", "aiohttp.access")
+
+EXPECTED = (
+    "Unable connect to",
+    "Unable to request metadata from",
+    "Unable to update metadata from",
+    "Failed fetch messages from",
+    "Error sending %s to node",
+    "Marking the coordinator dead",
+    "Group Coordinator Request failed",
+    "Heartbeat session expired",
+    "Heartbeat send request failed",
+    "Heartbeat failed for group",
+    "Heartbeat failed: local member_id",
+    "OffsetCommit failed for group %s due to group",
+    "Failed to commit on finallization",
+    "LeaveGroup request failed",
+    "Timer %s is overlapping",
+)
+"""How lines of aiokafka and mode begin that only say, many times a second, that the broker is away or that a group is
+being divided anew. Both are states that pass; the rooms that can do something about them say so once."""
 
 
 class People(logging.Formatter):
@@ -54,11 +75,24 @@ class Json(logging.Formatter):
         return orjson.dumps(entry, default=str).decode()
 
 
+class Unexpected(logging.Filter):
+    """Lets through what is no expected state of Kafka's client."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """See logging.Filter."""
+        if record.name == "asyncio":
+            # What became of an offset that was committed for tools only; aiokafka drops the task and its error.
+            return "_do_commit_offsets" not in record.getMessage()
+        return not (record.name.startswith(("aiokafka", "mode")) and str(record.msg).startswith(EXPECTED))
+
+
 def configure(settings: Settings, process: str) -> None:
     """Log to stderr as the settings say; `process` names this one in JSON lines."""
     people = settings.log_format == "text" or (settings.log_format == "auto" and sys.stderr.isatty())
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(People() if people else Json(process))
+    if settings.log_level != "debug":
+        handler.addFilter(Unexpected())
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING if settings.log_level != "debug" else logging.INFO)
