@@ -179,11 +179,13 @@ class Up:
     def _tell(self, settings: Settings, token: str) -> None:
         """The lines for people: where it is, and what to paste."""
         url = self._fields["front"]
+        places = cast("dict[str, str]", self._fields["metrics"])
+        scraped = "\n            ".join(f"{address} ({name})" for name, address in places.items())
         self._say(f"ready; {_resident(self._stack)} MB resident in all\n")
         print(
             f"  front     {url}/api/v1   (health: {url}/readyz)\n"
             f"  kafka     {settings.kafka_url}\n"
-            f"  metrics   {', '.join(cast('dict[str, str]', self._fields['metrics']).values())}\n"
+            f"  metrics   {scraped}\n"
             f"  data      {settings.state_dir}, logs in {settings.state_dir / 'logs'}\n"
             f"  token     of {ADMIN}, an admin, for 15 minutes; another: ./yeoul token {ADMIN} --role admin\n\n"
             f"{token}\n\n"
