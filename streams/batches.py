@@ -255,7 +255,9 @@ class BatchConsumer(Consumer):
                 await self._wait(self._changed)
             elif self._polled is None:
                 if self._caught_up and self.gather_s:
+                    self._caught_up = False
                     await asyncio.sleep(self.gather_s)
+                    continue  # the partitions may be somebody else's by now
                 self._polled = await self._poll()
             elif self._outstanding is not None:
                 await self._wait(self._changed)

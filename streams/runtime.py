@@ -140,6 +140,7 @@ class NoTables(TableManager):
     """Faust waits a second for tables to be declared before it joins the group; there are none here."""
 
     async def on_start(self) -> None:
+        """Called by Faust."""
         await self._update_channels()
         await self.recovery.start()
 
