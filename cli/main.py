@@ -69,8 +69,9 @@ def main(arguments: list[str]) -> int:
     if command not in sum(COMMANDS.values(), ()):
         print(f"yeoul: there is no command {command!r}; ./yeoul help lists them", file=sys.stderr)
         return 2
-    # Where nobody set logs up, Python prints warnings bare; what Kafka's client has to say, we say in a sentence.
-    logging.getLogger("aiokafka").addHandler(logging.NullHandler())
+    # Where nobody set logs up, Python prints warnings bare; that Kafka is away is said below, in a sentence.
+    for name in ("aiokafka", "yeoul.streams.producer"):
+        logging.getLogger(name).addHandler(logging.NullHandler())
     try:
         return _run(command, rest)
     except KeyboardInterrupt:
