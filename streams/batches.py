@@ -111,6 +111,9 @@ class Positions(Protocol):
     async def stop_partition(self, key: TopicPartition, reason: str) -> None:
         """Read the partition no more until an operator says so. Raises StoresAway."""
 
+    def let_go(self) -> None:
+        """The partitions may be somebody else's from now on."""
+
     async def outdated(self, kafka: aiokafka.AIOKafkaConsumer) -> list[TopicPartition]:
         """Partitions whose topic is not the one that was located, or that are stopped no longer.
 
@@ -202,6 +205,7 @@ class BatchConsumer(Consumer):
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Drain, then let go."""
         await self.drain()
+        self.positions.let_go()
         self.generation += 1
         self._reset()
         await super().on_partitions_revoked(revoked)

@@ -193,7 +193,7 @@ class Decisions:
         outcome = Outcome()
         now = datetime.now(UTC)
         for part in work.parts:
-            owned = self._progress.owned[part.key]
+            owned = part.owned
             records: list[tuple[bytes, bytes]] = []
             for record, message in zip(part.records, part.messages, strict=True):
                 envelope: Command = message.envelope

@@ -42,10 +42,13 @@ MOST_ERROR_TEXT = 2000
 class Part:
     """What a batch has of one partition: the span, and the records that are neither repeats nor unreadable."""
 
-    __slots__ = ("key", "messages", "records", "span")
+    __slots__ = ("key", "messages", "owned", "records", "span")
 
-    def __init__(self, key: TopicPartition, span: Span, records: list[ConsumerRecord], messages: list[Any]) -> None:
+    def __init__(
+        self, key: TopicPartition, owned: Owned, span: Span, records: list[ConsumerRecord], messages: list[Any]
+    ) -> None:
         self.key = key
+        self.owned = owned
         self.span = span
         self.records = records
         self.messages = messages
@@ -55,8 +58,8 @@ class Part:
         middle = (len(self.records) + 1) // 2
         cut = self.records[middle].offset if middle < len(self.records) else self.span.end
         return (
-            Part(self.key, Span(self.span.begin, cut), self.records[:middle], self.messages[:middle]),
-            Part(self.key, Span(cut, self.span.end), self.records[middle:], self.messages[middle:]),
+            Part(self.key, self.owned, Span(self.span.begin, cut), self.records[:middle], self.messages[:middle]),
+            Part(self.key, self.owned, Span(cut, self.span.end), self.records[middle:], self.messages[middle:]),
         )
 
 
@@ -137,13 +140,14 @@ class Reader:
     async def after(self, result: Any) -> None:
         """See Handler.after."""
 
-    async def replay(self, letter: Parked, message: Any) -> None:
+    async def replay(self, letter: Parked, owned: Owned, message: Any) -> None:
         """Handle a dead letter again: no repeat check, and marked as replayed in the same transaction."""
         key = TopicPartition(letter.topic, letter.partition)
         record = record_of(letter)
         async with self._database.connection() as connection, connection.transaction():
             if await mark_replayed(connection, letter.id):
-                await self.handle(connection, [Part(key, Span(letter.offset, letter.offset + 1), [record], [message])])
+                span = Span(letter.offset, letter.offset + 1)
+                await self.handle(connection, [Part(key, owned, span, [record], [message])])
 
 
 def record_of(letter: Parked) -> ConsumerRecord:
@@ -244,7 +248,7 @@ class Delivery:
                     staged[identity] = record.offset
                 records.append(record)
                 messages.append(message)
-            parts.append(Part(key, span, records, messages))
+            parts.append(Part(key, owned, span, records, messages))
         if repeats:
             metrics.RECORDS.labels(self.group, "repeat").inc(repeats)
         if unknown:
@@ -297,8 +301,8 @@ class Delivery:
             for record in part.records:
                 log.error("parked %s/%d@%d", record.topic, record.partition, record.offset, exc_info=error)
                 text = f"{type(error).__name__}: {error}"
-                letters.append(self._letter(self._progress.owned[part.key], record, "handler_failed", text, attempts))
-            parts.append(Part(part.key, part.span, [], []))
+                letters.append(self._letter(part.owned, record, "handler_failed", text, attempts))
+            parts.append(Part(part.key, part.owned, part.span, [], []))
         return Work(parts, letters)
 
     async def _commit(self, batch: Batch, work: Work) -> tuple[bool, Any]:
@@ -331,8 +335,8 @@ class Delivery:
     def _moves(self, work: Work) -> list[Move]:
         moves = []
         for part in work.parts:
-            owned = self._progress.owned.get(part.key)
-            if owned is None or owned.next_offset != part.span.begin:
+            owned = part.owned
+            if self._progress.owned.get(part.key) is not owned or owned.next_offset != part.span.begin:
                 raise Mismatch(f"{part.key} stands elsewhere")
             if part.span.begin == part.span.end:
                 continue
@@ -347,7 +351,7 @@ class Delivery:
         """The memory of repeats follows the commit, never goes ahead of it."""
         count = 0
         for part in work.parts:
-            owned = self._progress.owned[part.key]
+            owned = part.owned
             owned.next_offset = part.span.end
             count += len(part.records)
             if owned.topic.repeats is Repeats.SEQUENCE and part.messages:
@@ -390,7 +394,7 @@ class Delivery:
                 try:
                     message = self._handler.decode(record_of(letter))
                     if message is not None:
-                        await self._handler.replay(letter, message)
+                        await self._handler.replay(letter, owned[_key(letter)], message)
                 except StoresAway:
                     raise
                 except Exception as error:

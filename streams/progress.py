@@ -4,13 +4,13 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from time import monotonic
-from typing import Any, Literal
+from typing import Literal
 from uuid import UUID
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from stores.progress import Move, ProgressStore
+from stores.progress import ProgressStore
 from streams.protocol import topic_info
 from streams.recent import Recent, read_back
 from telemetry import metrics
@@ -48,6 +48,7 @@ class Progress:
         bootstrap: str,
         start: Literal["beginning", "end"] = "beginning",
         take_over: Callable[[int, UUID, dict[UUID, int]], Awaitable[None]] | None = None,
+        release: Callable[[], None] = lambda: None,
     ) -> None:
         self.group = group
         self.owned: dict[TopicPartition, Owned] = {}
@@ -56,6 +57,7 @@ class Progress:
         self._bootstrap = bootstrap
         self._start = start
         self._take_over = take_over
+        self._release = release
         self._ids: dict[str, UUID] = {}
         self._lives_seen = monotonic()
         self.stopped: dict[TopicPartition, UUID] = {}
@@ -149,15 +151,10 @@ class Progress:
                 outdated.append(key)
         return outdated
 
-    def moves(self, spans: Mapping[TopicPartition, Any], published: Callable[[UUID, int], int | None]) -> list[Move]:
-        """The compare-and-set of a batch. KeyError for a partition that is not ours any more."""
-        return [
-            Move(
-                self.owned[key].topic_id, key.partition, span.begin, span.end,
-                published(self.owned[key].topic_id, key.partition),
-            )
-            for key, span in spans.items()
-        ]  # fmt: skip
+    def let_go(self) -> None:
+        """The partitions may be somebody else's from now on; what is ours is located again."""
+        self.owned.clear()
+        self._release()
 
 
 def _lost(next_offset: int, first: int, end: int) -> str | None:

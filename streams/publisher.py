@@ -99,11 +99,11 @@ class Publisher:
             return offset
         return None
 
-    def release(self, partitions: list[int]) -> None:
-        """These are not ours any more: what waits for them is the next owner's, who finds it in the journal."""
-        for partition in partitions:
-            self._owned.pop(partition, None)
-        self._waiting = [publication for publication in self._waiting if publication.partition in self._owned]
+    def release(self) -> None:
+        """The partitions may be somebody else's: what waits for them stands in the journal, for the next owner."""
+        self._owned.clear()
+        self._waiting, self._waiting_records = [], 0
+        self._room.set()
 
     async def take_over(self, partition: int, topic_id: UUID, lives: dict[UUID, int]) -> None:
         """Publish everything of a partition that the journal has and no owner confirmed. Raises what FAILED names."""
@@ -118,7 +118,9 @@ class Publisher:
         standing = (await self._store.standings(self._group, topic_id, [partition])).get(partition)
         if standing is None or standing.published_offset is None or standing.published_offset >= standing.next_offset:
             return
-        offset, index, count = standing.published_offset, 0, 0
+        # What this process knows to be acknowledged may be more than the row says yet.
+        offset = max(standing.published_offset, self._published.get((topic_id, partition), 0))
+        index = count = 0
         while entries := await self._journal.after(partition, life, offset, index):
             if self.renew_cache is not None:
                 await self.renew_cache(entries)

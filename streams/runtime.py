@@ -103,7 +103,12 @@ class CommandGroup:
         journal = Journal(connections.database, self.name)
         publisher = Publisher(full_name, connections.broker, events, connections.progress, journal)
         progress = Progress(
-            full_name, named, connections.progress, bootstrap=settings.kafka_url, take_over=publisher.take_over
+            full_name,
+            named,
+            connections.progress,
+            bootstrap=settings.kafka_url,
+            take_over=publisher.take_over,
+            release=publisher.release,
         )
         decisions = self._decisions(
             self._noun, full_name, connections.database, connections.cache, progress, publisher, settings.command_key

@@ -51,6 +51,9 @@ class Positions:
     async def stop_partition(self, key: TopicPartition, reason: str) -> None:
         self.stopped.add(key)
 
+    def let_go(self) -> None:
+        pass
+
     async def outdated(self, kafka: AIOKafkaConsumer) -> list[TopicPartition]:
         if not self.watch_ids or not self._ids:
             return []

@@ -4,7 +4,9 @@ import asyncio
 
 import pytest
 
+import topics
 from streams.delivery import record_of
+from streams.progress import Owned
 from streams.replay import replay
 from tests.contracts.harness import until
 from tests.delivery.conftest import MakeScene
@@ -110,5 +112,6 @@ async def test_two_members_asked_at_once_handle_a_letter_once(scene: MakeScene) 
     handler = notes.handler()
     await notes.connections.dead_letters.settle(letter.id, "requested")
     message = handler.decode(record_of(letter))
-    await asyncio.gather(*(handler.replay(letter, message) for _ in range(4)))
+    owned = Owned(topics.INGEST, letter.topic_id, 0, letter.offset + 1, "")
+    await asyncio.gather(*(handler.replay(letter, owned, message) for _ in range(4)))
     assert await notes.notes() == ["a"]
