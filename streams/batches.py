@@ -390,7 +390,7 @@ class InLoopConsumer(AIOKafkaConsumerThread):
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         conf = self.app.conf
-        return aiokafka.AIOKafkaConsumer(
+        consumer = aiokafka.AIOKafkaConsumer(
             client_id=conf.broker_client_id,
             group_id=conf.id,
             group_instance_id=conf.consumer_group_instance_id,
@@ -410,6 +410,11 @@ class InLoopConsumer(AIOKafkaConsumerThread):
             metadata_max_age_ms=conf.consumer_metadata_max_age_ms,
             isolation_level="read_committed",
         )
+        # aiokafka leaves the group for good when nobody has fetched for max_poll_interval. We fetch on demand, and a
+        # batch may wait for PostgreSQL as long as that takes: being alive is the watchdog's matter, so this counts as
+        # fetching, always.
+        consumer._subscription._fetch_count += 1
+        return consumer
 
     # -- what the batch consumer calls -------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
+from time import monotonic
 from typing import Any, Literal, Protocol
 
 import faust
@@ -37,6 +38,12 @@ SESSION_S = 10.0
 RESTART_S = 1.0
 REPLAY_EVERY_S = 1.0
 STOP_S = 20.0
+STRANDED_S = 60.0
+"""A rebalance takes seconds; a group that waits longer than this for its partitions starts anew."""
+
+
+class Stranded(Exception):
+    """A group fell out of its consumer group and did not find back."""
 
 
 class Connections:
@@ -327,14 +334,28 @@ class Running:
         assert self.app is not None
         stopping = asyncio.create_task(self._stopping.wait())
         ended = asyncio.create_task(self.app.wait_until_stopped())
+        without = asyncio.create_task(self._without_positions())
         try:
-            await asyncio.wait([stopping, ended], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([stopping, ended, without], return_when=asyncio.FIRST_COMPLETED)
+            if without.done():
+                raise Stranded(f"{self.full_name} has waited {STRANDED_S:.0f} s for its partitions")
         finally:
             stopping.cancel()
             ended.cancel()
-            await asyncio.gather(stopping, ended, return_exceptions=True)
+            without.cancel()
+            await asyncio.gather(stopping, ended, without, return_exceptions=True)
         if self.app.crashed and self.app.crash_reason is not None:
             raise self.app.crash_reason
+
+    async def _without_positions(self) -> None:
+        """Returns when the group has had no positions for STRANDED_S although the broker and the stores were there."""
+        since = monotonic()
+        while monotonic() - since < STRANDED_S:
+            await asyncio.sleep(1.0)
+            consumer = self.consumer
+            located = consumer is not None and consumer._located is not None
+            if located or self._connections.broker.away is not None or (consumer is not None and consumer.backing_off):
+                since = monotonic()
 
 
 async def _replays(delivery: Delivery) -> None:

@@ -6,6 +6,7 @@ running requests are done.
 """
 
 import asyncio
+import gc
 import json
 import logging
 import os
@@ -78,6 +79,9 @@ def main() -> int:
 
     settings = load(told["settings"])
     logs.configure(settings, "web")
+    # What start-up made stays; collecting it again and again cost a tenth of a front at 256 callers.
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
     uvloop.run(serve(settings))
     return 0
 

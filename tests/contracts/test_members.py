@@ -184,3 +184,31 @@ async def test_a_member_that_comes_back_under_its_name_needs_no_session_to_end(
             await broker.produce(topic, padded(start, start + 1))
             assert numbers(await member.collect(1), TopicPartition(topic, 0)) == [start]
         assert loop.time() - began < 5.0
+
+
+async def test_a_member_stays_however_long_nothing_is_fetched(settings: Settings, broker: Broker) -> None:
+    """aiokafka leaves a group, for good, when nobody fetched for max_poll_interval: 1,000 s as Faust sets it."""
+    topic = await broker.topic(1)
+    member = Member(settings, "patient", [topic], Positions())
+    async with member:
+        await until(lambda: len(member.assigned) == 1)
+        assert member.app is not None
+        coordinator = member.app.batch_consumer._thread.kafka._coordinator  # type: ignore[union-attr]
+        coordinator._max_poll_interval = 0.5
+        beats = []
+        original = coordinator._do_heartbeat
+
+        async def beat() -> Any:
+            beats.append(coordinator.generation)
+            return await original()
+
+        coordinator._do_heartbeat = beat
+        await broker.produce(topic, padded(0, 10), 0)
+        batch = await member.next()
+        await until(lambda: len(beats) >= 2)  # while the handler holds its batch, longer than the interval
+        assert batch.count == 10
+        member.finish(batch)
+        await until(lambda: len(beats) >= 4)
+        await broker.produce(topic, padded(10, 20), 0)
+        assert (await member.collect(10))[0].count > 0
+        assert len(set(beats)) == 1
