@@ -14,7 +14,7 @@ from tests.flows.harness import System, system
 @pytest.fixture(scope="session")
 def full() -> bool:
     """True when the sizes are the ones the guarantees are stated for."""
-    return bool(os.environ.get("YEOUL_TEST_FULL"))
+    return os.environ.get("YEOUL_TEST_FULL") == "1"
 
 
 @pytest_asyncio.fixture(loop_scope="session")
