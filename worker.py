@@ -40,7 +40,7 @@ def run(settings: Settings, groups: list[str]) -> int:
         log.error("no group %s; there are: %s", ", ".join(unknown), ", ".join(GROUPS))
         return 2
     logs.configure(settings, "worker")
-    # What start-up made stays; collecting it again and again cost a tenth of a front at 256 callers.
+    # What start-up made stays: it need not be looked through again with every collection.
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -1,5 +1,6 @@
 """The two fronts that are compared: Yeoul (two front processes, one worker with every group) and the direct one."""
 
+import abc
 import asyncio
 import itertools
 from uuid import uuid4
@@ -19,7 +20,7 @@ PRELOAD_CALLERS = 64
 POLL_S = 0.05
 
 
-class Side:
+class Side(abc.ABC):
     """A front under load: where it listens, who calls it, and which processes are its own."""
 
     name: str
@@ -35,13 +36,13 @@ class Side:
         """Its own processes (their trees)."""
         return [child.pid for child in self.children]
 
+    @abc.abstractmethod
     async def start(self) -> None:
         """Start it and wait until it answers."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     async def token(self) -> str:
         """A bearer token that is good for the next minutes."""
-        raise NotImplementedError
 
     async def headers(self) -> dict[str, str]:
         """What every request of a run carries."""

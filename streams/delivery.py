@@ -8,6 +8,7 @@ away: the same batch again, without limit. Another owner: everything is thrown a
 PostgreSQL says.
 """
 
+import abc
 import asyncio
 import logging
 import random
@@ -112,7 +113,7 @@ class Handler(Protocol):
         """What follows a commit: answers, publication. Never raises for an absence; never runs the handler again."""
 
 
-class Reader:
+class Reader(abc.ABC):
     """A handler of events: `handle` runs in a transaction that moves the progress first and parks dead letters last."""
 
     name = ""
@@ -121,13 +122,13 @@ class Reader:
         self._database = database
         self._group = group
 
+    @abc.abstractmethod
     def decode(self, record: ConsumerRecord) -> Any:
         """See Handler.decode."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     async def handle(self, connection: Any, parts: Sequence[Part]) -> Any:
         """Write what the messages mean, in the transaction of `connection`."""
-        raise NotImplementedError
 
     async def commit(self, work: Work, moves: list[Move]) -> Any:
         """See Handler.commit."""
@@ -137,7 +138,7 @@ class Reader:
             await park(connection, work.letters)
         return result
 
-    async def after(self, result: Any) -> None:
+    async def after(self, result: Any) -> None:  # noqa: B027 - most readers have nothing that follows
         """See Handler.after."""
 
     async def replay(self, letter: Parked, owned: Owned, message: Any) -> None:

@@ -38,6 +38,7 @@ SESSION_S = 10.0
 RESTART_S = 1.0
 REPLAY_EVERY_S = 1.0
 STOP_S = 20.0
+LOOK_EVERY_S = 1.0
 STRANDED_S = 60.0
 """A rebalance takes seconds; a group that waits longer than this for its partitions starts anew."""
 
@@ -351,7 +352,7 @@ class Running:
         """Returns when the group has had no positions for STRANDED_S although the broker and the stores were there."""
         since = monotonic()
         while monotonic() - since < STRANDED_S:
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(LOOK_EVERY_S)
             consumer = self.consumer
             located = consumer is not None and consumer._located is not None
             if located or self._connections.broker.away is not None or (consumer is not None and consumer.backing_off):

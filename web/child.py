@@ -79,7 +79,7 @@ def main() -> int:
 
     settings = load(told["settings"])
     logs.configure(settings, "web")
-    # What start-up made stays; collecting it again and again cost a tenth of a front at 256 callers.
+    # What start-up made stays: it need not be looked through again with every collection.
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
     uvloop.run(serve(settings))
