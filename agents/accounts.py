@@ -9,8 +9,8 @@ from domain.refusals import Code, Refusal
 from stores.accounts import TABLE, claim, unclaim
 from stores.aggregates import Operation
 from streams.decisions import Decisions, Noun, Outcome
-from streams.delivery import Work
 from streams.runtime import CommandGroup
+from streams.work import Work
 
 NOUN = Noun(
     name="accounts",

@@ -10,9 +10,10 @@ from aiokafka.structs import ConsumerRecord
 import topics
 from domain import accounts, resources
 from stores.analytics import Slot, add
-from streams.delivery import Part, Reader
 from streams.envelope import Foreign, Unreadable, read_foreign
+from streams.readers import Reader
 from streams.runtime import ReaderGroup
+from streams.work import Part
 
 LONGEST_NAME = 256
 """Characters of a source or type: they are keys of a table that strangers fill."""
@@ -26,7 +27,7 @@ class EventCounts(Reader):
     name = "analytics.event_counts"
 
     def decode(self, record: ConsumerRecord) -> Foreign:
-        """See streams.delivery.Handler."""
+        """See streams.work.Handler."""
         event = read_foreign(record)
         if len(event.source) > LONGEST_NAME or len(event.type) > LONGEST_NAME or "\0" in event.source + event.type:
             raise Unreadable("bad_name", f"source and type have at most {LONGEST_NAME} characters, and no NUL")

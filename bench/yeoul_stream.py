@@ -21,9 +21,10 @@ import config
 from bench.baselines.reporting import Meter
 from config import Settings
 from stores.postgres import Database
-from streams.delivery import Part, Reader
 from streams.envelope import Unreadable
+from streams.readers import Reader
 from streams.runtime import Connections, ReaderGroup, Running
+from streams.work import Part
 from telemetry import logs
 from topics import Repeats, Topic
 

@@ -26,11 +26,11 @@ from stores.postgres import Database
 from stores.progress import Move
 from streams.answers import Sent
 from streams.answers import write as write_answers
-from streams.delivery import Work
 from streams.envelope import SIGNATURE, Command, Event, Unreadable, read_command, sequence, write
 from streams.identity import event_id
 from streams.progress import Progress
 from streams.publisher import Publication, Publisher
+from streams.work import Work
 
 log = logging.getLogger("yeoul.streams.decisions")
 
@@ -104,7 +104,7 @@ class Decisions:
         publisher.renew_cache = self._renew_cache
 
     def decode(self, record: ConsumerRecord) -> Asked:
-        """See streams.delivery.Handler."""
+        """See streams.work.Handler."""
         if not self._signed(record):
             raise Unreadable("unsigned", "the command has no valid signature of a front")
         envelope = read_command(record.value)
@@ -137,7 +137,7 @@ class Decisions:
         return found
 
     async def commit(self, work: Work, moves: list[Move]) -> Outcome:
-        """See streams.delivery.Handler."""
+        """See streams.work.Handler."""
         asked = [message.envelope for part in work.parts for message in part.messages]
         failing = self._failing(work.letters)
         async with AsyncExitStack() as stack:

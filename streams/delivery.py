@@ -8,25 +8,25 @@ away: the same batch again, without limit. Another owner: everything is thrown a
 PostgreSQL says.
 """
 
-import abc
 import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from time import monotonic, perf_counter
-from typing import Any, Protocol
+from typing import Any
 from uuid import UUID
 
 from aiokafka import TopicPartition
 from aiokafka.structs import ConsumerRecord
 
 from stores import StoresAway
-from stores.dead_letters import DeadLetters, Letter, Parked, mark_replayed, park
-from stores.postgres import Database
-from stores.progress import Mismatch, Move, move
-from streams.batches import Batch, Span
+from stores.dead_letters import DeadLetters, Letter
+from stores.progress import Mismatch, Move
+from streams.batches import Batch
 from streams.envelope import Unreadable
 from streams.progress import Owned, Progress
+from streams.readers import Reader, record_of
+from streams.work import Handler, Part, Work, key_of
 from telemetry import metrics
 from topics import Repeats
 
@@ -38,126 +38,6 @@ POISON_WINDOW = 1000
 POISON_SHARE = 0.95
 """When this share of a window of records was parked, the partition stops instead of draining into dead letters."""
 MOST_ERROR_TEXT = 2000
-
-
-class Part:
-    """What a batch has of one partition: the span, and the records that are neither repeats nor unreadable."""
-
-    __slots__ = ("key", "messages", "owned", "records", "span")
-
-    def __init__(
-        self, key: TopicPartition, owned: Owned, span: Span, records: list[ConsumerRecord], messages: list[Any]
-    ) -> None:
-        self.key = key
-        self.owned = owned
-        self.span = span
-        self.records = records
-        self.messages = messages
-
-    def split(self) -> "tuple[Part, Part]":
-        """The first half and the rest; the cut is where the rest's first record stands."""
-        middle = (len(self.records) + 1) // 2
-        cut = self.records[middle].offset if middle < len(self.records) else self.span.end
-        return (
-            Part(self.key, self.owned, Span(self.span.begin, cut), self.records[:middle], self.messages[:middle]),
-            Part(self.key, self.owned, Span(cut, self.span.end), self.records[middle:], self.messages[middle:]),
-        )
-
-
-class Work:
-    """A batch after decoding, or a piece of one."""
-
-    __slots__ = ("letters", "parts")
-
-    def __init__(self, parts: list[Part], letters: list[Letter]) -> None:
-        self.parts = parts
-        self.letters = letters
-
-    @property
-    def count(self) -> int:
-        """Records to handle."""
-        return sum(len(part.records) for part in self.parts)
-
-    def split(self) -> "tuple[Work, Work]":
-        """Two pieces; each partition stays in order, so the first must be committed before the second."""
-        full = [part for part in self.parts if part.records]
-        if len(full) > 1 and all(len(part.records) == 1 for part in full):
-            middle = len(full) // 2
-            first = full[:middle]
-            rest = [part for part in self.parts if part not in first]
-        else:
-            halves = [part.split() for part in self.parts]
-            first = [half for half, _ in halves]
-            rest = [half for _, half in halves if half.span.begin < half.span.end]
-        ends = {part.key: part.span.end for part in first}
-        early = [letter for letter in self.letters if letter.offset < ends.get(_key(letter), -1)]
-        return Work(first, early), Work(rest, [letter for letter in self.letters if letter not in early])
-
-
-def _key(letter: Letter) -> TopicPartition:
-    return TopicPartition(letter.topic, letter.partition)
-
-
-class Handler(Protocol):
-    """What a group does with its records."""
-
-    name: str
-
-    def decode(self, record: ConsumerRecord) -> Any:
-        """A message, or None for a type that is not known here (skipped and counted). Raises Unreadable."""
-
-    async def commit(self, work: Work, moves: list[Move]) -> Any:
-        """Handle and move, all in one transaction. Raises Mismatch, StoresAway; anything else blames a record."""
-
-    async def after(self, result: Any) -> None:
-        """What follows a commit: answers, publication. Never raises for an absence; never runs the handler again."""
-
-
-class Reader(abc.ABC):
-    """A handler of events: `handle` runs in a transaction that moves the progress first and parks dead letters last."""
-
-    name = ""
-
-    def __init__(self, database: Database, group: str) -> None:
-        self._database = database
-        self._group = group
-
-    @abc.abstractmethod
-    def decode(self, record: ConsumerRecord) -> Any:
-        """See Handler.decode."""
-
-    @abc.abstractmethod
-    async def handle(self, connection: Any, parts: Sequence[Part]) -> Any:
-        """Write what the messages mean, in the transaction of `connection`."""
-
-    async def commit(self, work: Work, moves: list[Move]) -> Any:
-        """See Handler.commit."""
-        async with self._database.connection() as connection, connection.transaction():
-            await move(connection, self._group, moves)
-            result = await self.handle(connection, work.parts)
-            await park(connection, work.letters)
-        return result
-
-    async def after(self, result: Any) -> None:  # noqa: B027 - most readers have nothing that follows
-        """See Handler.after."""
-
-    async def replay(self, letter: Parked, owned: Owned, message: Any) -> None:
-        """Handle a dead letter again: no repeat check, and marked as replayed in the same transaction."""
-        key = TopicPartition(letter.topic, letter.partition)
-        record = record_of(letter)
-        async with self._database.connection() as connection, connection.transaction():
-            if await mark_replayed(connection, letter.id):
-                span = Span(letter.offset, letter.offset + 1)
-                await self.handle(connection, [Part(key, owned, span, [record], [message])])
-
-
-def record_of(letter: Parked) -> ConsumerRecord:
-    """The record as it came."""
-    return ConsumerRecord(
-        topic=letter.topic, partition=letter.partition, offset=letter.offset, timestamp=letter.produced_at or 0,
-        timestamp_type=0, key=letter.key, value=letter.value, checksum=None, serialized_key_size=len(letter.key or b""),
-        serialized_value_size=len(letter.value or b""), headers=letter.headers,
-    )  # fmt: skip
 
 
 class Delivery:
@@ -370,7 +250,7 @@ class Delivery:
         for key, records in batch.records.items():
             seen = self._poison.setdefault(key, [0, 0])
             seen[0] += len(records)
-            seen[1] += sum(1 for letter in work.letters if _key(letter) == key)
+            seen[1] += sum(1 for letter in work.letters if key_of(letter) == key)
             if seen[0] >= POISON_WINDOW:
                 if seen[1] >= POISON_SHARE * seen[0]:
                     try:
@@ -395,7 +275,7 @@ class Delivery:
                 try:
                     message = self._handler.decode(record_of(letter))
                     if message is not None:
-                        await self._handler.replay(letter, owned[_key(letter)], message)
+                        await self._handler.replay(letter, owned[key_of(letter)], message)
                 except StoresAway:
                     raise
                 except Exception as error:

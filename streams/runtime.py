@@ -21,14 +21,16 @@ from stores.dead_letters import DeadLetters
 from stores.postgres import Database, of
 from stores.progress import ProgressStore
 from stores.redis import Redis
-from streams.batches import Batch, BatchConsumer, BatchTopic, BatchTransport
+from streams.batches import Batch
+from streams.consumer import BatchConsumer, BatchTopic, BatchTransport
 from streams.copies import Copies
 from streams.decisions import Decisions, Noun
-from streams.delivery import Delivery, Handler
+from streams.delivery import Delivery
 from streams.producer import Broker
 from streams.progress import Progress
 from streams.publisher import Publisher
 from streams.slots import Slot
+from streams.work import Handler
 from telemetry import metrics
 from topics import Topic
 

@@ -14,7 +14,8 @@ from aiokafka.structs import ConsumerRecord
 
 from config import Settings
 from streams import runtime
-from streams.batches import Batch, BatchConsumer
+from streams.batches import Batch
+from streams.consumer import BatchConsumer
 from streams.protocol import topic_info
 from streams.runtime import GroupApp, ReaderGroup, build_app
 

@@ -7,7 +7,7 @@ import pytest
 from aiokafka import TopicPartition
 
 from config import Settings
-from streams import batches as transport
+from streams import consumer
 from streams.batches import Batch
 from tests.contracts.harness import (
     Broker,
@@ -55,7 +55,7 @@ async def test_an_exception_brings_the_batch_again(
 async def test_a_cancel_brings_the_batch_again(
     settings: Settings, broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transport, "DRAIN_S", 0.2)
+    monkeypatch.setattr(consumer, "DRAIN_S", 0.2)
     topic = await broker.topic(1)
     (key,) = keys(topic, 1)
     await broker.produce(topic, padded(0, 5))

@@ -7,7 +7,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from config import Settings
-from streams import batches as transport
+from streams.in_loop import IDLE_POLL_S
 from tests.contracts.harness import (
     Broker,
     Member,
@@ -106,7 +106,7 @@ async def test_what_is_produced_while_idle_arrives_at_once(settings: Settings, b
             await broker.produce(topic, padded(number, number + 1))
             await member.collect(1)
             waits.append(loop.time() - began)
-    assert sorted(waits)[len(waits) // 2] < transport.IDLE_POLL_S / 2
+    assert sorted(waits)[len(waits) // 2] < IDLE_POLL_S / 2
 
 
 async def test_every_codec_is_read(settings: Settings, broker: Broker) -> None:

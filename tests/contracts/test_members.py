@@ -7,7 +7,7 @@ import pytest
 from aiokafka import TopicPartition
 
 from config import Settings
-from streams import batches as transport
+from streams import consumer
 from streams.batches import Batch
 from tests.contracts.harness import (
     Broker,
@@ -131,7 +131,7 @@ async def test_a_handler_that_gives_its_batch_up_loses_nothing(settings: Setting
 async def test_a_drain_is_bounded_and_what_was_let_go_is_read_again(
     settings: Settings, broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transport, "DRAIN_S", 0.3)
+    monkeypatch.setattr(consumer, "DRAIN_S", 0.3)
     topic = await broker.topic(1)
     (key,) = keys(topic, 1)
     await broker.produce(topic, padded(0, 5))

@@ -7,7 +7,6 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from config import Settings
 from stores import StoresAway
-from streams import batches as transport
 from streams.batches import Batch
 from tests.contracts.harness import Broker, Member, Positions, contiguous, keys, numbers, padded, until
 
@@ -92,7 +91,7 @@ async def test_one_partition_read_again_holds_no_other_up(settings: Settings, br
 async def test_a_position_that_cannot_be_asked_for_is_asked_again(
     settings: Settings, broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transport, "IDLE_POLL_S", 0.05)
+    monkeypatch.setattr("streams.consumer.IDLE_POLL_S", 0.05)
     topic = await broker.topic(1)
     await broker.produce(topic, padded(0, 3))
 

@@ -16,9 +16,10 @@ from config import Settings
 from stores.dead_letters import Parked
 from stores.postgres import Database
 from stores.progress import Standing
-from streams.delivery import Part, Reader
 from streams.envelope import Foreign, read_foreign, sequence
+from streams.readers import Reader
 from streams.runtime import Connections, ReaderGroup, Running
+from streams.work import Part
 from tests.contracts.harness import Broker, until
 from topics import Repeats, Topic
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from embedded.stack import Stack
-from streams.delivery import Part
+from streams.work import Part
 from tests.contracts.harness import until
 from tests.delivery.conftest import MakeScene
 from tests.delivery.harness import Scene, event

@@ -194,7 +194,7 @@ async def test_half_poison_does_not_stop_it(scene: MakeScene, monkeypatch: pytes
 
 
 async def test_a_handler_that_is_cancelled_parks_nothing(scene: MakeScene, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streams.batches.DRAIN_S", 0.2)
+    monkeypatch.setattr("streams.consumer.DRAIN_S", 0.2)
     notes = await scene()
     await notes.note("a", "b")
     entered = asyncio.Event()

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 import topics
-from streams.delivery import record_of
 from streams.progress import Owned
+from streams.readers import record_of
 from streams.replay import replay
 from tests.contracts.harness import until
 from tests.delivery.conftest import MakeScene

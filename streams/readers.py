@@ -1,0 +1,62 @@
+"""A reader of events: what its handler writes, the progress and the dead letters are one transaction."""
+
+import abc
+from collections.abc import Sequence
+from typing import Any
+
+from aiokafka import TopicPartition
+from aiokafka.structs import ConsumerRecord
+
+from stores.dead_letters import Parked, mark_replayed, park
+from stores.postgres import Database
+from stores.progress import Move, move
+from streams.batches import Span
+from streams.progress import Owned
+from streams.work import Part, Work
+
+
+class Reader(abc.ABC):
+    """A handler of events: `handle` runs in a transaction that moves the progress first and parks dead letters last."""
+
+    name = ""
+
+    def __init__(self, database: Database, group: str) -> None:
+        self._database = database
+        self._group = group
+
+    @abc.abstractmethod
+    def decode(self, record: ConsumerRecord) -> Any:
+        """See Handler.decode."""
+
+    @abc.abstractmethod
+    async def handle(self, connection: Any, parts: Sequence[Part]) -> Any:
+        """Write what the messages mean, in the transaction of `connection`."""
+
+    async def commit(self, work: Work, moves: list[Move]) -> Any:
+        """See Handler.commit."""
+        async with self._database.connection() as connection, connection.transaction():
+            await move(connection, self._group, moves)
+            result = await self.handle(connection, work.parts)
+            await park(connection, work.letters)
+        return result
+
+    async def after(self, result: Any) -> None:  # noqa: B027 - most readers have nothing that follows
+        """See Handler.after."""
+
+    async def replay(self, letter: Parked, owned: Owned, message: Any) -> None:
+        """Handle a dead letter again: no repeat check, and marked as replayed in the same transaction."""
+        key = TopicPartition(letter.topic, letter.partition)
+        record = record_of(letter)
+        async with self._database.connection() as connection, connection.transaction():
+            if await mark_replayed(connection, letter.id):
+                span = Span(letter.offset, letter.offset + 1)
+                await self.handle(connection, [Part(key, owned, span, [record], [message])])
+
+
+def record_of(letter: Parked) -> ConsumerRecord:
+    """The record as it came."""
+    return ConsumerRecord(
+        topic=letter.topic, partition=letter.partition, offset=letter.offset, timestamp=letter.produced_at or 0,
+        timestamp_type=0, key=letter.key, value=letter.value, checksum=None, serialized_key_size=len(letter.key or b""),
+        serialized_value_size=len(letter.value or b""), headers=letter.headers,
+    )  # fmt: skip
