@@ -224,7 +224,8 @@ class Decisions:
                 if events:
                     states[envelope.subject] = outcome.states[envelope.subject] = state
                 self._answer(outcome, envelope, done, state, version, refusal)
-            outcome.publications.append(Publication(part.key.partition, owned.topic_id, part.span.end, records))
+            tenure = self._publisher.tenure(part.key.partition)
+            outcome.publications.append(Publication(part.key.partition, tenure, part.span.end, records))
         return outcome
 
     def _event(self, envelope: Command, event: Any, index: int, version: int, now: datetime, place: str) -> bytes:

@@ -3,6 +3,9 @@
 Events of a batch that began at b are published only once everything of that partition below b is acknowledged. What is
 not yet published stands in the journal: after a failure, at assignment and after every fence mismatch the owner
 publishes from there, with the same ids and sequences, so readers drop what they have seen. No outbox is polled.
+
+A tenure lasts from where a partition was taken over to where it is let go or taken over anew. What was decided in one
+is never queued in another: a gap may lie below it, which only the journal can fill.
 """
 
 import asyncio
@@ -25,19 +28,29 @@ log = logging.getLogger("yeoul.streams.publisher")
 
 MOST_WAITING = 20_000
 """Events that may wait to be published before the handler waits too."""
-GATHER_S = 0.005
-"""How long events gather under load, seconds: nobody's answer waits for them."""
+GATHER_S = 0.03
+"""How long events gather under load, seconds. Nobody's answer waits for them, and each request costs the worker and the
+broker as much as five commands do."""
 LAZY_S = 0.2
 """How long a published offset may wait for a batch whose commit takes it along, seconds."""
 FAILED = (KafkaError, OSError, TimeoutError, StoresAway)
+
+
+class Tenure:
+    """The time in which this process publishes a partition, known by identity. `topic_id`: of the command topic."""
+
+    __slots__ = ("topic_id",)
+
+    def __init__(self, topic_id: UUID) -> None:
+        self.topic_id = topic_id
 
 
 class Publication(msgspec.Struct, frozen=True):
     """What a batch has to tell of one partition; afterwards everything below `end` is published."""
 
     partition: int
-    topic_id: UUID
-    """Of the command topic."""
+    tenure: Tenure | None
+    """In which the batch was decided."""
     end: int
     records: list[tuple[bytes, bytes]]
 
@@ -60,7 +73,7 @@ class Publisher:
         self._task: asyncio.Task[None] | None = None
         self._published: dict[tuple[UUID, int], int] = {}
         self._told: dict[tuple[UUID, int], int] = {}
-        self._owned: dict[int, UUID] = {}
+        self._tenures: dict[int, Tenure] = {}
         self.renew_cache: Callable[[list[Entry]], Awaitable[None]] | None = None
         self._busy = False
 
@@ -68,10 +81,16 @@ class Publisher:
         """Begin."""
         self._task = asyncio.create_task(self._run())
 
+    async def crashed(self) -> None:
+        """Never returns; raises what ended the publisher, after which its group has to start anew."""
+        assert self._task is not None
+        await asyncio.shield(self._task)
+
     async def stop(self, wait_s: float) -> None:
         """Publish what waits, `wait_s` at most; the rest stays in the journal for the next owner."""
         deadline = monotonic() + wait_s
-        while (self._waiting or self._busy) and monotonic() < deadline:
+        running = self._task is not None and not self._task.done()
+        while running and (self._waiting or self._busy) and monotonic() < deadline:
             self._idle.clear()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._idle.wait(), max(0.0, deadline - monotonic()))
@@ -85,11 +104,18 @@ class Publisher:
     async def add(self, publications: list[Publication]) -> None:
         """Queue what a batch has to tell; waits while too much waits already."""
         await self._room.wait()
-        self._waiting += publications
-        self._waiting_records += sum(len(publication.records) for publication in publications)
+        for publication in publications:
+            # Of another tenure it stands in the journal, and is published from there.
+            if publication.tenure is not None and publication.tenure is self.tenure(publication.partition):
+                self._waiting.append(publication)
+                self._waiting_records += len(publication.records)
         if self._waiting_records > MOST_WAITING:
             self._room.clear()
         self._work.set()
+
+    def tenure(self, partition: int) -> Tenure | None:
+        """The partition's tenure now; None while it is nobody's or somebody else's."""
+        return self._tenures.get(partition)
 
     def take_published(self, topic_id: UUID, partition: int) -> int | None:
         """Up to where the partition is published, for the commit that takes it along; None if nothing is new."""
@@ -101,18 +127,23 @@ class Publisher:
 
     def release(self) -> None:
         """The partitions may be somebody else's: what waits for them stands in the journal, for the next owner."""
-        self._owned.clear()
+        self._tenures.clear()
         self._waiting, self._waiting_records = [], 0
         self._room.set()
 
     async def take_over(self, partition: int, topic_id: UUID, lives: dict[UUID, int]) -> None:
-        """Publish everything of a partition that the journal has and no owner confirmed. Raises what FAILED names."""
+        """A new tenure, which begins when all that the journal has is published. Raises what FAILED names."""
+        self._tenures.pop(partition, None)
+        await self._catch_up(partition, topic_id, lives)
+        self._tenures[partition] = Tenure(topic_id)
+
+    async def _catch_up(self, partition: int, topic_id: UUID, lives: dict[UUID, int]) -> None:
+        """Publish everything of a partition that the journal has and no owner confirmed, older lives first."""
         self._waiting = [publication for publication in self._waiting if publication.partition != partition]
         life = lives[topic_id]
         for id, older in sorted(lives.items(), key=lambda item: item[1]):
             if older <= life:
                 await self._from_journal(partition, id, older)
-        self._owned[partition] = topic_id
 
     async def _from_journal(self, partition: int, topic_id: UUID, life: int) -> None:
         standing = (await self._store.standings(self._group, topic_id, [partition])).get(partition)
@@ -140,28 +171,37 @@ class Publisher:
             await asyncio.wait_for(asyncio.shield(future), 35.0)
 
     async def _run(self) -> None:
-        while True:
-            try:
-                await asyncio.wait_for(self._work.wait(), LAZY_S)
-            except TimeoutError:
-                await self._tell_quietly()
-                continue
-            self._work.clear()
-            waiting, self._waiting, self._waiting_records = self._waiting, [], 0
-            self._room.set()
-            self._busy = True
-            merged: dict[int, list[Publication]] = {}
-            for publication in waiting:
-                merged.setdefault(publication.partition, []).append(publication)
-            await asyncio.gather(*(self._publish(partition, parts) for partition, parts in merged.items()))
-            if len(waiting) > 1 or len(waiting[0].records) > 1:
-                # Under load the next ones gather; a request of its own for each batch would cost all callers more.
-                await asyncio.sleep(GATHER_S)
-            self._busy = False
-            self._idle.set()
+        try:
+            while True:
+                await self._round()
+        finally:
+            self._room.set()  # nobody may wait for a publisher that is no more
+
+    async def _round(self) -> None:
+        try:
+            await asyncio.wait_for(self._work.wait(), LAZY_S)
+        except TimeoutError:
+            await self._tell_quietly()
+            return
+        self._work.clear()
+        waiting, self._waiting, self._waiting_records = self._waiting, [], 0
+        self._room.set()
+        if not waiting:
+            return  # let go meanwhile, or taken over from the journal
+        self._busy = True
+        merged: dict[int, list[Publication]] = {}
+        for publication in waiting:
+            merged.setdefault(publication.partition, []).append(publication)
+        await asyncio.gather(*(self._publish(partition, parts) for partition, parts in merged.items()))
+        if len(waiting) > 1 or len(waiting[0].records) > 1:
+            # Under load the next ones gather; a request of its own for each batch would cost all callers more.
+            await asyncio.sleep(GATHER_S)
+        self._busy = False
+        self._idle.set()
 
     async def _publish(self, partition: int, parts: list[Publication]) -> None:
-        topic_id = parts[-1].topic_id
+        tenure = parts[-1].tenure
+        assert tenure is not None
         try:
             records = [record for part in parts for record in part.records]
             if records:
@@ -170,21 +210,21 @@ class Publisher:
             log.warning(
                 "%s: events of partition %d wait: %s", self._group, partition, str(error) or type(error).__name__
             )
-            await self._again(partition, topic_id)
+            await self._again(partition, tenure)
         else:
-            key = (topic_id, partition)
+            key = (tenure.topic_id, partition)
             self._published[key] = max(self._published.get(key, 0), parts[-1].end)
 
-    async def _again(self, partition: int, topic_id: UUID) -> None:
+    async def _again(self, partition: int, tenure: Tenure) -> None:
         """After a failure nobody knows what arrived: start again from the published offset, in the journal."""
         delay = 0.1
         failed = self._broker.producer
         topic = self._topic.replace(".events.", ".commands.")
-        while self._owned.get(partition) == topic_id:
+        while self.tenure(partition) is tenure:
             try:
                 await self._broker.renew(failed)
                 lives = await self._store.lives(topic)
-                await self.take_over(partition, topic_id, lives)
+                await self._catch_up(partition, tenure.topic_id, lives)
                 return
             except FAILED as error:
                 failed = self._broker.producer

@@ -289,9 +289,9 @@ class Running:
     async def _run(self) -> None:
         while not self._stopping.is_set():
             try:
-                async with self._running():
+                async with self._running() as publisher:
                     self.trouble = None
-                    await self._until_stopped_or_crashed()
+                    await self._until_stopped_or_crashed(publisher)
             except (KafkaError, OSError, TimeoutError) as error:
                 away = f"Kafka is away: {str(error) or type(error).__name__}"
                 # Told once, not at each try.
@@ -306,7 +306,7 @@ class Running:
                     await asyncio.wait_for(self._stopping.wait(), RESTART_S)
 
     @contextlib.asynccontextmanager
-    async def _running(self) -> AsyncIterator[None]:
+    async def _running(self) -> AsyncIterator[Publisher | None]:
         connections = self._connections
         named = {topic.full_name(connections.settings.topic_prefix): topic for topic in self.group.topics}
         parts = self.group.assemble(connections, self.full_name, named)
@@ -323,7 +323,7 @@ class Running:
         replays = asyncio.create_task(_replays(delivery))
         try:
             await app.start()
-            yield
+            yield parts.publisher
         finally:
             replays.cancel()
             try:
@@ -333,25 +333,28 @@ class Running:
                 if parts.publisher is not None:
                     await parts.publisher.stop(5.0)
 
-    async def _until_stopped_or_crashed(self) -> None:
+    async def _until_stopped_or_crashed(self, publisher: Publisher | None) -> None:
         assert self.app is not None
-        stopping = asyncio.create_task(self._stopping.wait())
-        ended = asyncio.create_task(self.app.wait_until_stopped())
-        without = asyncio.create_task(self._without_positions())
+        watched: list[asyncio.Task[Any]] = [
+            asyncio.create_task(self._stopping.wait()),
+            asyncio.create_task(self.app.wait_until_stopped()),
+            asyncio.create_task(self._without_positions()),
+        ]
+        if publisher is not None:
+            watched.append(asyncio.create_task(publisher.crashed()))
         try:
-            await asyncio.wait([stopping, ended, without], return_when=asyncio.FIRST_COMPLETED)
-            if without.done():
-                raise Stranded(f"{self.full_name} has waited {STRANDED_S:.0f} s for its partitions")
+            done, _running = await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
         finally:
-            stopping.cancel()
-            ended.cancel()
-            without.cancel()
-            await asyncio.gather(stopping, ended, without, return_exceptions=True)
+            for task in watched:
+                task.cancel()
+            await asyncio.gather(*watched, return_exceptions=True)
         if self.app.crashed and self.app.crash_reason is not None:
             raise self.app.crash_reason
 
     async def _without_positions(self) -> None:
-        """Returns when the group has had no positions for STRANDED_S although the broker and the stores were there."""
+        """Raises Stranded when the group had no positions for STRANDED_S although broker and stores were there."""
         since = monotonic()
         while monotonic() - since < STRANDED_S:
             await asyncio.sleep(LOOK_EVERY_S)
@@ -359,6 +362,7 @@ class Running:
             located = consumer is not None and consumer._located is not None
             if located or self._connections.broker.away is not None or (consumer is not None and consumer.backing_off):
                 since = monotonic()
+        raise Stranded(f"{self.full_name} has waited {STRANDED_S:.0f} s for its partitions")
 
 
 async def _replays(delivery: Delivery) -> None:

@@ -6,9 +6,11 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import msgspec
+import pytest
 import pytest_asyncio
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.structs import ConsumerRecord
+from prometheus_client import REGISTRY
 
 from agents.resources import NOUN
 from config import Settings
@@ -21,6 +23,7 @@ from stores.dead_letters import Parked
 from stores.resources import Resources
 from streams.admin import ensure_topics
 from streams.envelope import SIGNATURE, Command, Event, read_event, write
+from streams.publisher import Publisher
 from streams.replay import replay
 from streams.runtime import CommandGroup, Connections, Running
 from tests.contracts.harness import Broker, until
@@ -236,3 +239,23 @@ async def test_events_that_no_owner_confirmed_are_published_at_the_next_assignme
     events = await desk.published(7)
     assert [event.id for event in events[5:]] == [event.id for event in events[3:5]]
     assert [event.sequence for event in events[5:]] == [event.sequence for event in events[3:5]]
+
+
+async def test_a_publisher_that_ends_starts_its_group_anew(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    await desk.send(desk.command("before"))
+    await desk.published(1)
+    original = Publisher._send
+    broken = [True]
+
+    async def send(publisher: Publisher, partition: int, records: list[tuple[bytes, bytes]]) -> None:
+        if broken.pop() if broken else False:
+            raise RuntimeError("a defect that nobody thought of")
+        await original(publisher, partition, records)
+
+    monkeypatch.setattr(Publisher, "_send", send)
+    await desk.send(desk.command("struck"))
+    events = await desk.published(2)
+    assert [event.sequence for event in events] == sorted({event.sequence for event in events})
+    assert REGISTRY.get_sample_value("yeoul_group_restarts_total", {"group": desk.group}) == 1.0
+    await desk.send(desk.command("after"))
+    await desk.published(3)

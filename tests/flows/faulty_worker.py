@@ -2,9 +2,12 @@
 
 The point is in the product's code; the signal is a real one (KILL, STOP) that the process sends itself when it gets
 there for the NTH time. Points: before_commit, in_transaction, after_commit (nothing published yet), after_publish
-(nothing acknowledged yet).
+(nothing acknowledged yet), before_answers (committed, neither answered nor published), before_publish.
+
+`POINT:DELAY:MILLISECONDS` waits there each time instead. Several are separated by commas.
 """
 
+import asyncio
 import os
 import signal
 import sys
@@ -15,6 +18,7 @@ import worker
 from agents.accounts import AccountDecisions
 from cli.connection import settings
 from stores.aggregates import Commands
+from stores.cache import Cache
 from streams.publisher import Publisher
 
 POINTS: dict[str, tuple[type, str, bool]] = {
@@ -22,6 +26,8 @@ POINTS: dict[str, tuple[type, str, bool]] = {
     "in_transaction": (AccountDecisions, "after_decide", True),
     "after_commit": (Commands, "commit", False),
     "after_publish": (Publisher, "_send", False),
+    "before_publish": (Publisher, "_send", True),
+    "before_answers": (Cache, "put_and_publish", True),
 }
 
 
@@ -45,7 +51,27 @@ def strike(point: str, number: signal.Signals, nth: int) -> None:
     setattr(owner, name, struck)
 
 
+def delay(point: str, milliseconds: int) -> None:
+    """Let the process wait each time that it is at the point."""
+    owner, name, before = POINTS[point]
+    original: Callable[..., Awaitable[Any]] = getattr(owner, name)
+
+    async def delayed(*arguments: Any, **named: Any) -> Any:
+        if before:
+            await asyncio.sleep(milliseconds / 1000)
+        result = await original(*arguments, **named)
+        if not before:
+            await asyncio.sleep(milliseconds / 1000)
+        return result
+
+    setattr(owner, name, delayed)
+
+
 if __name__ == "__main__":
-    where, what, when = sys.argv[1].split(":")
-    strike(where, signal.Signals[f"SIG{what}"], int(when))
+    for fault in sys.argv[1].split(","):
+        where, what, when = fault.split(":")
+        if what == "DELAY":
+            delay(where, int(when))
+        else:
+            strike(where, signal.Signals[f"SIG{what}"], int(when))
     sys.exit(worker.run(settings("kafka", "postgres", "redis"), sys.argv[2:]))

@@ -110,6 +110,11 @@ class Process:
         assert self._process is not None
         return await asyncio.wait_for(self._process.wait(), within_s)
 
+    async def stop(self) -> None:
+        """SIGTERM, and wait until it has ended in order."""
+        self.signal(signal.SIGTERM)
+        assert await self.ended(30) == 0
+
     async def kill(self) -> None:
         """SIGKILL, unless it has ended."""
         if self._process is not None and self._process.returncode is None:
