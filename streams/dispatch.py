@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Any
 
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, OutOfOrderSequenceNumber
 from aiokafka.partitioner import murmur2
 
 from streams.producer import Broker
@@ -74,7 +74,13 @@ class Dispatch:
                     await self._until_quiet()
                 waiting, self._waiting = self._waiting, {}
                 self._alone = sum(map(len, waiting.values())) == 1
-                await asyncio.gather(*(self._partition(*where, records) for where, records in waiting.items()))
+                producer = self._broker.producer
+                left = await asyncio.gather(*(self._partition(*where, records) for where, records in waiting.items()))
+                if any(left):
+                    await self._broker.renew(producer)
+                    for where, records in zip(waiting, left, strict=True):
+                        if records:
+                            self._waiting[where] = records + self._waiting.get(where, [])
         finally:
             self._task = None
 
@@ -86,7 +92,8 @@ class Dispatch:
             quiet = quiet + 1 if self._count == seen else 0
             seen = self._count
 
-    async def _partition(self, topic: str, partition: int, records: list[_Record]) -> None:
+    async def _partition(self, topic: str, partition: int, records: list[_Record]) -> list[_Record]:
+        """Send them; returns those that only another producer can send."""
         left = records
         while left:
             producer = self._broker.producer
@@ -107,6 +114,10 @@ class Dispatch:
                 acknowledged: Any = await producer.send_batch(batch, topic, partition=partition)
                 entered = True
                 await acknowledged
+            except OutOfOrderSequenceNumber:
+                # The log lost its end, with records of ours: the broker refuses whatever this producer sends there.
+                log.warning("%s/%d: the broker lost records of this producer; another one goes on", topic, partition)
+                break
             except (KafkaError, OSError, TimeoutError, ValueError) as error:
                 for record in left[: taken or len(left)]:
                     record.settled(error, entered)
@@ -115,3 +126,4 @@ class Dispatch:
                 for record in left[:taken]:
                     record.settled(None, True)
                 left = left[taken:]
+        return left
