@@ -10,12 +10,28 @@ from stores.postgres import Database, away_is_known
 
 
 class Standing(msgspec.Struct):
-    """One row: the next offset to handle, below which all is published, and the highest event sequence applied."""
+    """One row: the next offset to handle, below which all is published, and the highest event sequence applied.
+
+    `topic_id`: what the row is known by: the topic's id in Kafka, or one of ours if the partition went back.
+    """
 
     next_offset: int
     published_offset: int | None
     sequence: str
     stopped: str | None
+    topic_id: UUID
+    life: int
+
+
+_STANDINGS = """
+    SELECT partition, next_offset, published_offset, sequence, stopped, topic_id, life
+    FROM progress JOIN topic_lives USING (topic, topic_id)"""
+
+
+def _standing(row: Any) -> Standing:
+    return Standing(
+        row["next_offset"], row["published_offset"], row["sequence"], row["stopped"], row["topic_id"], row["life"]
+    )
 
 
 class Move(msgspec.Struct, frozen=True):
@@ -101,24 +117,23 @@ class ProgressStore:
         )
         return await self.life(topic, topic_id)
 
-    async def lives(self, topic: str) -> dict[UUID, int]:
-        """Every id that the topic has had. Raises StoresAway."""
-        rows = await self._database.fetch("SELECT topic_id, life FROM topic_lives WHERE topic = $1", topic)
-        return {row["topic_id"]: row["life"] for row in rows}
-
     async def standings(self, group: str, topic_id: UUID, partitions: Iterable[int]) -> dict[int, Standing]:
-        """The rows there are. Raises StoresAway."""
+        """The rows there are for a topic's id in Kafka, each partition's in its newest life. Raises StoresAway."""
         rows = await self._database.fetch(
-            """SELECT partition, next_offset, published_offset, sequence, stopped FROM progress
-               WHERE consumer_group = $1 AND topic_id = $2 AND partition = ANY($3)""",
+            f"""{_STANDINGS} WHERE consumer_group = $1 AND coalesce(kafka_id, topic_id) = $2 AND partition = ANY($3)
+                ORDER BY life""",
             group,
             topic_id,
             list(partitions),
         )
-        return {
-            row["partition"]: Standing(row["next_offset"], row["published_offset"], row["sequence"], row["stopped"])
-            for row in rows
-        }
+        return {row["partition"]: _standing(row) for row in rows}
+
+    async def lives(self, group: str, partition: int) -> list[Standing]:
+        """The rows of every life of a partition, oldest first, of a group that reads one topic. Raises StoresAway."""
+        rows = await self._database.fetch(
+            f"{_STANDINGS} WHERE consumer_group = $1 AND partition = $2 ORDER BY life", group, partition
+        )
+        return [_standing(row) for row in rows]
 
     async def begin(
         self, group: str, topic: str, topic_id: UUID, partition: int, offset: int, *, publishes: bool
@@ -162,17 +177,59 @@ class ProgressStore:
     async def stopped(self) -> list[Any]:
         """Partitions that wait for an operator. Raises StoresAway."""
         return await self._database.fetch(
-            "SELECT consumer_group, topic, partition, next_offset, stopped FROM progress WHERE stopped IS NOT NULL"
+            """SELECT * FROM (
+                   SELECT DISTINCT ON (consumer_group, topic, partition)
+                       consumer_group, topic, partition, next_offset, stopped
+                   FROM progress JOIN topic_lives USING (topic, topic_id)
+                   ORDER BY consumer_group, topic, partition, life DESC
+               ) AS newest WHERE stopped IS NOT NULL"""
         )
 
     async def resume(self, group: str, topic: str, partition: int, offset: int) -> bool:
-        """An operator lets a stopped partition go on from `offset`; False if it was not stopped. Raises StoresAway."""
-        status = await self._database.execute(
-            """UPDATE progress SET stopped = NULL, next_offset = $4
-               WHERE consumer_group = $1 AND topic = $2 AND partition = $3 AND stopped IS NOT NULL""",
-            group,
-            topic,
-            partition,
-            offset,
-        )
-        return status != "UPDATE 0"
+        """An operator lets a stopped partition go on from `offset`; False if it was not stopped. Raises StoresAway.
+
+        Going back begins a new life of the partition, under an id of ours: other records have the old offsets, and
+        whatever is known by them (journal, sequences, dead letters, the fence) has to tell them apart.
+        """
+        async with self._database.connection() as connection, connection.transaction():
+            # Of two operators at once the second sees what the first did.
+            await connection.execute("LOCK TABLE topic_lives IN SHARE ROW EXCLUSIVE MODE")
+            row = await connection.fetchrow(
+                f"""{_STANDINGS} WHERE consumer_group = $1 AND topic = $2 AND partition = $3
+                    ORDER BY life DESC LIMIT 1""",
+                group,
+                topic,
+                partition,
+            )
+            if row is None or row["stopped"] is None:
+                return False
+            if offset >= row["next_offset"]:
+                await connection.execute(
+                    """UPDATE progress SET stopped = NULL, next_offset = $4
+                       WHERE consumer_group = $1 AND topic_id = $2 AND partition = $3""",
+                    group,
+                    row["topic_id"],
+                    partition,
+                    offset,
+                )
+            else:
+                # The row of the old life stays stopped, so that nobody who still believes in it can move it.
+                await connection.execute(
+                    """WITH life AS (
+                           INSERT INTO topic_lives (topic, topic_id, life, kafka_id)
+                           SELECT topic, gen_random_uuid(), (SELECT max(life) + 1 FROM topic_lives WHERE topic = $5),
+                               coalesce(kafka_id, topic_id)
+                           FROM topic_lives WHERE topic = $5 AND topic_id = $2 RETURNING topic_id
+                       )
+                       INSERT INTO progress (consumer_group, topic, topic_id, partition, next_offset,
+                           published_offset, sequence)
+                       SELECT consumer_group, topic, life.topic_id, partition, $4::bigint,
+                           CASE WHEN published_offset IS NOT NULL THEN $4::bigint END, sequence
+                       FROM progress, life WHERE consumer_group = $1 AND progress.topic_id = $2 AND partition = $3""",
+                    group,
+                    row["topic_id"],
+                    partition,
+                    offset,
+                    topic,
+                )
+        return True

@@ -23,7 +23,7 @@ LIVES_EVERY_S = 2.0
 
 
 class Owned:
-    """A partition that is ours: which life of its topic, where it stands, and what it has seen."""
+    """A partition that is ours: which life of it, where it stands, and what it has seen. `topic_id`: of its row."""
 
     __slots__ = ("life", "next_offset", "recent", "sequence", "topic", "topic_id")
 
@@ -47,7 +47,7 @@ class Progress:
         *,
         bootstrap: str,
         start: Literal["beginning", "end"] = "beginning",
-        take_over: Callable[[int, UUID, dict[UUID, int]], Awaitable[None]] | None = None,
+        take_over: Callable[[int, UUID], Awaitable[None]] | None = None,
         release: Callable[[], None] = lambda: None,
     ) -> None:
         self.group = group
@@ -60,7 +60,7 @@ class Progress:
         self._release = release
         self._ids: dict[str, UUID] = {}
         self._lives_seen = monotonic()
-        self.stopped: dict[TopicPartition, UUID] = {}
+        self.stopped: set[TopicPartition] = set()
 
     async def locate(self, kafka: AIOKafkaConsumer, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         """The next offset of each partition; one left out is stopped. Raises StoresAway, KafkaError."""
@@ -73,9 +73,8 @@ class Progress:
             keys = [TopicPartition(name, number) for number in numbers]
             first = await kafka.beginning_offsets(keys)
             end = await kafka.end_offsets(keys)
-            standings = await self._store.standings(self.group, ids[name], numbers)
             life = await self._store.life(name, ids[name])
-            lives = await self._store.lives(name) if self._take_over is not None else {}
+            standings = await self._store.standings(self.group, ids[name], numbers)
             for key in keys:
                 standing = standings.get(key.partition)
                 if standing is None:
@@ -89,21 +88,23 @@ class Progress:
                                     self.group, name, life)  # fmt: skip
                 reason = standing.stopped or _lost(standing.next_offset, first[key], end[key])
                 if reason is not None:
-                    await self._stop(ids[name], key, reason, already=standing.stopped is not None)
+                    await self._stop(standing.topic_id, key, reason, already=standing.stopped is not None)
                     continue
                 if self._take_over is not None:
-                    await self._take_over(key.partition, ids[name], lives)
-                owned = Owned(self._topics[name], ids[name], life, standing.next_offset, standing.sequence)
+                    await self._take_over(key.partition, standing.topic_id)
+                owned = Owned(
+                    self._topics[name], standing.topic_id, standing.life, standing.next_offset, standing.sequence
+                )
                 if owned.topic.repeats is Repeats.RECENT:
                     owned.recent = await read_back(self._bootstrap, key, first[key], standing.next_offset)
                 self.owned[key] = owned
-                self.stopped.pop(key, None)
+                self.stopped.discard(key)
                 found[key] = standing.next_offset
         return found
 
     async def _stop(self, topic_id: UUID, key: TopicPartition, reason: str, *, already: bool) -> None:
         self.owned.pop(key, None)
-        self.stopped[key] = topic_id
+        self.stopped.add(key)
         metrics.STOPPED_PARTITIONS.labels(self.group).inc(0 if already else 1)
         log.error(
             "%s does not read %s/%d: %s. To go on: ./yeoul dead-letters resume %s %s %d OFFSET",
@@ -144,10 +145,10 @@ class Progress:
         infos = await asyncio.wait_for(topic_info(kafka._client, list(self._ids)), 2.0)
         anew = {name for name, info in infos.items() if info.id is not None and info.id != self._ids[name]}
         outdated = [key for key in (*self.owned, *self.stopped) if key.topic in anew]
-        for key, topic_id in list(self.stopped.items()):
-            standing = (await self._store.standings(self.group, topic_id, [key.partition])).get(key.partition)
-            if standing is None or standing.stopped is None:
-                del self.stopped[key]
+        for key in list(self.stopped):
+            standings = await self._store.standings(self.group, self._ids[key.topic], [key.partition])
+            if key.partition not in standings or standings[key.partition].stopped is None:
+                self.stopped.discard(key)
                 outdated.append(key)
         return outdated
 

@@ -20,7 +20,7 @@ from aiokafka.errors import KafkaError
 
 from stores import StoresAway
 from stores.aggregates import Entry, Journal
-from stores.progress import ProgressStore
+from stores.progress import ProgressStore, Standing
 from streams.envelope import STRUCTURED_HEADERS
 from streams.producer import Broker, record_batches
 
@@ -37,7 +37,7 @@ FAILED = (KafkaError, OSError, TimeoutError, StoresAway)
 
 
 class Tenure:
-    """The time in which this process publishes a partition, known by identity. `topic_id`: of the command topic."""
+    """The time in which this process publishes a partition, known by identity. `topic_id`: as its progress row has it."""
 
     __slots__ = ("topic_id",)
 
@@ -131,34 +131,33 @@ class Publisher:
         self._waiting, self._waiting_records = [], 0
         self._room.set()
 
-    async def take_over(self, partition: int, topic_id: UUID, lives: dict[UUID, int]) -> None:
+    async def take_over(self, partition: int, topic_id: UUID) -> None:
         """A new tenure, which begins when all that the journal has is published. Raises what FAILED names."""
         self._tenures.pop(partition, None)
-        await self._catch_up(partition, topic_id, lives)
+        await self._catch_up(partition, topic_id)
         self._tenures[partition] = Tenure(topic_id)
 
-    async def _catch_up(self, partition: int, topic_id: UUID, lives: dict[UUID, int]) -> None:
+    async def _catch_up(self, partition: int, topic_id: UUID) -> None:
         """Publish everything of a partition that the journal has and no owner confirmed, older lives first."""
         self._waiting = [publication for publication in self._waiting if publication.partition != partition]
-        life = lives[topic_id]
-        for id, older in sorted(lives.items(), key=lambda item: item[1]):
-            if older <= life:
-                await self._from_journal(partition, id, older)
+        for standing in await self._store.lives(self._group, partition):
+            await self._from_journal(partition, standing)
+            if standing.topic_id == topic_id:
+                break
 
-    async def _from_journal(self, partition: int, topic_id: UUID, life: int) -> None:
-        standing = (await self._store.standings(self._group, topic_id, [partition])).get(partition)
-        if standing is None or standing.published_offset is None or standing.published_offset >= standing.next_offset:
+    async def _from_journal(self, partition: int, standing: Standing) -> None:
+        if standing.published_offset is None or standing.published_offset >= standing.next_offset:
             return
         # What this process knows to be acknowledged may be more than the row says yet.
-        offset = max(standing.published_offset, self._published.get((topic_id, partition), 0))
+        offset = max(standing.published_offset, self._published.get((standing.topic_id, partition), 0))
         index = count = 0
-        while entries := await self._journal.after(partition, life, offset, index):
+        while entries := await self._journal.after(partition, standing.life, offset, index):
             if self.renew_cache is not None:
                 await self.renew_cache(entries)
             await self._send(partition, [(str(entry.aggregate_id).encode(), entry.event) for entry in entries])
             count += len(entries)
             offset, index = entries[-1].command_offset, entries[-1].index + 1
-        await self._store.published(self._group, topic_id, partition, standing.next_offset)
+        await self._store.published(self._group, standing.topic_id, partition, standing.next_offset)
         if count:
             log.info("%s: published %d events of partition %d from the journal", self._group, count, partition)
 
@@ -219,12 +218,10 @@ class Publisher:
         """After a failure nobody knows what arrived: start again from the published offset, in the journal."""
         delay = 0.1
         failed = self._broker.producer
-        topic = self._topic.replace(".events.", ".commands.")
         while self.tenure(partition) is tenure:
             try:
                 await self._broker.renew(failed)
-                lives = await self._store.lives(topic)
-                await self._catch_up(partition, tenure.topic_id, lives)
+                await self._catch_up(partition, tenure.topic_id)
                 return
             except FAILED as error:
                 failed = self._broker.producer

@@ -146,14 +146,8 @@ class Scene:
     # -- what came of it ---------------------------------------------------------------------------------------------
 
     async def standing(self, partition: int = 0) -> Standing | None:
-        row = await self.connections.database.fetchrow(
-            """SELECT next_offset, published_offset, sequence, stopped, topic_id FROM progress
-               WHERE consumer_group = $1 AND partition = $2
-               ORDER BY (SELECT life FROM topic_lives l WHERE l.topic_id = progress.topic_id) DESC LIMIT 1""",
-            self.group,
-            partition,
-        )
-        return None if row is None else Standing(*list(row.values())[:4])
+        lives = await self.connections.progress.lives(self.group, partition)
+        return lives[-1] if lives else None
 
     async def reaches(self, *ends: int) -> None:
         """Wait until each partition stands there."""

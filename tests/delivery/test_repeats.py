@@ -104,7 +104,7 @@ async def test_a_topic_made_anew_is_a_new_life_read_from_its_beginning(scene: Ma
         )
         await notes.reaches(3)
     assert sorted(await notes.notes()) == sorted([*[f"old {number}" for number in range(5)], "new", "newer"])
-    assert sorted((await notes.connections.progress.lives(notes.name)).values()) == [0, 1]
+    assert [life.life for life in await notes.connections.progress.lives(notes.group, 0)] == [0, 1]
 
 
 async def test_a_group_that_declares_so_begins_at_the_end(scene: MakeScene) -> None:

@@ -36,6 +36,7 @@ def operation(state: Resource, *, outcome: str = "succeeded", answer: bytes = b"
 async def partitions(progress: ProgressStore, *numbers: int, at: int = 0, group: str = GROUP) -> UUID:
     """Rows of a new topic that publishes, each standing at `at`; returns the topic's id."""
     topic_id = uuid4()
+    await progress.life(f"topic-{topic_id}", topic_id)
     for number in numbers:
         await progress.begin(group, f"topic-{topic_id}", topic_id, number, at, publishes=True)
     return topic_id

@@ -132,6 +132,7 @@ async def test_published_offset_and_sequence_only_rise(database: Database, progr
 
 async def test_a_reader_has_no_published_offset_to_begin_with(progress: ProgressStore) -> None:
     topic_id = uuid4()
+    await progress.life("topic", topic_id)
     await progress.begin("tests.reader", "topic", topic_id, 0, 7, publishes=False)
     await progress.begin("tests.reader", "topic", topic_id, 0, 0, publishes=False)  # already there: stays
     standing = (await progress.standings("tests.reader", topic_id, [0]))[0]
@@ -144,7 +145,6 @@ async def test_a_topic_made_anew_counts_up_and_carries_the_sequence_over(
     name = f"events-{uuid4()}"
     old, new = uuid4(), uuid4()
     assert [await progress.life(name, id) for id in (old, new, old, new)] == [0, 1, 0, 1]
-    assert await progress.lives(name) == {old: 0, new: 1}
     await progress.begin("tests.reader", name, old, 3, 0, publishes=False)
     async with database.connection() as connection:
         await move(connection, "tests.reader", [Move(old, 3, 0, 9, None, "000000.9")])
@@ -153,6 +153,8 @@ async def test_a_topic_made_anew_counts_up_and_carries_the_sequence_over(
     standings = await progress.standings("tests.reader", new, [2, 3])
     assert (standings[3].next_offset, standings[3].sequence) == (0, "000000.9")
     assert standings[2].sequence == ""
+    lives = [(life.topic_id, life.life, life.next_offset) for life in await progress.lives("tests.reader", 3)]
+    assert lives == [(old, 0, 9), (new, 1, 0)]
 
 
 async def test_lives_asked_for_at_once_are_all_different(progress: ProgressStore) -> None:
@@ -173,3 +175,49 @@ async def test_resume_moves_only_what_is_stopped(progress: ProgressStore) -> Non
     standing = (await progress.standings(GROUP, topic_id, [0]))[0]
     assert (standing.next_offset, standing.stopped) == (50, None)
     assert topic not in [row["topic"] for row in await progress.stopped()]
+
+
+async def test_going_back_is_a_new_life_of_that_partition_alone(database: Database, progress: ProgressStore) -> None:
+    topic_id = await partitions(progress, 0, 1, at=50)
+    topic = f"topic-{topic_id}"
+    async with database.connection() as connection:
+        await move(connection, GROUP, [Move(topic_id, 0, 50, 60, 55)])
+    await progress.stop(GROUP, topic_id, 0, "records were lost")
+    # Two operators at once: one of them lets it go on.
+    assert sorted(await asyncio.gather(*(progress.resume(GROUP, topic, 0, 40) for _ in range(2)))) == [False, True]
+    standings = await progress.standings(GROUP, topic_id, [0, 1])
+    assert (standings[1].topic_id, standings[1].life, standings[1].next_offset) == (topic_id, 0, 50)
+    new = standings[0]
+    assert (new.life, new.next_offset, new.published_offset, new.stopped) == (1, 40, 40, None)
+    assert topic not in [row["topic"] for row in await progress.stopped()]
+    # What was committed before and not told stays known, for the next owner to publish.
+    old, newest = [life for life in await progress.lives(GROUP, 0) if life.topic_id in (topic_id, new.topic_id)]
+    assert (old.life, old.next_offset, old.published_offset) == (0, 60, 55)
+    assert newest == new
+    # Whoever slept through it and stands where the new life comes by moves nothing.
+    async with database.connection() as connection:
+        await move(connection, GROUP, [Move(new.topic_id, 0, 40, 60)])
+        with pytest.raises(Mismatch):
+            await move(connection, GROUP, [Move(topic_id, 0, 60, 70)])
+    await progress.published(GROUP, topic_id, 0, 60)
+    assert (await progress.standings(GROUP, topic_id, [0]))[0].published_offset == 40
+    # And once more.
+    await progress.stop(GROUP, new.topic_id, 0, "records were lost")
+    assert [row["next_offset"] for row in await progress.stopped() if row["topic"] == topic] == [60]
+    assert await progress.resume(GROUP, topic, 0, 45)
+    again = (await progress.standings(GROUP, topic_id, [0]))[0]
+    assert (again.life, again.next_offset) == (2, 45)
+    # A topic that is made anew comes after all of them.
+    assert await progress.life(topic, uuid4()) == 3
+
+
+async def test_a_stopped_partition_of_a_topic_that_is_gone_waits_for_nobody(progress: ProgressStore) -> None:
+    topic_id = await partitions(progress, 0)
+    topic = f"topic-{topic_id}"
+    await progress.stop(GROUP, topic_id, 0, "poison")
+    new = uuid4()
+    await progress.life(topic, new)
+    await progress.begin(GROUP, topic, new, 0, 0, publishes=True)
+    assert topic not in [row["topic"] for row in await progress.stopped()]
+    assert not await progress.resume(GROUP, topic, 0, 5)
+    assert (await progress.standings(GROUP, topic_id, [0]))[0].next_offset == 0

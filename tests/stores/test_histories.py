@@ -263,7 +263,7 @@ async def play(world: World, history: list[Asked], schedule: list[Step]) -> None
     log = Log(world, history)
     life = await world.progress.life("tests.histories", log.topic_id)
     for key in log.keys:
-        await world.progress.begin("tests.histories", log.name, log.topic_id, key.partition, 0, publishes=True)
+        await world.progress.begin("tests.histories", "tests.histories", log.topic_id, key.partition, 0, publishes=True)
     owners = [Owner(world, log, life), Owner(world, log, life)]
     stands = await positions(world, log)
     for step in schedule:
@@ -337,7 +337,7 @@ async def test_a_zombie_is_refused_as_a_whole_and_goes_on_from_where_it_stands(w
     log = Log(world, history)
     life = await world.progress.life("tests.histories", log.topic_id)
     for key in log.keys:
-        await world.progress.begin("tests.histories", log.name, log.topic_id, key.partition, 0, publishes=True)
+        await world.progress.begin("tests.histories", "tests.histories", log.topic_id, key.partition, 0, publishes=True)
     first, second = Owner(world, log, life), Owner(world, log, life)
     await second.locate()
     await first.take((1, 0))
