@@ -108,13 +108,13 @@ class DeadLetters:
         )
         return status != "UPDATE 0"
 
-    async def requested(self, group: str, topic_ids: Sequence[UUID], partitions: Sequence[int]) -> list[Parked]:
-        """What the group was asked to take again, of partitions it owns. Raises StoresAway."""
+    async def requested(self, group: str, topics: Sequence[str], partitions: Sequence[int]) -> list[Parked]:
+        """What the group was asked to take again, of partitions it owns, in whatever life. Raises StoresAway."""
         rows = await self._database.fetch(
             """SELECT * FROM dead_letters WHERE consumer_group = $1 AND state = 'requested'
-               AND (topic_id, partition) IN (SELECT * FROM unnest($2::uuid[], $3::int[])) ORDER BY id LIMIT 100""",
+               AND (topic, partition) IN (SELECT * FROM unnest($2::text[], $3::int[])) ORDER BY id LIMIT 100""",
             group,
-            list(topic_ids),
+            list(topics),
             list(partitions),
         )
         return [_parked(row) for row in rows]

@@ -268,7 +268,7 @@ class Delivery:
             return 0
         owned = dict(self._progress.owned)
         letters = await self._letters.requested(
-            self.group, [one.topic_id for one in owned.values()], [key.partition for key in owned]
+            self.group, [key.topic for key in owned], [key.partition for key in owned]
         )
         for letter in letters:
             async with self._turn:

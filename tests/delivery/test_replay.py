@@ -67,6 +67,25 @@ async def _parked_again(notes: Scene, count: int) -> bool:
     return len(await notes.letters()) == count
 
 
+async def test_a_letter_outlives_the_life_of_the_partition_that_it_came_from(scene: MakeScene) -> None:
+    notes = await scene()
+    notes.plan.poison = {"b"}
+    await notes.note("a", "b", "c")
+    async with notes:
+        await notes.reaches(3)
+    await notes.stand(50)  # the log has lost what came after
+    async with notes:
+        await notes.stops()
+        assert await notes.connections.progress.resume(notes.group, notes.name, 0, 3)
+        await notes.note("d")
+        await notes.reaches(4)
+        (letter,) = await notes.letters()
+        notes.plan.poison = set()
+        assert await notes.connections.dead_letters.settle(letter.id, "requested")
+        await until(lambda: settled(notes, "replayed"))
+    assert await notes.notes() == ["a", "b", "c", "d"]
+
+
 async def test_the_command_line_hands_a_readers_letter_to_its_group(scene: MakeScene) -> None:
     notes = await scene(partitions=2)
     notes.plan.poison = {"a", "b"}
