@@ -10,7 +10,7 @@ from uuid import UUID
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from stores.progress import ProgressStore
+from stores.progress import ProgressStore, Standing
 from streams.protocol import topic_info
 from streams.recent import Recent, read_back
 from telemetry import metrics
@@ -71,21 +71,13 @@ class Progress:
         ids = await self._topic_ids(kafka, list(by_topic))
         for name, numbers in by_topic.items():
             keys = [TopicPartition(name, number) for number in numbers]
+            # In this order: an owner that still goes on moves away from the beginning and towards the end, so what it
+            # does between two of these questions is never taken for a loss.
             first = await kafka.beginning_offsets(keys)
+            standings = await self._standings(kafka, ids[name], first)
             end = await kafka.end_offsets(keys)
-            life = await self._store.life(name, ids[name])
-            standings = await self._store.standings(self.group, ids[name], numbers)
             for key in keys:
-                standing = standings.get(key.partition)
-                if standing is None:
-                    offset = first[key] if self._start == "beginning" or life > 0 else end[key]
-                    await self._store.begin(
-                        self.group, name, ids[name], key.partition, offset, publishes=self._take_over is not None
-                    )
-                    standing = (await self._store.standings(self.group, ids[name], [key.partition]))[key.partition]
-                    if life > 0:
-                        log.warning("%s: topic %s was made anew (life %d); it is read from its beginning",
-                                    self.group, name, life)  # fmt: skip
+                standing = standings[key.partition]
                 reason = standing.stopped or _lost(standing.next_offset, first[key], end[key])
                 if reason is not None:
                     await self._stop(standing.topic_id, key, reason, already=standing.stopped is not None)
@@ -101,6 +93,26 @@ class Progress:
                 self.stopped.discard(key)
                 found[key] = standing.next_offset
         return found
+
+    async def _standings(
+        self, kafka: AIOKafkaConsumer, topic_id: UUID, first: Mapping[TopicPartition, int]
+    ) -> dict[int, Standing]:
+        """The rows of a topic's partitions; those that are missing are made."""
+        numbers = [key.partition for key in first]
+        standings = await self._store.standings(self.group, topic_id, numbers)
+        missing = [key for key in first if key.partition not in standings]
+        if not missing:
+            return standings
+        name = missing[0].topic
+        life = await self._store.life(name, topic_id)
+        if life > 0:
+            log.warning("%s: topic %s was made anew (life %d); it is read from its beginning", self.group, name, life)
+        begin = first if self._start == "beginning" or life > 0 else await kafka.end_offsets(missing)
+        for key in missing:
+            await self._store.begin(
+                self.group, name, topic_id, key.partition, begin[key], publishes=self._take_over is not None
+            )
+        return await self._store.standings(self.group, topic_id, numbers)
 
     async def _stop(self, topic_id: UUID, key: TopicPartition, reason: str, *, already: bool) -> None:
         self.owned.pop(key, None)

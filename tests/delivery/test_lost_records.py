@@ -1,10 +1,15 @@
 """A log that does not have what a group still needs: the partition stops and says so, and goes on when told to."""
 
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
+import pytest_asyncio
+from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import RecordsToDelete
 
+from config import Settings
+from streams.progress import Progress
 from streams.runtime import Running
 from tests.contracts.harness import until
 from tests.delivery.conftest import MakeScene
@@ -59,6 +64,61 @@ async def test_a_log_whose_end_is_the_position_is_all_right(scene: MakeScene) ->
         await notes.note("d")
         await notes.reaches(4)
     assert await notes.notes() == ["a", "b", "c", "d"]
+
+
+class Asked:
+    """A store or a consumer as it is, but that something happens after an answer of it."""
+
+    def __init__(self, asked: Any, question: str, then: Callable[[], Awaitable[None]]) -> None:
+        self._asked = asked
+        self._question = question
+        self._then = then
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._asked, name)
+        if name != self._question:
+            return method
+
+        async def answered(*arguments: Any, **named: Any) -> Any:
+            answer = await method(*arguments, **named)
+            await self._then()
+            return answer
+
+        return answered
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def consumer(settings: Settings) -> AsyncIterator[AIOKafkaConsumer]:
+    async with AIOKafkaConsumer(bootstrap_servers=settings.kafka_url) as consumer:
+        yield consumer
+
+
+@pytest.mark.parametrize("question", ["beginning_offsets", "standings", "begin", "end_offsets"])
+async def test_another_owner_that_goes_on_meanwhile_lost_nothing(
+    scene: MakeScene, consumer: AIOKafkaConsumer, question: str
+) -> None:
+    """As one does that is cut off from the coordinator only; and what it handled may be forgotten by the log."""
+    notes = await scene()
+    await notes.note("a", "b")
+    if question != "begin":  # else both owners are the group's first
+        async with notes:
+            await notes.reaches(2)
+
+    async def meanwhile() -> None:
+        await notes.note("c", "d")
+        await notes.stand(4)
+        await notes.broker.admin.delete_records({notes.key(): RecordsToDelete(4)})
+
+    store: Any = Asked(notes.connections.progress, question, meanwhile)
+    kafka: Any = Asked(consumer, question, meanwhile)
+    progress = Progress(notes.group, {notes.name: notes.topic}, store, bootstrap=notes.connections.settings.kafka_url)
+    found = await progress.locate(kafka, [notes.key()])
+    assert found.keys() == {notes.key()}
+    assert (await notes.standing()).stopped is None  # type: ignore[union-attr]
+    async with notes:
+        await notes.note("e")
+        await notes.reaches(5)
+    assert (await notes.notes())[-1] == "e"
 
 
 async def test_a_group_waits_for_a_topic_of_the_right_shape(scene: MakeScene, caplog: pytest.LogCaptureFixture) -> None:
