@@ -37,7 +37,7 @@ FAILED = (KafkaError, OSError, TimeoutError, StoresAway)
 
 
 class Tenure:
-    """The time in which this process publishes a partition, known by identity. `topic_id`: as its progress row has it."""
+    """The time in which this process publishes a partition. `topic_id`: as its progress row has it."""
 
     __slots__ = ("topic_id",)
 
