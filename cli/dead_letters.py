@@ -106,10 +106,11 @@ async def _show(letters: DeadLetters, id: int) -> int:
         print(f"{name:<10} {getattr(letter, name)}")
     print(f"parked_at  {letter.parked_at.isoformat()}")
     print(f"error      {_printable(letter.error)}")
+    print(f"timestamp  {letter.produced_at}")
     print(f"key        {_bytes(letter.key)}")
     for name, value in letter.headers:
         print(f"header     {_printable(name)}: {_bytes(value)}")
-    print(f"value      {_bytes(letter.value)}")
+    print(f"value      {_bytes(letter.value, 'none (a tombstone)')}")
     return 0
 
 
@@ -143,9 +144,9 @@ async def _settle(known: Settings, database: Database, letters: DeadLetters, opt
     return 1 if refused or missing else 0
 
 
-def _bytes(raw: bytes | None) -> str:
+def _bytes(raw: bytes | None, none: str = "none") -> str:
     if raw is None:
-        return "none (a tombstone)"
+        return none
     text = raw.decode(errors="backslashreplace")
     return _printable(text if len(text) <= 4000 else f"{text[:4000]}… ({len(raw)} bytes)")
 

@@ -1,13 +1,15 @@
 """Records that could not be handled: one row each, written in the transaction of the batch that they were part of."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import msgspec
 
 from stores.postgres import Database, away_is_known
+
+_EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 class Letter(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,29 +45,42 @@ async def park(connection: Any, letters: Sequence[Letter]) -> None:
     with away_is_known():
         await connection.executemany(
             """INSERT INTO dead_letters (consumer_group, topic, topic_id, partition, "offset", key, value, headers,
-                   produced_at, code, error, handler, attempts)
+                   timestamp_ms, code, error, handler, attempts)
                VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) ON CONFLICT DO NOTHING""",
             [
                 (
                     letter.group, letter.topic, letter.topic_id, letter.partition, letter.offset, letter.key,
-                    letter.value, # Header values are bytes of any kind, which JSON is not: as hex.
-                    msgspec.json.encode([[name, (value or b"").hex()] for name, value in letter.headers]).decode(),
-                    datetime.fromtimestamp(letter.produced_at / 1000, UTC) if letter.produced_at is not None else None,
-                    letter.code, letter.error, letter.handler, letter.attempts,
+                    letter.value, _headers_to_json(letter.headers), letter.produced_at, letter.code,
+                    storable(letter.error), letter.handler, letter.attempts,
                 )
                 for letter in letters
             ],
         )  # fmt: skip
 
 
+def storable(text: str) -> str:
+    """The text as a column can hold it: what an exception says of itself may hold a NUL, or half a character."""
+    return text.encode(errors="backslashreplace").decode().replace("\0", "\\x00")
+
+
+def _headers_to_json(headers: Sequence[tuple[str, bytes | None]]) -> str:
+    # Values are bytes of any kind, which JSON is not: as hex.
+    return msgspec.json.encode([[name, None if value is None else value.hex()] for name, value in headers]).decode()
+
+
+def _headers_from_json(text: str) -> tuple[tuple[str, bytes | None], ...]:
+    pairs = msgspec.json.decode(text)
+    return tuple((name, None if value is None else bytes.fromhex(value)) for name, value in pairs)
+
+
 def _parked(row: Any) -> Parked:
-    headers = tuple((name, bytes.fromhex(value)) for name, value in msgspec.json.decode(row["headers"]))
-    produced = row["produced_at"]
+    produced_at, older = row["timestamp_ms"], row["produced_at"]
+    if produced_at is None and older is not None:
+        produced_at = (older - _EPOCH) // timedelta(milliseconds=1)
     return Parked(
         id=row["id"], group=row["consumer_group"], topic=row["topic"], topic_id=row["topic_id"],
-        partition=row["partition"], offset=row["offset"], key=row["key"], value=row["value"], headers=headers,
-        produced_at=None if produced is None else int(produced.timestamp() * 1000), code=row["code"],
-        error=row["error"],
+        partition=row["partition"], offset=row["offset"], key=row["key"], value=row["value"],
+        headers=_headers_from_json(row["headers"]), produced_at=produced_at, code=row["code"], error=row["error"],
         handler=row["handler"], attempts=row["attempts"], state=row["state"], parked_at=row["parked_at"],
     )  # fmt: skip
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import orjson
 from aiokafka.errors import KafkaError
 
-from stores.dead_letters import Letter
+from stores.dead_letters import Letter, storable
 from streams.envelope import STRUCTURED_HEADERS
 from streams.identity import uuid7
 from streams.producer import Broker
@@ -56,7 +56,7 @@ def _event(letter: Letter) -> bytes:
                 "partition": letter.partition,
                 "offset": letter.offset,
                 "code": letter.code,
-                "error": letter.error,
+                "error": storable(letter.error),
                 "handler": letter.handler,
                 "attempts": letter.attempts,
                 "value_bytes": None if letter.value is None else len(letter.value),

@@ -112,6 +112,10 @@ class Delivery:
                 except Unreadable as error:
                     letters.append(self._letter(owned, record, error.code, str(error), 1))
                     continue
+                except Exception as error:  # a defect of ours: still no reason to hold the others up
+                    log.exception("%s/%d@%d can't be decoded", record.topic, record.partition, record.offset)
+                    letters.append(self._letter(owned, record, "handler_failed", _text(error), 1))
+                    continue
                 if message is None:
                     unknown += 1
                     continue
@@ -181,8 +185,7 @@ class Delivery:
         for part in work.parts:
             for record in part.records:
                 log.error("parked %s/%d@%d", record.topic, record.partition, record.offset, exc_info=error)
-                text = f"{type(error).__name__}: {error}"
-                letters.append(self._letter(part.owned, record, "handler_failed", text, attempts))
+                letters.append(self._letter(part.owned, record, "handler_failed", _text(error), attempts))
             parts.append(Part(part.key, part.owned, part.span, [], []))
         return Work(parts, letters)
 
@@ -282,3 +285,7 @@ class Delivery:
                     log.warning("dead letter %d fails again: %s", letter.id, error)
                     await self._letters.settle(letter.id, "parked", was=("requested",))
         return len(letters)
+
+
+def _text(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"

@@ -127,6 +127,8 @@ def _read_binary(record: ConsumerRecord) -> Foreign:
     try:
         for name, value in record.headers:
             if name.startswith("ce_"):
+                if value is None:
+                    raise Unreadable("not_a_cloudevent", f"the header {name!r} has no value")
                 attributes[name[3:]] = value.decode()
         if record.value is not None:
             attributes["data"] = msgspec.Raw(record.value)

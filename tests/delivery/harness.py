@@ -34,6 +34,10 @@ class Plan:
     def __init__(self) -> None:
         self.poison: set[str] = set()
         """Ids that it can't handle."""
+        self.startling: set[str] = set()
+        """Ids at which `decode` itself has a defect."""
+        self.error = "{} is poison"
+        """What the handler says of an id that it can't handle."""
         self.gate: Gate | None = None
         """Waited for in the transaction, after everything was written."""
         self.calls = 0
@@ -50,6 +54,8 @@ class Notes(Reader):
 
     def decode(self, record: ConsumerRecord) -> Foreign | None:
         event = read_foreign(record)
+        if event.id in self._plan.startling:
+            raise ZeroDivisionError(event.id)
         return event if event.type == "noted" else None
 
     async def handle(self, connection: Any, parts: Sequence[Part]) -> None:
@@ -61,7 +67,7 @@ class Notes(Reader):
                     self._group, message.id, record.partition, record.offset,
                 )  # fmt: skip
                 if message.id in self._plan.poison:
-                    raise ValueError(f"{message.id} is poison")
+                    raise ValueError(self._plan.error.format(message.id))
         if self._plan.gate is not None:
             await self._plan.gate(parts)
 
@@ -123,10 +129,18 @@ class Scene:
 
     # -- what it is given --------------------------------------------------------------------------------------------
 
-    async def send(self, *values: bytes | None, partition: int = 0) -> None:
+    async def send(
+        self,
+        *values: bytes | None,
+        partition: int = 0,
+        headers: Sequence[tuple[str, bytes | None]] = (("h", b"\xff"),),
+        timestamp_ms: int | None = None,
+    ) -> None:
         """Records with these values, in order."""
         futures = [
-            await self.broker.producer.send(self.name, value, b"key", partition=partition, headers=[("h", b"\xff")])
+            await self.broker.producer.send(
+                self.name, value, b"key", partition=partition, headers=list(headers), timestamp_ms=timestamp_ms
+            )
             for value in values
         ]
         await self.broker.producer.flush()

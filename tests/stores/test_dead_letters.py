@@ -1,0 +1,84 @@
+"""Whatever Kafka's client hands over can be parked, and comes back as it was."""
+
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
+from hypothesis import HealthCheck, given
+from hypothesis import settings as bounded
+from hypothesis import strategies as st
+
+from stores.dead_letters import DeadLetters, Letter, park
+from stores.postgres import Database
+
+TOPIC_ID = UUID(int=1)
+BYTES = st.none() | st.binary(max_size=50)
+# What stands in a record batch is UTF-8: any character, NUL too, but no half of a surrogate pair.
+NAMES = st.text(st.characters(codec="utf-8"), max_size=20) | st.sampled_from(["\0", "a\0b", "\\u0000", "\\"])
+TIMES = st.integers(-(2**63), 2**63 - 1) | st.sampled_from([-(10**15), -1, 0, 1_700_000_000_123, 10**15])
+RECORDS = st.lists(
+    st.tuples(BYTES, BYTES, st.lists(st.tuples(NAMES, BYTES), max_size=4), TIMES), min_size=1, max_size=5
+)
+# What an exception says of itself is any text at all.
+ERRORS = st.text(st.characters(), max_size=50) | st.sampled_from(["\0", "\ud800", "a \0 in it"])
+
+letters = st.builds(
+    Letter, group=st.just("g"), topic=st.just("t"), topic_id=st.just(TOPIC_ID), partition=st.just(0),
+    offset=st.integers(0, 2**63 - 1), key=BYTES, value=BYTES, headers=st.just(()), produced_at=st.none(),
+    code=st.just("handler_failed"), error=ERRORS, handler=st.just("h"), attempts=st.just(3),
+)  # fmt: skip
+
+
+def handed_over(key: bytes | None, value: bytes | None, headers: list[tuple[str, bytes | None]], timestamp: int) -> Any:
+    """The record as Kafka's client takes it out of a record batch."""
+    builder = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, -1, 1 << 20)
+    builder.append(0, timestamp, key, value, headers)
+    (record,) = DefaultRecordBatch(bytes(builder.build()))
+    return record
+
+
+@given(RECORDS, letters)
+@bounded(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+async def test_every_record_comes_back_as_it_was(database: Database, given: list[Any], letter: Letter) -> None:
+    records = [handed_over(*one) for one in given]
+    parked = [
+        msgspec.structs.replace(
+            letter, offset=number, key=record.key, value=record.value, headers=tuple(record.headers),
+            produced_at=record.timestamp,
+        )
+        for number, record in enumerate(records)
+    ]  # fmt: skip
+    try:
+        async with database.connection() as connection:
+            await park(connection, parked)
+        found = await DeadLetters(database).page(group="g")
+    finally:
+        await database.execute("DELETE FROM dead_letters WHERE consumer_group = 'g'")
+    assert [(one.key, one.value, list(one.headers), one.produced_at) for one in found] == [
+        (key, value, headers, timestamp) for key, value, headers, timestamp in given
+    ]
+    assert all("\0" not in one.error for one in found)
+
+
+async def test_a_text_that_can_be_stored_is_stored_to_the_letter(database: Database) -> None:
+    letter = Letter(
+        group="plain", topic="t", topic_id=TOPIC_ID, partition=0, offset=0, key=None, value=None, headers=(),
+        produced_at=None, code="not_json", error="wie geht's? 여울 \\x00", handler="h", attempts=1,
+    )  # fmt: skip
+    async with database.connection() as connection:
+        await park(connection, [letter])
+    (found,) = await DeadLetters(database).page(group="plain")
+    assert (found.error, found.produced_at, found.headers) == (letter.error, None, ())
+
+
+async def test_rows_of_an_older_version_are_read(database: Database) -> None:
+    """It wrote the time as such, and no header without a value."""
+    await database.execute(
+        """INSERT INTO dead_letters (consumer_group, topic, topic_id, partition, "offset", headers, produced_at, code,
+               error, handler, attempts)
+           VALUES ('older', 't', $1, 0, 0, '[["name", "6869"]]', '2026-01-01T00:00:00.123Z', 'c', 'e', 'h', 1)""",
+        TOPIC_ID,
+    )
+    (found,) = await DeadLetters(database).page(group="older")
+    assert (found.headers, found.produced_at) == ((("name", b"hi"),), 1_767_225_600_123)
