@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from aiokafka import AIOKafkaProducer
+
 import topics
 from config import Settings
 from stores.dead_letters import DeadLetters, Parked
@@ -24,8 +26,18 @@ async def replay(settings: Settings, letters: DeadLetters, chosen: Sequence[Park
             if letter.state != "parked":
                 done.append(False)
                 continue
-            await producer.send_and_wait(letter.topic, letter.value, letter.key, headers=list(letter.headers))
+            await _send(producer, letter)
             done.append(await letters.settle(letter.id, "replayed"))
         return done
     finally:
         await producer.stop()
+
+
+async def _send(producer: AIOKafkaProducer, letter: Parked) -> None:
+    if letter.key is not None or letter.value is not None:
+        await producer.send_and_wait(letter.topic, letter.value, letter.key, headers=list(letter.headers))
+        return
+    # Kafka takes a record of headers alone; aiokafka takes it only as a batch.
+    batch = producer.create_batch()
+    batch.append(key=None, value=None, timestamp=None, headers=list(letter.headers))
+    await (await producer.send_batch(batch, letter.topic, partition=letter.partition))

@@ -220,6 +220,19 @@ async def test_a_failed_operation_is_reopened_by_replaying_its_command(desk: Des
     assert row["events"] == 1
 
 
+async def test_a_command_of_nothing_but_strange_headers_is_sent_again_as_it_was(desk: Desk) -> None:
+    headers = [("a\0b", b"\xff"), ("empty", None)]
+    batch = desk._broker.producer.create_batch()
+    batch.append(key=None, value=None, timestamp=None, headers=headers)
+    await (await desk._broker.producer.send_batch(batch, desk.topic, partition=1))
+    (letter,) = await desk.letters(1)
+    assert (letter.code, letter.headers) == ("unsigned", tuple(headers))
+    assert await replay(desk.settings, desk.connections.dead_letters, [letter]) == [True]
+    (again,) = await desk.letters(1)  # still unsigned: a row of its own
+    assert (again.key, again.value, again.headers) == (None, None, tuple(headers))
+    assert again.id != letter.id
+
+
 async def test_events_that_no_owner_confirmed_are_published_at_the_next_assignment(desk: Desk) -> None:
     commands = [desk.command(f"title {number}") for number in range(5)]
     for command in commands:
