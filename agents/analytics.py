@@ -31,11 +31,9 @@ class EventCounts(Reader):
         event = read_foreign(record)
         if len(event.source) > LONGEST_NAME or len(event.type) > LONGEST_NAME or "\0" in event.source + event.type:
             raise Unreadable("bad_name", f"source and type have at most {LONGEST_NAME} characters, and no NUL")
-        if record.topic.endswith("." + topics.INGEST.name):
-            if event.source.startswith(OUR_SOURCES) or event.type in OURS:
-                raise Unreadable("reserved", "this source or type is Yeoul's own; strangers can't speak in its name")
-        elif event.sequence is None:
-            raise Unreadable("wrong_shape", "an event of ours has a sequence")
+        strangers = record.topic.endswith("." + topics.INGEST.name)
+        if strangers and (event.source.startswith(OUR_SOURCES) or event.type in OURS):
+            raise Unreadable("reserved", "this source or type is Yeoul's own; strangers can't speak in its name")
         return event
 
     async def handle(self, connection: Any, parts: Sequence[Part]) -> None:

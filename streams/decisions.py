@@ -26,7 +26,7 @@ from stores.postgres import Database
 from stores.progress import Move
 from streams.answers import Sent
 from streams.answers import write as write_answers
-from streams.envelope import SIGNATURE, Command, Event, Unreadable, read_command, sequence, write
+from streams.envelope import SIGNATURE, Command, Event, Unreadable, read_command, sequence, source_of, write
 from streams.identity import event_id
 from streams.progress import Progress
 from streams.publisher import Publication, Publisher
@@ -100,7 +100,7 @@ class Decisions:
             name: msgspec.json.Decoder(kind).decode for name, kind in noun.commands.items()
         }
         self._noun_bytes = noun.name.encode()
-        self._source = f"/yeoul/{noun.name}"
+        self._source = source_of(noun.name)
         publisher.renew_cache = self._renew_cache
 
     def decode(self, record: ConsumerRecord) -> Asked:

@@ -23,7 +23,7 @@ from stores import StoresAway
 from stores.dead_letters import DeadLetters, Letter
 from stores.progress import Mismatch, Move
 from streams.batches import Batch
-from streams.envelope import Unreadable
+from streams.envelope import Unreadable, check_written_by
 from streams.progress import Owned, Progress
 from streams.readers import Reader, record_of
 from streams.work import Handler, Part, Work, key_of
@@ -94,7 +94,6 @@ class Delivery:
         parts: list[Part] = []
         letters: list[Letter] = []
         repeats = unknown = 0
-        decode = self._handler.decode
         for key, span in batch.spans.items():
             owned = self._progress.owned.get(key)
             if owned is None:
@@ -108,7 +107,7 @@ class Delivery:
                 if record.offset < span.begin:
                     continue
                 try:
-                    message = decode(record)
+                    message = self._read(owned, record)
                 except Unreadable as error:
                     letters.append(self._letter(owned, record, error.code, str(error), 1))
                     continue
@@ -139,6 +138,12 @@ class Delivery:
         if unknown:
             metrics.RECORDS.labels(self.group, "unknown").inc(unknown)
         return Work(parts, letters)
+
+    def _read(self, owned: Owned, record: ConsumerRecord) -> Any:
+        message = self._handler.decode(record)
+        if message is not None and owned.topic.repeats is Repeats.SEQUENCE:
+            check_written_by(owned.topic.owner, message)
+        return message
 
     def _letter(self, owned: Owned, record: ConsumerRecord, code: str, error: str, attempts: int) -> Letter:
         return Letter(
@@ -276,7 +281,7 @@ class Delivery:
         for letter in letters:
             async with self._turn:
                 try:
-                    message = self._handler.decode(record_of(letter))
+                    message = self._read(owned[key_of(letter)], record_of(letter))
                     if message is not None:
                         await self._handler.replay(letter, owned[key_of(letter)], message)
                 except StoresAway:

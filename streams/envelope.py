@@ -4,6 +4,7 @@ Structured mode (`content-type: application/cloudevents+json`) and binary mode (
 write is structured. Source: CloudEvents core 1.0.2, its JSON format, and its Kafka protocol binding.
 """
 
+import re
 from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
@@ -84,6 +85,25 @@ class Foreign(msgspec.Struct, frozen=True):
 def sequence(life: int, offset: int, index: int) -> str:
     """Text that grows with (life of the command topic, command offset, index of the event)."""
     return f"{life:06d}.{offset:019d}.{index:05d}"
+
+
+_is_sequence = re.compile(r"[0-9]{6}\.[0-9]{19}\.[0-9]{5}").fullmatch
+
+
+def source_of(owner: str) -> str:
+    """`source` of the events that the owner of a noun writes."""
+    return f"/yeoul/{owner}"
+
+
+def check_written_by(owner: str, event: Any) -> None:
+    """Raises Unreadable unless the event is one as its topic's owner writes it.
+
+    Any other `sequence` might compare above all that are to come, and every event after it would count as a repeat.
+    """
+    if event.source != source_of(owner):
+        raise Unreadable("wrong_shape", f"the source of an event here is {source_of(owner)!r}")
+    if event.sequence is None or not _is_sequence(event.sequence):
+        raise Unreadable("wrong_shape", "the sequence of an event here is life.offset.index, of 6, 19 and 5 digits")
 
 
 # omit_defaults would drop specversion and datacontenttype, which the standard wants to see; they are put in front.

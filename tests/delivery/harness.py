@@ -23,6 +23,8 @@ from streams.work import Part
 from tests.contracts.harness import Broker, until
 from topics import Repeats, Topic
 
+OWNER = "tests"
+"""Who writes the events of ours."""
 _numbers = itertools.count()
 
 Gate = Callable[[Sequence[Part]], Awaitable[None]]
@@ -89,7 +91,7 @@ class Scene:
         self.topic = Topic(
             name=f"readings-{number}",
             key="id",
-            owner="anybody",
+            owner=OWNER if repeats is Repeats.SEQUENCE else "anybody",
             carries="notes",
             repeats=repeats,
             partitions=partitions,
@@ -210,5 +212,5 @@ def event(id: str, *, source: str = "/tests", kind: str = "noted", place: tuple[
     """A structured CloudEvent; `place` is (life, command offset, index) of an event of ours."""
     attributes = {"id": id, "source": source, "type": kind, "specversion": "1.0"}
     if place is not None:
-        attributes["sequence"] = sequence(*place)
+        attributes |= {"source": f"/yeoul/{OWNER}", "sequence": sequence(*place)}
     return msgspec.json.encode(attributes)

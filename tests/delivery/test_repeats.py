@@ -1,5 +1,10 @@
 """What was handled before is not handled again: by sequence for our events, by (source, id) for anybody's."""
 
+import msgspec
+import pytest
+
+from streams.envelope import sequence
+from tests.contracts.harness import until
 from tests.delivery.conftest import MakeScene
 from tests.delivery.harness import event
 from topics import Repeats
@@ -25,6 +30,53 @@ async def test_an_event_of_ours_not_above_the_highest_applied_is_dropped(scene: 
     standing = await notes.standing()
     assert standing is not None
     assert standing.sequence == "000001.0000000000000000000.00000"
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"sequence": "zzz"},
+        {"sequence": None},
+        {"sequence": ""},
+        {"sequence": "000000.0000000000000000009"},
+        {"sequence": "000000.0000000000000000009.00000\n"},
+        {"sequence": "000000.0000000000000000009.000000"},
+        {"sequence": "٠٠٠٠٠٠.٠٠٠٠٠٠٠٠٠٠٠٠٠٠٠٠٠٠٩.٠٠٠٠٠"},
+        {"source": "/yeoul/others"},
+        {"source": "/yeoul/tests/"},
+        {"source": "/shop"},
+    ],
+    ids=str,
+)
+async def test_an_event_that_no_owner_wrote_silences_nobody(scene: MakeScene, attributes: dict[str, object]) -> None:
+    notes = await scene(repeats=Repeats.SEQUENCE)
+    strange = msgspec.json.decode(event("strange", place=(0, 9, 0))) | attributes
+    await notes.send(event("before", place=(0, 1, 0)), msgspec.json.encode(strange), event("after", place=(0, 2, 0)))
+    async with notes:
+        await notes.reaches(3)
+    assert await notes.notes() == ["before", "after"]
+    assert [(letter.offset, letter.code) for letter in await notes.letters()] == [(1, "wrong_shape")]
+    standing = await notes.standing()
+    assert standing is not None
+    assert standing.sequence == sequence(0, 2, 0)
+
+
+async def test_an_event_that_no_owner_wrote_is_not_replayed_either(
+    scene: MakeScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streams.runtime.REPLAY_EVERY_S", 0.05)
+    notes = await scene(repeats=Repeats.SEQUENCE)
+    await notes.send(event("strange"))
+    async with notes:
+        await notes.reaches(1)
+        (letter,) = await notes.letters()
+        assert await notes.connections.dead_letters.settle(letter.id, "requested")
+
+        async def back() -> bool:
+            return bool(await notes.letters())
+
+        await until(back)
+    assert await notes.notes() == []
 
 
 async def test_sequences_of_partitions_are_apart(scene: MakeScene) -> None:
