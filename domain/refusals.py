@@ -29,6 +29,7 @@ class Code(StrEnum):
     BODY_TOO_LARGE = "BODY_TOO_LARGE"
     UNSUPPORTED_MEDIA_TYPE = "UNSUPPORTED_MEDIA_TYPE"
     KEY_REUSED = "KEY_REUSED"
+    REFUSED = "REFUSED"
     OPERATION_FAILED = "OPERATION_FAILED"
     INTERNAL_ERROR = "INTERNAL_ERROR"
     TOO_BUSY = "TOO_BUSY"
@@ -54,6 +55,7 @@ STATUS: dict[Code, int] = {
     Code.BODY_TOO_LARGE: 413,
     Code.UNSUPPORTED_MEDIA_TYPE: 415,
     Code.KEY_REUSED: 422,
+    Code.REFUSED: 422,
     Code.OPERATION_FAILED: 500,
     Code.INTERNAL_ERROR: 500,
     Code.TOO_BUSY: 503,
@@ -93,11 +95,13 @@ class Refusal(msgspec.Struct, frozen=True):
 
     code: Code
     details: tuple[Detail, ...] = ()
+    foreign: int = 0
+    """The HTTP status of a code that another version of Yeoul gave and this one does not know (shown as REFUSED)."""
 
     @property
     def status(self) -> int:
         """The HTTP status of this refusal."""
-        return STATUS[self.code]
+        return self.foreign or STATUS[self.code]
 
 
 MESSAGES: dict[str, dict[Code, str]] = {
@@ -119,6 +123,7 @@ MESSAGES: dict[str, dict[Code, str]] = {
         Code.BODY_TOO_LARGE: "The body is too large.",
         Code.UNSUPPORTED_MEDIA_TYPE: "Send the body as application/json.",
         Code.KEY_REUSED: "This Idempotency-Key was used for another request.",
+        Code.REFUSED: "It was refused, for a reason that this server does not know yet. Ask again later.",
         Code.OPERATION_FAILED: "The request could not be carried out. It was put aside and will be looked at.",
         Code.INTERNAL_ERROR: "Something went wrong here.",
         Code.TOO_BUSY: "Too much to do right now. Try again in a moment.",
@@ -143,6 +148,7 @@ MESSAGES: dict[str, dict[Code, str]] = {
         Code.BODY_TOO_LARGE: "본문이 너무 큽니다.",
         Code.UNSUPPORTED_MEDIA_TYPE: "본문은 application/json으로 보내 주세요.",
         Code.KEY_REUSED: "이 Idempotency-Key는 다른 요청에 이미 사용되었습니다.",
+        Code.REFUSED: "이 서버가 아직 알지 못하는 이유로 거부되었습니다. 나중에 다시 확인해 주세요.",
         Code.OPERATION_FAILED: "요청을 처리하지 못했습니다. 따로 보관하여 확인하겠습니다.",
         Code.INTERNAL_ERROR: "서버에서 문제가 발생했습니다.",
         Code.TOO_BUSY: "지금은 요청이 너무 많습니다. 잠시 후 다시 시도해 주세요.",

@@ -1,6 +1,7 @@
 """Answers on their way from an agent to the front that waits: one Redis message for each front and batch.
 
-They may get lost with Redis; the front looks the operation up before it says 202.
+They may get lost with Redis; the front looks the operation up before it says 202. Workers are deployed before fronts,
+so what is read here may be of a newer version: it is always shown as something, and never an error.
 """
 
 import asyncio
@@ -13,11 +14,15 @@ from uuid import UUID
 import msgspec
 from redis.exceptions import RedisError
 
-from domain.refusals import Refusal
+from domain.refusals import Code, Detail, Problem, Refusal
 from stores.aggregates import Operation
 from stores.redis import Redis
 
 log = logging.getLogger("yeoul.streams.answers")
+
+HEARTBEAT_S = 1.0
+"""A channel that is silent for this long is asked whether it is there; silent for as long again, it is not."""
+AGAIN_S = 0.2
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -41,14 +46,52 @@ class Sent(msgspec.Struct, frozen=True, array_like=True):
     answer: bytes
 
 
+class _Detail(msgspec.Struct):
+    field: str
+    problem: str
+    allowed: str = ""
+
+
+class _Told(msgspec.Struct):
+    """A refusal as it travels: with its status, for a front that does not know its code yet."""
+
+    code: str
+    status: int = 0
+    details: list[_Detail] = []
+
+
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[Sent]).decode
-_refusal = msgspec.json.Decoder(Refusal).decode
+_encode_json = msgspec.json.Encoder().encode
+_decode_told = msgspec.json.Decoder(_Told).decode
+_CODES = {code.value: code for code in Code}
+_PROBLEMS = {problem.value: problem for problem in Problem}
 
 
 def write(answers: list[Sent]) -> bytes:
     """One message with all answers of a batch for one front."""
     return _encode(answers)
+
+
+def write_refusal(refusal: Refusal) -> bytes:
+    """A refusal as the table of operations and the channels have it."""
+    details = [_Detail(detail.field, detail.problem.value, detail.allowed) for detail in refusal.details]
+    return _encode_json(_Told(refusal.code.value, refusal.status, details))
+
+
+def _read_refusal(told: bytes, otherwise: Code) -> Refusal:
+    """What `write_refusal` of any version wrote; `otherwise` stands for a code that is not known here."""
+    try:
+        read = _decode_told(told)
+    except (msgspec.MsgspecError, ValueError):
+        return Refusal(otherwise)
+    details = tuple(
+        Detail(detail.field, _PROBLEMS.get(detail.problem, Problem.INVALID), detail.allowed) for detail in read.details
+    )
+    code = _CODES.get(read.code)
+    if code is not None:
+        return Refusal(code, details)
+    return Refusal(otherwise, details, foreign=read.status if 400 <= read.status <= 599 else 0)
 
 
 def answer_from(sent: Sent | Operation, *, replayed: bool | None = None) -> Answer:
@@ -57,7 +100,8 @@ def answer_from(sent: Sent | Operation, *, replayed: bool | None = None) -> Answ
     if sent.outcome == "succeeded":
         return Answer(sent.operation, "succeeded", again, sent.answer, sent.version)
     outcome: Literal["refused", "failed"] = "refused" if sent.outcome == "refused" else "failed"
-    return Answer(sent.operation, outcome, again, b"", sent.version, _refusal(sent.answer))
+    refusal = _read_refusal(sent.answer, Code.REFUSED if outcome == "refused" else Code.OPERATION_FAILED)
+    return Answer(sent.operation, outcome, again, b"", sent.version, refusal)
 
 
 class Inbox:
@@ -68,6 +112,7 @@ class Inbox:
         self.channel = channel
         self._deliver = deliver
         self._task: asyncio.Task[None] | None = None
+        self._told_unreadable = False
         self.listening = False
 
     async def start(self) -> None:
@@ -85,25 +130,51 @@ class Inbox:
                 await self._task
 
     async def _listen(self, subscribed: asyncio.Event) -> None:
+        """Listens for ever: whatever ends the channel is told once, and followed by another try."""
         while True:
             pubsub: Any = self._redis.client.pubsub()
             try:
-                await pubsub.subscribe(self.channel)
-                while True:
-                    message = await pubsub.get_message(timeout=1.0)
-                    if message is None:
-                        await pubsub.ping()
-                    elif message["type"] == "subscribe":
-                        self.listening = True
-                        subscribed.set()
-                    elif message["type"] == "message":
-                        for sent in _decode(message["data"]):
-                            self._deliver(answer_from(sent))
+                await self._hear(pubsub, subscribed)
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if task is not None and task.cancelling():
+                    raise
+                log.warning("the channel of answers was cancelled by nobody; it is opened again")
             except (OSError, TimeoutError, RedisError) as error:
                 if self.listening:
                     log.warning("answers are looked up until Redis is back: %s", str(error) or type(error).__name__)
-                self.listening = False
-                await asyncio.sleep(0.2)
+            except Exception:
+                log.exception("the channel of answers failed; it is opened again")
             finally:
+                self.listening = False
                 with contextlib.suppress(Exception):
                     await pubsub.aclose()
+            await asyncio.sleep(AGAIN_S)
+
+    async def _hear(self, pubsub: Any, subscribed: asyncio.Event) -> None:
+        await pubsub.subscribe(self.channel)
+        asked = False
+        while True:
+            message = await pubsub.get_message(timeout=HEARTBEAT_S)
+            if message is None:
+                if asked:
+                    raise TimeoutError(f"Redis said nothing for {2 * HEARTBEAT_S:g} s")
+                await pubsub.ping()
+                asked = True
+                continue
+            asked = False
+            if message["type"] == "subscribe":
+                self.listening = True
+                subscribed.set()
+            elif message["type"] == "message":
+                self._read(message["data"])
+
+    def _read(self, message: bytes) -> None:
+        try:
+            for sent in _decode(message):
+                self._deliver(answer_from(sent))
+        except Exception:
+            # Those who wait for it look it up.
+            if not self._told_unreadable:
+                log.exception("a message with answers can't be read, of another version? Further ones are not told")
+            self._told_unreadable = True

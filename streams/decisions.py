@@ -24,7 +24,7 @@ from stores.cache import Cache
 from stores.dead_letters import Letter, park
 from stores.postgres import Database
 from stores.progress import Move
-from streams.answers import Sent
+from streams.answers import Sent, write_refusal
 from streams.answers import write as write_answers
 from streams.envelope import SIGNATURE, Command, Event, Unreadable, read_command, sequence, source_of, write
 from streams.identity import event_id
@@ -35,8 +35,8 @@ from streams.work import Work
 log = logging.getLogger("yeoul.streams.decisions")
 
 _encode = msgspec.json.Encoder().encode
-_KEY_REUSED = _encode(Refusal(Code.KEY_REUSED))
-_FAILED = _encode(Refusal(Code.OPERATION_FAILED))
+_KEY_REUSED = write_refusal(Refusal(Code.KEY_REUSED))
+_FAILED = write_refusal(Refusal(Code.OPERATION_FAILED))
 _ROLES = {role.value: role for role in Role}
 
 
@@ -251,7 +251,7 @@ class Decisions:
         refusal: Refusal | None,
     ) -> None:  # fmt: skip
         if refusal is not None:
-            self._settle(outcome, envelope, done, "refused", version, _encode(refusal))
+            self._settle(outcome, envelope, done, "refused", version, write_refusal(refusal))
         else:
             gone = getattr(state, "deleted_at", None) is not None
             self._settle(outcome, envelope, done, "succeeded", version, b"" if gone else self.noun.document(state))

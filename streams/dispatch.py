@@ -30,13 +30,24 @@ know whole milliseconds only. A single caller waits for nobody."""
 
 
 class _Record:
-    __slots__ = ("headers", "key", "settled", "value")
+    __slots__ = ("_is_settled", "_settled", "headers", "key", "value")
 
     def __init__(self, key: bytes, value: bytes, headers: Sequence[tuple[str, bytes]], settled: Settled) -> None:
         self.key = key
         self.value = value
         self.headers = headers
-        self.settled = settled
+        self._settled = settled
+        self._is_settled = False
+
+    def settle(self, error: Exception | None, arrived: bool) -> None:
+        """Tell the sender what became of it; the first time counts."""
+        if self._is_settled:
+            return
+        self._is_settled = True
+        try:
+            self._settled(error, arrived)
+        except Exception:
+            log.exception("a sender did not take what became of its command")
 
 
 class Dispatch:
@@ -65,9 +76,10 @@ class Dispatch:
         waiting, self._waiting = self._waiting, {}
         for records in waiting.values():
             for record in records:
-                record.settled(error, False)
+                record.settle(error, False)
 
     async def _run(self) -> None:
+        waiting: dict[tuple[str, int], list[_Record]] = {}
         try:
             while self._waiting:
                 if not self._alone:
@@ -81,7 +93,13 @@ class Dispatch:
                     for where, records in zip(waiting, left, strict=True):
                         if records:
                             self._waiting[where] = records + self._waiting.get(where, [])
+        except Exception as error:
+            log.exception("sending failed; the next command begins it anew")
+            self.give_back(error)
         finally:
+            # Nobody is left without word: this does nothing where it is known what became of a record.
+            for record in (record for records in waiting.values() for record in records):
+                record.settle(KafkaError("sending ended"), True)
             self._task = None
 
     async def _until_quiet(self) -> None:
@@ -118,12 +136,14 @@ class Dispatch:
                 # The log lost its end, with records of ours: the broker refuses whatever this producer sends there.
                 log.warning("%s/%d: the broker lost records of this producer; another one goes on", topic, partition)
                 break
-            except (KafkaError, OSError, TimeoutError, ValueError) as error:
+            except Exception as error:
+                if not isinstance(error, KafkaError | OSError | TimeoutError | ValueError):
+                    log.exception("commands for %s/%d could not be sent", topic, partition)
                 for record in left[: taken or len(left)]:
-                    record.settled(error, entered)
+                    record.settle(error, entered)
                 left = left[taken or len(left) :]
             else:
                 for record in left[:taken]:
-                    record.settled(None, True)
+                    record.settle(None, True)
                 left = left[taken:]
         return left

@@ -29,16 +29,13 @@ from streams.dispatch import Dispatch
 from streams.envelope import COMMAND_SOURCE, CONTENT_TYPE, SIGNATURE, Command, write
 from streams.identity import uuid7
 from streams.producer import Broker
+from streams.waiting import LOOK_S, Waiter, Waiting
 
 log = logging.getLogger("yeoul.streams.publish")
 
 RUNNING_S = 10.0
 """An equal keyed operation younger than this is still running: 409. An older one is sent again."""
 MARKER_LIFE_S = 24 * 3600
-FIRST_LOOK_S = 0.3
-"""When no answer has come by Redis after this, the table of operations is asked; then less and less often."""
-SENT_S = 5.0
-"""How long a caller that does not wait for the answer waits for Kafka to acknowledge, seconds."""
 
 __all__ = ["Answer", "BrokerAway", "Commands", "Conflict", "Order", "Pending"]
 
@@ -85,18 +82,6 @@ _marker = msgspec.msgpack.Decoder(Marker).decode
 _pack = msgspec.msgpack.Encoder().encode
 
 
-class _Waiter:
-    __slots__ = ("deadline", "future", "order", "pause", "timer", "until_sent")
-
-    def __init__(self, order: Order, future: "asyncio.Future[Answer | None]", deadline: float) -> None:
-        self.order = order
-        self.future = future
-        self.deadline = deadline
-        self.pause = FIRST_LOOK_S
-        self.timer: asyncio.TimerHandle | None = None
-        self.until_sent = False
-
-
 def _answer_to(order: Order, row: Operation, *, replayed: bool) -> Answer:
     """What the table knows of an operation, to whoever asks for it now."""
     if row.fingerprint != order.fingerprint or row.actor != order.actor.id:
@@ -114,8 +99,8 @@ class Commands:
         self._topics = {noun: topic.full_name(settings.topic_prefix) for noun, topic in topics.COMMANDS_OF.items()}
         self.broker = Broker(settings, "front", list(self._topics.values()), self._broker_went)
         self._dispatch = Dispatch(self.broker)
-        self._inbox = Inbox(stores.redis, f"{settings.topic_prefix}:answers:{uuid7()}", self._deliver)
-        self._waiting: dict[UUID, list[_Waiter]] = {}
+        self._waiting = Waiting(lambda: self._inbox.listening)
+        self._inbox = Inbox(stores.redis, f"{settings.topic_prefix}:answers:{uuid7()}", self._waiting.deliver)
         self._operations: Loader[UUID, Operation] = Loader(stores.operations.find)
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -131,6 +116,7 @@ class Commands:
         finally:
             await commands.broker.stop()
             await commands._inbox.stop()
+            commands._waiting.close()
             for task in commands._tasks:
                 task.cancel()
 
@@ -146,24 +132,16 @@ class Commands:
             known = await self._mark(order)
             if known is not None:
                 return known
-        future: asyncio.Future[Answer | None] = asyncio.get_running_loop().create_future()
-        waiter = _Waiter(order, future, time.monotonic() + wait)
-        self._waiting.setdefault(order.operation, []).append(waiter)
+        waiter = self._waiting.enter(order.operation, wait, lambda: self._look(order))
         try:
-            self._send(order)
-            if wait > 0:
-                self._look_later(order.operation, waiter)
-            else:
-                # Not to be waited for; but what is answered with 202 must be in Kafka.
-                waiter.until_sent = True
-                waiter.timer = asyncio.get_running_loop().call_later(SENT_S, self._give_up, waiter)
-            answer = await future
+            self._send(order, waiter)
+            answer = await waiter.future
         except BrokerAway:
             if order.keyed:
                 self._background(self._drop_marker(order.operation))  # it never ran; the next try must not wait for it
             raise
         finally:
-            self._forget(order.operation, waiter)
+            self._waiting.leave(waiter)
         if answer is not None:
             if order.keyed:
                 self._background(self._set_marker(order, "done"))
@@ -194,7 +172,7 @@ class Commands:
 
     # -- sending -----------------------------------------------------------------------------------------------------
 
-    def _send(self, order: Order) -> None:
+    def _send(self, order: Order, waiter: Waiter) -> None:
         key = str(order.aggregate_id).encode()
         value = write(
             Command(
@@ -218,74 +196,32 @@ class Commands:
             (SIGNATURE, sign(self._key, order.noun.encode(), key, value).encode()),
         ]
         self._dispatch.send(
-            self._topics[order.noun], key, value, headers, lambda error, arrived: self._sent(order, error, arrived)
+            self._topics[order.noun],
+            key,
+            value,
+            headers,
+            lambda error, arrived: self._sent(order, waiter, error, arrived),
         )
 
-    def _sent(self, order: Order, error: Exception | None, arrived: bool) -> None:
+    def _sent(self, order: Order, waiter: Waiter, error: Exception | None, arrived: bool) -> None:
         if error is None:
-            for waiter in self._waiting.get(order.operation, ()):
-                if waiter.until_sent and not waiter.future.done():
-                    waiter.future.set_result(None)
-            return
-        if arrived:
+            if waiter.until_sent:
+                waiter.settle(None)
+        elif arrived:
             log.error("a command may be lost: %s", error, extra={"fields": {"operation": str(order.operation)}})
             self._background(self._set_marker(order, "lost"))
-            return
-        away = BrokerAway(str(error) or type(error).__name__)
-        for waiter in self._waiting.get(order.operation, ()):
-            if not waiter.future.done():
-                waiter.future.set_exception(away)
-
-    # -- waiting -----------------------------------------------------------------------------------------------------
-
-    def _deliver(self, answer: Answer) -> None:
-        for waiter in self._waiting.get(answer.operation, ()):
-            if not waiter.future.done():
-                waiter.future.set_result(answer)
-
-    @staticmethod
-    def _give_up(waiter: _Waiter) -> None:
-        if not waiter.future.done():
-            waiter.future.set_result(None)
-
-    def _forget(self, operation: UUID, waiter: _Waiter) -> None:
-        if waiter.timer is not None:
-            waiter.timer.cancel()
-        waiters = self._waiting.get(operation, [])
-        if waiter in waiters:
-            waiters.remove(waiter)
-        if not waiters:
-            self._waiting.pop(operation, None)
-
-    def _look_later(self, operation: UUID, waiter: _Waiter) -> None:
-        if not self._inbox.listening:
-            waiter.pause = min(waiter.pause, 0.01)
-        left = waiter.deadline - time.monotonic()
-        delay = min(waiter.pause, left)
-        waiter.timer = asyncio.get_running_loop().call_later(
-            max(delay, 0.0), lambda: self._background(self._look(operation, waiter, last=delay >= left))
-        )
-
-    async def _look(self, operation: UUID, waiter: _Waiter, *, last: bool) -> None:
-        """Answers may get lost with Redis, operations not: find it in the table, or look again later."""
-        if waiter.future.done():
-            return
-        try:
-            async with asyncio.timeout(1.0):
-                row = await self._operations.get(operation)
-        except (StoresAway, TimeoutError):
-            row = None
-        if waiter.future.done():
-            return
-        if row is not None:
-            await self._renew_cache(row)
-            if not waiter.future.done():
-                waiter.future.set_result(_answer_to(waiter.order, row, replayed=False))
-        elif last or time.monotonic() >= waiter.deadline:
-            waiter.future.set_result(None)
         else:
-            waiter.pause = min(waiter.pause * 2, 1.0)
-            self._look_later(operation, waiter)
+            waiter.fail(BrokerAway(str(error) or type(error).__name__))
+
+    # -- looking it up -----------------------------------------------------------------------------------------------
+
+    async def _look(self, order: Order) -> Answer | None:
+        async with asyncio.timeout(LOOK_S):
+            row = await self._operations.get(order.operation)
+        if row is None:
+            return None
+        await self._renew_cache(row)
+        return _answer_to(order, row, replayed=False)
 
     async def _renew_cache(self, row: Operation) -> None:
         """The agent's own renewal may have been lost with the answer: the caller must read what it wrote."""
