@@ -67,6 +67,8 @@ INGEST = Topic(
     name="ingest", key="subject or id", owner="anybody", repeats=Repeats.RECENT,
     carries="CloudEvents of other systems, structured or binary mode",
 )  # fmt: skip
+DEAD_LETTER_PARKED = "dead_letter.parked"
+"""Type of the events in it."""
 DEAD_LETTERS = Topic(
     name="dead_letters", key="group", owner="every group", repeats=Repeats.RECENT, partitions=1,
     retention=timedelta(days=30), carries="a copy of each record that was parked, after its row was written",

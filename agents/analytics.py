@@ -17,7 +17,10 @@ from streams.work import Part
 
 LONGEST_NAME = 256
 """Characters of a source or type: they are keys of a table that strangers fill."""
-OURS = frozenset(accounts.EVENTS) | frozenset(resources.EVENTS)
+OURS = frozenset().union(
+    accounts.EVENTS, accounts.COMMANDS, resources.EVENTS, resources.COMMANDS, (topics.DEAD_LETTER_PARKED,)
+)
+"""Types of ours, which strangers can't use."""
 OUR_SOURCES = "/yeoul/"
 
 

@@ -12,6 +12,7 @@ from stores.dead_letters import Letter, storable
 from streams.envelope import STRUCTURED_HEADERS
 from streams.identity import uuid7
 from streams.producer import Broker
+from topics import DEAD_LETTER_PARKED
 
 log = logging.getLogger("yeoul.streams.copies")
 
@@ -46,7 +47,7 @@ def _event(letter: Letter) -> bytes:
             "specversion": "1.0",
             "id": str(uuid7()),
             "source": f"/yeoul/{letter.group}",
-            "type": "dead_letter.parked",
+            "type": DEAD_LETTER_PARKED,
             "subject": f"{letter.topic}/{letter.partition}/{letter.offset}",
             "time": datetime.now(UTC),
             "datacontenttype": "application/json",

@@ -6,7 +6,7 @@ write is structured. Source: CloudEvents core 1.0.2, its JSON format, and its Ka
 
 import re
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import msgspec
@@ -69,13 +69,16 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True):
     datacontenttype: str = "application/json"
 
 
+Name = Annotated[str, msgspec.Meta(min_length=1)]
+
+
 class Foreign(msgspec.Struct, frozen=True):
     """Anybody's CloudEvent: the attributes that the standard requires, those it knows, and the data undecoded."""
 
-    id: str
-    source: str
-    type: str
-    specversion: str
+    id: Name
+    source: Name
+    type: Name
+    specversion: Literal["1.0"]
     subject: str | None = None
     time: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
     sequence: str | None = None

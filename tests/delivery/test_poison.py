@@ -2,6 +2,7 @@
 
 import asyncio
 
+import msgspec
 import pytest
 
 from streams import delivery
@@ -211,3 +212,18 @@ async def test_a_handler_that_is_cancelled_parks_nothing(scene: MakeScene, monke
     async with notes:
         await notes.reaches(2)
     assert await notes.notes() == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"id": ""}, {"source": ""}, {"type": ""}, {"specversion": "0.3"}, {"specversion": "9.0"}]
+)
+async def test_what_the_standard_forbids_is_no_event(scene: MakeScene, wrong: dict[str, str]) -> None:
+    notes = await scene()
+    given = {"specversion": "1.0", "id": "1", "source": "/tests", "type": "noted"}
+    await notes.send(msgspec.json.encode(given | wrong), event("good"))
+    async with notes:
+        await notes.reaches(2)
+    (letter,) = await notes.letters()
+    assert (letter.offset, letter.code) == (0, "wrong_shape")
+    assert next(iter(wrong)) in letter.error
+    assert await notes.notes() == ["good"]

@@ -89,7 +89,10 @@ async def test_our_own_events_are_counted_and_not_believed_of_strangers(installa
     producer = AIOKafkaProducer(bootstrap_servers=installation.settings.kafka_url)
     await producer.start()
     try:
-        for source, kind in (("/yeoul/resources", "something.else"), ("/shop", "resource.created")):
+        for source, kind in (
+            ("/yeoul/resources", "something.else"), ("/shop", "resource.created"), ("/shop", "create_resource"),
+            ("/shop", "dead_letter.parked"),
+        ):  # fmt: skip
             value = msgspec.json.encode({"specversion": "1.0", "id": kind, "source": source, "type": kind})
             await producer.send_and_wait(f"{installation.settings.topic_prefix}.ingest", value, b"key")
     finally:
@@ -106,7 +109,7 @@ async def test_our_own_events_are_counted_and_not_believed_of_strangers(installa
 
     async def refused() -> bool:
         rows = await installation.stores.database.fetch("SELECT code FROM dead_letters")
-        return [row["code"] for row in rows] == ["reserved", "reserved"]
+        return [row["code"] for row in rows] == ["reserved"] * 4
 
     await until(refused, 30, "strangers that speak in our name are dead letters")
 
