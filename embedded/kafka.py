@@ -45,7 +45,8 @@ listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
 advertised.listeners=PLAINTEXT://127.0.0.1:{port}
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
 controller.listener.names=CONTROLLER
-log.dirs={data}
+# Relative: Java reads this file as Latin-1, and splits the value at commas.
+log.dirs=data
 # Topics are made by `topics.py`'s declarations alone.
 auto.create.topics.enable=false
 num.partitions=4
@@ -93,7 +94,8 @@ class Kafka:
         self._record = record
         self._state = state
         self._cache_dir = cache_dir
-        self._environ = environ
+        # Java takes the names of files for what the locale says: ASCII, where none is set.
+        self._environ = environ | {"LC_ALL": "C.UTF-8"}
         self._data = state.folder / "kafka"
         self._config = self._data / "server.properties"
         self._port = 0
@@ -112,10 +114,10 @@ class Kafka:
         """Downloads the broker when it is missing, and formats an empty data folder."""
         await jars(self._cache_dir, say)
         self._data.mkdir(exist_ok=True)
+        # What people wrote is in the segments.
+        self._data.chmod(0o700)
         log_dir = self._data / "data"
-        self._config.write_text(
-            PROPERTIES.format(port=self._port, controller=self._controller, data=log_dir), encoding="utf-8"
-        )
+        self._config.write_text(PROPERTIES.format(port=self._port, controller=self._controller), encoding="utf-8")
         if not (log_dir / "meta.properties").exists():
             # Without that file nothing was ever stored: what is there is left of an interrupted attempt.
             shutil.rmtree(log_dir, ignore_errors=True)
@@ -124,7 +126,7 @@ class Kafka:
     async def _format(self) -> None:
         cluster = base64.urlsafe_b64encode(os.urandom(16)).decode().rstrip("=")
         # Written with "=": an id may begin with a dash.
-        arguments = ["format", f"--cluster-id={cluster}", f"--config={self._config}"]
+        arguments = ["format", f"--cluster-id={cluster}", f"--config={self._config.name}"]
         command = Command(self._java("kafka.tools.StorageTool", *arguments), self._environ, self._data)
         log = self._state.logs / "kafka.log"
         if await run_to_end("kafka format", command, self._state, log):
@@ -138,7 +140,7 @@ class Kafka:
         options = [f"-XX:AOTCache={classes}"] if classes.exists() else []
         if self._record is not None:
             options = [f"-XX:AOTCacheOutput={self._record}"]
-        return Command(self._java("kafka.Kafka", str(self._config), options=options), self._environ, self._data)
+        return Command(self._java("kafka.Kafka", self._config.name, options=options), self._environ, self._data)
 
     def _java(self, main_class: str, *arguments: str, options: Sequence[str] = ()) -> list[str]:
         classpath = os.pathsep.join(str(jar) for jar in cached_jars(self._cache_dir))

@@ -11,6 +11,7 @@ import hashlib
 import importlib.util
 import os
 import pwd
+import re
 import shutil
 import signal
 import stat
@@ -68,8 +69,10 @@ class Postgres:
         if os.geteuid() == 0:
             nobody = pwd.getpwnam("nobody")
             self._user = (nobody.pw_uid, nobody.pw_gid)
-        if len(os.fsencode(self._socket / ".s.PGSQL.5432")) > SOCKET_PATH_BYTES:
-            # A path that is too deep for a socket gets a short one, the same for each start of this folder.
+        too_long = len(os.fsencode(self._socket / ".s.PGSQL.5432")) > SOCKET_PATH_BYTES
+        if too_long or re.search(r"[^\w/.-]", str(self._socket)):
+            # A path that is too deep for a socket, or that the server or its clients would take apart, gets a short
+            # one, the same for each start of this folder.
             digest = hashlib.sha256(os.fsencode(state.folder)).hexdigest()[:12]
             self._socket = Path(tempfile.gettempdir()) / f"yeoul-{os.geteuid()}-{digest}"
 

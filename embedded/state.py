@@ -49,6 +49,7 @@ class State:
             self.logs.mkdir(parents=True, exist_ok=True)
             # Others may pass through (PostgreSQL, when started by root, is another user), not look around.
             self.folder.chmod(0o711 if os.geteuid() == 0 else 0o700)
+            self.logs.chmod(0o700)
             lock = (self.folder / "lock").open("a+")
         except OSError as error:
             if is_disk_full(error):

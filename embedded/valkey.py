@@ -18,7 +18,8 @@ CONFIGURATION = """\
 bind 127.0.0.1
 port {port}
 requirepass {password}
-dir {folder}
+# The working directory: a path here would have to be quoted.
+dir .
 daemonize no
 loglevel warning
 databases 64
@@ -60,12 +61,12 @@ class Valkey:
     async def prepare(self, say: Say) -> None:
         """Writes the configuration; it holds the password, which therefore shows in no list of processes."""
         self._folder.mkdir(mode=0o700, exist_ok=True)
-        text = CONFIGURATION.format(port=self._port, password=self._password, folder=self._folder)
+        text = CONFIGURATION.format(port=self._port, password=self._password)
         write_private(self._folder / "valkey.conf", text)
 
     def command(self) -> Command:
         """The server in the foreground."""
-        return Command([str(program()), str(self._folder / "valkey.conf")], self._environ, self._folder)
+        return Command([str(program()), "valkey.conf"], self._environ, self._folder)
 
     async def check(self) -> None:
         """Sends PING. While a snapshot is loaded the answer is an error."""

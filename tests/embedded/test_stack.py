@@ -93,6 +93,8 @@ async def test_servers_ask_for_a_password(stack: Stack) -> None:
 async def test_passwords_and_secrets_are_private(stack: Stack) -> None:
     for name in ("secrets.json", "processes.json", "valkey/valkey.conf"):
         assert stat.S_IMODE((stack.state.folder / name).stat().st_mode) == 0o600
+    for name in ("logs", "kafka", "postgres", "valkey"):
+        assert stat.S_IMODE((stack.state.folder / name).stat().st_mode) == 0o700
     secrets = [value for name, value in stack.state.secrets().items()]
     for pid in stack.pids.values():
         line = " ".join(psutil.Process(pid).cmdline())
