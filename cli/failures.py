@@ -8,7 +8,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+import config
+
 NOT_STARTED = "is it started? `./yeoul status` shows what runs, `./yeoul up` starts it"
+THEIRS = "that address was set here: is the server started, and is the address right? `./yeoul doctor` tries it"
+
+
+def _hint(variable: str) -> str:
+    """The way out: `up` starts nothing at an address that the environment names."""
+    return THEIRS if config.process_environ().get(variable) else NOT_STARTED
 
 
 def _as_it_says(error: BaseException) -> str:
@@ -21,7 +29,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def _postgres_away(error: BaseException) -> str:
-    return f"{_as_it_says(error).rstrip('.')}. PostgreSQL (YEOUL_POSTGRES_URL): {NOT_STARTED}"
+    return f"{_as_it_says(error).rstrip('.')}. PostgreSQL (YEOUL_POSTGRES_URL): {_hint('YEOUL_POSTGRES_URL')}"
 
 
 def _postgres_refuses(error: BaseException) -> str:
@@ -35,7 +43,7 @@ def _no_tables(error: BaseException) -> str:
 def _kafka_away(error: BaseException) -> str:
     # aiokafka names itself and how sockets are made before and between the addresses.
     said = re.sub(r", <AddressFamily\.\w+: \d+>", "", _as_it_says(error)).removeprefix("KafkaConnectionError: ")
-    return f"Kafka is away: {said}. Kafka (YEOUL_KAFKA_URL): {NOT_STARTED}"
+    return f"Kafka is away: {said}. Kafka (YEOUL_KAFKA_URL): {_hint('YEOUL_KAFKA_URL')}"
 
 
 def _busy(error: BaseException) -> str:

@@ -5,24 +5,29 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import errno
 import json
 import signal
 import sys
 import time
+from pathlib import Path
 from typing import cast
 
 import psutil
 
 import config
 from cli.connection import NEEDS
-from cli.detach import detach
+from cli.detach import LOG, detach, other_port
+from cli.failures import sentence
 from cli.follow import follow
 from cli.programs import Program, finish
+from cli.reach import unreachable
 from config import Settings
-from embedded.errors import AlreadyRunning, PortBusy
+from embedded.errors import AlreadyRunning, NoListening, PortBusy
+from embedded.processes import bound_log
 from embedded.stack import Stack
-from embedded.state import is_free, owner_of
-from embedded.supervision import Life, Runner
+from embedded.state import free_port, obstacle, owner_of
+from embedded.supervision import BOUND_LOGS_EVERY_S, Life, Runner
 
 HELP = "start everything and say where it is; Ctrl-C stops it in order"
 ADMIN = "admin@example.com"
@@ -32,6 +37,8 @@ SERVERS = {"kafka": "kafka", "postgres": "postgres", "redis": "valkey"}
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     parser.add_argument("--detach", action="store_true", help="return when it is ready, and leave it running")
+    # How --detach starts the process that stays.
+    parser.add_argument("--detached", action="store_true", help=argparse.SUPPRESS)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -39,15 +46,17 @@ def run(options: argparse.Namespace) -> int:
     settings = config.load(config.process_environ())
     if options.detach:
         return detach(settings.state_dir)
-    return asyncio.run(Up(settings).run())
+    return asyncio.run(Up(settings, options.detached).run())
 
 
 class Up:
     """One run of the whole system."""
 
-    def __init__(self, settings: Settings) -> None:
-        """`settings`: what the environment says; servers it names are not started."""
+    def __init__(self, settings: Settings, detached: bool = False) -> None:
+        """`settings`: what the environment says; servers it names are not started. `detached`: logs/up.log has it."""
         self._begun = time.monotonic()
+        self._detached = detached
+        self._web_port = settings.web_port
         self._given = settings
         self._environ = config.process_environ()
         self._ready = False
@@ -67,8 +76,9 @@ class Up:
         try:
             self._stack.take()
         except AlreadyRunning as running:
-            print(running)
+            print(f"{running}{other_port(self._stack.state)}")
             return 0
+        code = 0
         work = asyncio.create_task(self._work())
         asked = asyncio.create_task(stopping.wait())
         try:
@@ -83,16 +93,24 @@ class Up:
             except BaseExceptionGroup as group:
                 # Watching is done side by side: the first reason is the one to tell.
                 raise _first(group) from None
+        except Exception as error:
+            said = sentence(error)
+            if said is None:
+                raise
+            # Before everything is stopped, which takes a while and is only the consequence.
+            print(f"yeoul: {said}", file=sys.stderr, flush=True)
+            code = 1
         finally:
             asked.cancel()
             self._ready = False
             await self._stack.close()
             self._stack.state.remove("run")
             self._say("stopped; the data is kept for the next ./yeoul up")
-        return 0
+        return code
 
     async def _work(self) -> None:
         """Starts everything and then watches, until cancelled. Raises `EmbeddedError`."""
+        await self._look_first()
         self._say("starting " + (", ".join(self._stack.names) or "no servers: the environment names all of them"))
         environ = {name: value for name, value in self._environ.items() if not name.startswith("YEOUL_")}
         state = self._stack.state
@@ -152,19 +170,38 @@ class Up:
         self._record()
         async with asyncio.TaskGroup() as watching:
             watching.create_task(self._stack.keep())
+            watching.create_task(_bounded(state.logs / LOG))
             for program in programs:
                 watching.create_task(follow(state.logs / f"{program.name}.log", program.name))
+
+    async def _look_first(self) -> None:
+        """What would end the start only after the servers are up is looked for before. Raises `EmbeddedError`."""
+        settings = self._given
+        await self._stack.clean()
+        for host, variable in ((settings.web_host, "YEOUL_WEB_HOST"), (settings.metrics_host, "YEOUL_METRICS_HOST")):
+            error = obstacle(0, host)
+            if error is not None:
+                raise NoListening(host, 0, variable, error)
+        away = await unreachable(self._environ)
+        if away:
+            raise away[0]
+        port = settings.web_port
+        if not self._environ.get("YEOUL_WEB_PORT"):
+            self._web_port = self._stack.state.port("front", port)
+        elif port == 0:
+            self._web_port = free_port(set(self._stack.state.read("ports").values()))
+        else:
+            error = obstacle(port, settings.web_host)
+            if error is not None and error.errno == errno.EADDRINUSE:
+                raise PortBusy("the front", port, owner_of(port), "choose another: YEOUL_WEB_PORT=8090 ./yeoul up")
+            if error is not None:
+                raise NoListening(settings.web_host, port, "YEOUL_WEB_HOST", error)
 
     def _settings(self) -> Settings:
         """The settings of our own processes: what the environment says, over the stack's addresses and secrets."""
         given = {name: value for name, value in self._environ.items() if value}
         environ = self._stack.settings_environ | given
-        port, host = self._given.web_port, _reachable(self._given.web_host)
-        if "YEOUL_WEB_PORT" in given:
-            if not is_free(port, host):
-                raise PortBusy("the front", port, owner_of(port), "choose another: YEOUL_WEB_PORT=8090 ./yeoul up")
-        else:
-            environ["YEOUL_WEB_PORT"] = str(self._stack.state.port("front", port))
+        environ["YEOUL_WEB_PORT"] = str(self._web_port)
         environ["YEOUL_STATE_DIR"] = str(self._stack.state.folder)
         return config.load(environ)
 
@@ -181,6 +218,8 @@ class Up:
         url = self._fields["front"]
         places = cast("dict[str, str]", self._fields["metrics"])
         scraped = "\n            ".join(f"{address} ({name})" for name, address in places.items())
+        stops = "./yeoul down stops it." if self._detached or not sys.stdout.isatty() else "Ctrl-C stops it."
+        warnings = f"Warnings go to {settings.state_dir / 'logs' / LOG}" if self._detached else "Warnings follow here."
         self._say(f"ready; {_resident(self._stack)} MB resident in all\n")
         print(
             f"  front     {url}/api/v1   (health: {url}/readyz)\n"
@@ -193,9 +232,16 @@ class Up:
             f"curl -i {url}/api/v1/resources -H 'Content-Type: application/json' \\\n"
             f"  -H 'Authorization: Bearer {token}' \\\n"
             '  -d \'{"kind":"note","title":"hello"}\'\n\n'
-            f"  {'./yeoul down stops it.' if not sys.stdout.isatty() else 'Ctrl-C stops it.'} Warnings follow here.\n",
+            f"  {stops} {warnings}\n",
             flush=True,
         )
+
+
+async def _bounded(log: Path) -> None:
+    """Keeps a log from growing for ever."""
+    while True:
+        await asyncio.sleep(BOUND_LOGS_EVERY_S)
+        bound_log(log)
 
 
 def _reachable(host: str) -> str:

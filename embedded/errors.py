@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import socket
 from pathlib import Path
 
 
@@ -26,6 +27,21 @@ class PortBusy(EmbeddedError):
 
     def __init__(self, name: str, port: int, owner: str, way_out: str) -> None:
         super().__init__(f"Port {port}, meant for {name}, is taken by {owner}. Stop that program, or {way_out}.")
+
+
+class NoListening(EmbeddedError):
+    """The system does not let us listen at an address, though no other program does."""
+
+    def __init__(self, host: str, port: int, variable: str, error: OSError) -> None:
+        if error.errno == errno.EADDRNOTAVAIL or isinstance(error, socket.gaierror):
+            said = (
+                f"This machine has no address {host}. Set {variable} to one of its own, such as 127.0.0.1 or 0.0.0.0."
+            )
+        else:
+            said = (
+                f"{host} port {port} cannot be listened on: {error.strerror}. Set {variable}, or the port, to another."
+            )
+        super().__init__(said)
 
 
 class DiskFull(EmbeddedError):

@@ -75,14 +75,18 @@ class Stack:
             )
         self.state.take()
 
+    async def clean(self) -> None:
+        """Ends what an earlier run left behind, and says so."""
+        left = await end_left_over(self.state)
+        if left:
+            self._say(f"An earlier run ended without cleaning up; stopped what it left: {', '.join(left)}")
+
     async def start_all(self) -> None:
         """Ends what an earlier run left behind, reserves ports, and starts every part side by side.
 
         Raises the first `EmbeddedError`, after the other starts have ended too.
         """
-        left = await end_left_over(self.state)
-        if left:
-            self._say(f"An earlier run ended without cleaning up; stopped what it left: {', '.join(left)}")
+        await self.clean()
         secrets = self.state.secrets()
         self.settings_environ |= {name: value for name, value in secrets.items() if name.startswith("YEOUL_")}
         self.settings_environ["YEOUL_STATE_DIR"] = str(self.state.folder)

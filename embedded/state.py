@@ -155,15 +155,20 @@ def write_private(path: Path, text: str) -> None:
 
 
 def is_free(port: int, host: str = "127.0.0.1") -> bool:
-    """Whether nobody listens on `port`."""
-    with socket.socket() as probe:
+    """Whether a server could listen on `port`."""
+    return obstacle(port, host) is None
+
+
+def obstacle(port: int, host: str = "127.0.0.1") -> OSError | None:
+    """What keeps a server from listening there: EADDRINUSE, EADDRNOTAVAIL, …; None when nothing does."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         # As servers do it: connections of an earlier life that linger do not count.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
-        except OSError:
-            return False
-    return True
+        except OSError as error:
+            return error
+    return None
 
 
 def free_port(taken: set[int]) -> int:

@@ -7,6 +7,7 @@ All children listen on one port (SO_REUSEPORT): the kernel spreads new connectio
 """
 
 import asyncio
+import errno
 import json
 import logging
 import os
@@ -18,6 +19,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import aiohttp
+import msgspec
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Metric, generate_latest, multiprocess
 from prometheus_client.registry import Collector
@@ -46,7 +48,7 @@ class _OfChildren(Collector):
 
 
 class PortTaken(Exception):
-    """Another program listens on the front's address."""
+    """The front can't listen at its address."""
 
 
 class Parent:
@@ -124,7 +126,7 @@ def run(settings: Settings) -> int:
 
 
 async def _run(settings: Settings) -> int:
-    _check_port(settings.web_host, settings.web_port)
+    settings = msgspec.structs.replace(settings, web_port=_port(settings.web_host, settings.web_port))
     metrics_dir = settings.state_dir / "metrics" / f"web-{os.getpid()}"
     shutil.rmtree(metrics_dir, ignore_errors=True)
     metrics_dir.mkdir(parents=True)
@@ -141,15 +143,23 @@ async def _run(settings: Settings) -> int:
         shutil.rmtree(metrics_dir, ignore_errors=True)
 
 
-def _check_port(host: str, port: int) -> None:
-    """Raises PortTaken if somebody listens there: with SO_REUSEPORT the children would share the port unnoticed."""
+def _port(host: str, port: int) -> int:
+    """The port that all children are to listen on: for 0 one that is free, chosen here for them to share it.
+
+    Raises PortTaken if somebody listens there (with SO_REUSEPORT the children would share the port unnoticed), or if
+    the host is no address of this machine.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
         except OSError as error:
+            if error.errno == errno.EADDRNOTAVAIL or isinstance(error, socket.gaierror):
+                raise PortTaken(f"this machine has no address {host} (YEOUL_WEB_HOST)") from None
             raise PortTaken(f"the front can't listen on {host}:{port}: {error.strerror}") from None
+        found: int = probe.getsockname()[1]
+        return found
 
 
 async def _serve_metrics(settings: Settings, metrics_dir: Path) -> web.AppRunner:

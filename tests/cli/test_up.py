@@ -5,7 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shlex
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,7 +21,7 @@ import psutil
 from config import Settings
 from embedded.stack import Stack
 from embedded.state import State, free_port
-from tests.cli.test_commands import yeoul
+from tests.cli.test_commands import ROOT, yeoul
 
 POLL_S = 0.2
 
@@ -115,6 +119,71 @@ async def test_servers_that_the_environment_names_are_not_started(
         found = await status(state_dir, environ)
         assert {process["name"] for process in found["processes"]}.isdisjoint({"kafka", "postgres", "valkey"})
         assert found["kafka"] == settings.kafka_url
+        other = str(free_port(set()))
+        again = await asyncio.to_thread(yeoul, state_dir, environ | {"YEOUL_WEB_PORT": other}, "up", "--detach")
+        assert (again.code, f"YEOUL_WEB_PORT={other}" in again.out) == (0, True)
+    # The log goes on from run to run; what is printed is of this one.
+    async with up(state_dir, environ | {"YEOUL_WEB_PORT": "0"}) as printed:
+        log = state_dir / "logs" / "up.log"
+        assert log.read_text().count("ready; ") == 2
+        assert (printed.count("ready; "), f"Warnings go to {log}" in printed) == (1, True)
+        front = (await status(state_dir, environ))["front"]
+        assert not front.endswith(":0")
+        async with aiohttp.ClientSession() as client, client.get(f"{front}/readyz") as answer:
+            assert answer.status == 200
+
+
+async def test_a_named_server_that_is_away_is_told_at_once(
+    tmp_path: Path, process_environ: dict[str, str], settings: Settings
+) -> None:
+    away = free_port(set())
+    environ = process_environ | settings.environ() | {"YEOUL_REDIS_URL": f"redis://:marker@127.0.0.1:{away}/0"}
+    begun = time.monotonic()
+    done = await asyncio.to_thread(yeoul, tmp_path / "state", environ, "up", "--detach")
+    assert time.monotonic() - begun < 15
+    assert done.code == 1
+    assert "Redis does not answer at the address that YEOUL_REDIS_URL names" in done.out
+    assert "marker" not in done.out
+
+
+async def test_an_address_of_another_machine_is_told(
+    tmp_path: Path, process_environ: dict[str, str], settings: Settings
+) -> None:
+    environ = process_environ | settings.environ() | {"YEOUL_WEB_HOST": "203.0.113.7", "YEOUL_WEB_PORT": "8099"}
+    for command in (("up",), ("web",)):
+        done = await asyncio.to_thread(yeoul, tmp_path / "state", environ, *command)
+        assert done.code == 1
+        assert "his machine has no address 203.0.113.7" in done.err
+        assert "YEOUL_WEB_HOST" in done.err
+
+
+async def test_the_processes_of_a_front_share_the_port_that_the_system_chose(
+    tmp_path: Path, process_environ: dict[str, str], settings: Settings
+) -> None:
+    environ = process_environ | settings.environ() | {"YEOUL_WEB_PORT": "0", "YEOUL_STATE_DIR": str(tmp_path)}
+    front = await asyncio.create_subprocess_exec(sys.executable, "-m", "cli", "web", cwd=ROOT, env=environ)
+    try:
+        async with asyncio.timeout(30):
+            while len(ports := listening(front.pid)) < 2:
+                await asyncio.sleep(POLL_S)
+        assert len(set(ports)) == 1
+    finally:
+        front.terminate()
+        await front.wait()
+
+
+def listening(pid: int) -> list[int]:
+    """The ports that the children of a process listen on, one of each child."""
+    found = [psutil.Process(child.pid).net_connections("tcp") for child in psutil.Process(pid).children()]
+    return [c.laddr.port for connections in found for c in connections if c.status == psutil.CONN_LISTEN]
+
+
+async def test_who_reads_no_further_ends_a_command_quietly(tmp_path: Path, process_environ: dict[str, str]) -> None:
+    command = f"{shlex.quote(sys.executable)} -m cli help | head -0; exit ${{PIPESTATUS[0]}}"
+    done = await asyncio.to_thread(
+        subprocess.run, ["bash", "-c", command], cwd=ROOT, env=process_environ, capture_output=True, text=True
+    )
+    assert done.stderr == ""
 
 
 async def test_a_busy_port_of_the_front_is_told_and_nothing_stays(
@@ -127,4 +196,7 @@ async def test_a_busy_port_of_the_front_is_told_and_nothing_stays(
     assert done.code == 1
     assert f"Port {port}" in done.out + done.err
     assert f"process {os.getpid()}" in done.out + done.err
+    # Before any server was started, and the reason before the consequence.
+    assert "starting" not in done.out
+    assert done.out.index(f"Port {port}") < done.out.index("stopped; the data is kept")
     assert (await status(tmp_path / "state", environ))["processes"] == []
