@@ -32,6 +32,7 @@ def main(arguments: list[str]) -> int:
     """Installs what the command needs and becomes that command; gives an exit code only when it cannot."""
     wanted = TESTS if arguments[:1] == ["test"] else RUNTIME
     try:
+        _refuse_others()
         if not _installed(wanted):
             _refuse_platform()
             with _alone():
@@ -66,6 +67,23 @@ def _installed(wanted: str) -> bool:
     if stamp.get(RUNTIME) != _digest(RUNTIME) or not PYTHON.exists():
         return False
     return wanted == RUNTIME or stamp.get(TESTS) == _digest(TESTS)
+
+
+def _refuse_others() -> None:
+    """A `.venv` that another user made may point to a Python in that user's home."""
+    try:
+        theirs = VENV.stat().st_uid != os.geteuid()
+    except OSError:
+        return
+    if theirs and not os.access(PYTHON, os.X_OK):
+        try:
+            who = f"user {VENV.owner()}"
+        except KeyError:
+            who = "another user"
+        raise Unable(
+            f"{VENV} was made by {who}, with a Python that you may not run. Run this as that user, or clone to a folder"
+            " of your own"
+        )
 
 
 def _refuse_platform() -> None:

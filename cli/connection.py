@@ -6,7 +6,7 @@ from pathlib import Path
 
 import config
 from config import Settings
-from embedded.errors import EmbeddedError
+from embedded.errors import EmbeddedError, Others
 from embedded.state import State
 
 NEEDS = {"kafka": "YEOUL_KAFKA_URL", "postgres": "YEOUL_POSTGRES_URL", "redis": "YEOUL_REDIS_URL"}
@@ -33,20 +33,27 @@ def settings(*needs: str, keys: bool = False) -> Settings:
     """The settings for a command that needs these servers (of "kafka", "postgres", "redis"), and with `keys` all keys.
 
     In the environment `local` a running `up` adds its addresses and its secrets under what the environment says.
-    Raises `NotRunning` when something needed is not known there; `SettingsError`.
+    Raises `NotRunning` when something needed is not known there; `Others` when it is another user's to know;
+    `SettingsError`.
     """
     environ = {name: value for name, value in config.process_environ().items() if value}
+    others: Others | None = None
     if environ.get("YEOUL_ENVIRONMENT", "local") == "local":
         place = state()
         known = {name: value for name, value in place.read("secrets").items() if name.startswith("YEOUL_")}
-        if place.holder() is not None:
-            known |= place.read("run").get("environ", {})
+        try:
+            if place.holder() is not None:
+                known |= place.read("run").get("environ", {})
+        except Others as theirs:
+            others = theirs
         environ = known | {"YEOUL_STATE_DIR": str(place.folder)} | environ
     else:
         # Elsewhere nothing is found by itself: everything that is missing is named at once, secrets too.
         config.load(environ)
     names = [*(NEEDS[need] for need in needs), *(KEYS if keys else ())]
     missing = [name for name in names if not environ.get(name)]
+    if missing and others is not None:
+        raise others
     if missing:
         raise NotRunning(state().folder, missing)
     return config.load(environ)

@@ -20,10 +20,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Removes the state folder. Raises `AlreadyRunning`, and `EmbeddedError` for a folder that is none of ours."""
     place = state()
+    holder = place.holder()
     if not place.folder.exists():
         print("there is nothing to remove")
         return 0
-    holder = place.holder()
     if holder is not None:
         raise AlreadyRunning(place.folder, holder)
     if left_over(place):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import socket
 from pathlib import Path
@@ -19,6 +20,19 @@ class AlreadyRunning(EmbeddedError):
         who = f"process {pid}" if pid else "another process"
         super().__init__(
             f"It runs already: {who} holds {state_dir}. See `./yeoul status`, or end it by `./yeoul down`."
+        )
+
+
+class Others(EmbeddedError):
+    """The state folder is another user's."""
+
+    def __init__(self, state_dir: Path) -> None:
+        who = "another user"
+        with contextlib.suppress(OSError, KeyError):
+            who = f"user {state_dir.owner()}"
+        super().__init__(
+            f"{state_dir} belongs to {who}: run this as that user, or take a folder of your own:"
+            " YEOUL_STATE_DIR=/another/folder"
         )
 
 

@@ -23,7 +23,7 @@ from typing import IO, Any
 
 import psutil
 
-from embedded.errors import AlreadyRunning, DiskFull, EmbeddedError, PortBusy, is_disk_full
+from embedded.errors import AlreadyRunning, DiskFull, EmbeddedError, Others, PortBusy, is_disk_full
 
 # Below the range from which systems take the ports of outgoing connections (32768 on Linux, 49152 on macOS): a port
 # kept for the next start must not be somebody's random port by then.
@@ -54,6 +54,8 @@ class State:
         except OSError as error:
             if is_disk_full(error):
                 raise DiskFull(self.folder) from None
+            # Where somebody else made it, this says so.
+            self.holder()
             raise EmbeddedError(
                 f"The state folder {self.folder} cannot be written: {error.strerror}. Take one of your own:"
                 " YEOUL_STATE_DIR=/another/folder"
@@ -83,7 +85,7 @@ class State:
             self._lock = None
 
     def holder(self) -> int | None:
-        """The process that holds the lock now, None when nobody does."""
+        """The process that holds the lock now, None when nobody does. Raises `Others` when we may not know."""
         try:
             with (self.folder / "lock").open("r+") as lock:
                 try:
@@ -91,6 +93,8 @@ class State:
                 except OSError:
                     text = lock.read().strip()
                     return int(text) if text.isdigit() else 0
+        except PermissionError:
+            raise Others(self.folder) from None
         except OSError:
             pass
         return None

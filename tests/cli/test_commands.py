@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import pwd
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -110,6 +113,44 @@ def test_reset_asks_first_and_leaves_others_folders_alone(tmp_path: Path, proces
     assert (tmp_path / "precious" / "file").exists()
 
 
+@pytest.fixture
+def others(tmp_path: Path, process_environ: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A state folder that another user made; we are nobody where the tests run as root."""
+    state = State(tmp_path / "state")
+    state.take()
+    state.release()
+    monkeypatch.setenv("YEOUL_STATE_DIR", str(state.folder))
+    (state.folder / "lock").chmod(0)
+    root = os.geteuid() == 0
+    if root:
+        tmp_path.chmod(0o711)
+        os.seteuid(pwd.getpwnam("nobody").pw_uid)
+    yield state.folder
+    if root:
+        os.seteuid(0)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("status",), ("status", "--json"), ("down",), ("reset", "--yes"), ("up",), ("up", "--detach"), ("token", "a@b.c")],
+)
+def test_what_another_user_runs_is_told(
+    arguments: tuple[str, ...], others: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main.main(list(arguments)) == 1
+    said = capsys.readouterr()
+    assert (said.out, said.err.count("\n")) == ("", 1)
+    assert str(others) in said.err
+    assert "belongs to " in said.err
+    assert "YEOUL_STATE_DIR=" in said.err
+
+
+@pytest.mark.usefixtures("others")
+def test_the_doctor_tells_what_another_user_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.main(["doctor"]) == 1
+    assert "belongs to " in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("arguments", [("migrate",), ("topics",), ("worker",), ("web",), ("token", "a@example.com")])
 def test_a_command_without_servers_says_how_to_get_them(
     arguments: tuple[str, ...], tmp_path: Path, process_environ: dict[str, str]
@@ -194,6 +235,17 @@ class TestBootstrap:
         self.stamp(bootstrap.RUNTIME, bootstrap.TESTS)
         (root / bootstrap.RUNTIME).write_text("newer")
         assert not bootstrap._installed(bootstrap.RUNTIME)
+
+    def test_a_python_of_another_user_is_told(
+        self, root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        self.stamp(bootstrap.RUNTIME)
+        monkeypatch.setattr(bootstrap, "VENV", root / ".venv")
+        bootstrap.PYTHON.chmod(0o600)
+        monkeypatch.setattr("os.geteuid", lambda: 12345)
+        assert bootstrap.main(["status"]) == 1
+        said = capsys.readouterr().err
+        assert ("was made by user" in said, "of your own" in said, said.count("\n")) == (True, True, 1)
 
     def test_a_python_that_is_gone_is_noticed(self, root: Path) -> None:
         self.stamp(bootstrap.RUNTIME)
