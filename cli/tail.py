@@ -9,6 +9,7 @@ import sys
 from datetime import UTC, datetime
 from typing import Any
 
+from cli.arguments import OFFSETS, whole
 from cli.connection import settings
 
 HELP = "print each event as it happens; --type and --subject filter, --all shows every topic"
@@ -30,7 +31,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--all", action="store_true", help="every topic of this installation, commands too")
     parser.add_argument("--from-beginning", action="store_true", help="what the topics still have, first")
-    parser.add_argument("--count", type=int, metavar="N", help="end after N events")
+    parser.add_argument("--count", type=whole(1, OFFSETS), metavar="N", help="end after N events")
     parser.add_argument("--json", action="store_true", help="the records' values as they are, a line each")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ import pytest
 from cli import bootstrap, main
 from cli.follow import loud
 from embedded.processes import remember
-from embedded.state import State
+from embedded.state import State, free_port
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 COMMANDS = [command for commands in main.COMMANDS.values() for command in commands]
@@ -59,6 +60,53 @@ def test_an_unknown_command_or_argument_is_an_error_of_the_caller(capsys: pytest
     with pytest.raises(SystemExit) as left:
         main.main(["down", "--now"])
     assert left.value.code == 2
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "dead-letters list --limit -3",
+        "dead-letters list --limit 0",
+        "dead-letters list --limit 99999999999999999999",
+        "dead-letters list --after 99999999999999999999",
+        "dead-letters show 99999999999999999999",
+        "dead-letters replay 99999999999999999999",
+        "dead-letters resume a b 99999999999999 1",
+        "dead-letters resume a b 1 99999999999999999999",
+        "report --from 0001-01-01T00:00+14:00",
+        "report --from 9999-12-31T23:00:00-14:00",
+        "tail --count 0",
+        "tail --count -1",
+    ],
+)
+def test_a_number_or_time_out_of_bounds_is_an_error_of_the_caller(
+    line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as left:
+        main.main(line.split())
+    assert left.value.code == 2
+    assert "usage: ./yeoul" in capsys.readouterr().err
+
+
+def test_the_doctor_looks_for_the_fronts_port_and_for_named_servers(
+    tmp_path: Path, process_environ: dict[str, str]
+) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        environ = process_environ | {
+            "YEOUL_WEB_PORT": str(port),
+            "YEOUL_KAFKA_URL": f"127.0.0.1:{free_port(set())},127.0.0.1:{port}",
+            "YEOUL_POSTGRES_URL": f"postgresql:///d?host={tmp_path}/nobody",
+            "YEOUL_REDIS_URL": f"redis://:marker@127.0.0.1:{free_port(set())}",
+        }
+        done = yeoul(tmp_path / "none", environ, "doctor")
+    lines = {line.split()[1]: line for line in done.out.splitlines() if line.startswith("  ")}
+    front, servers = lines["front"], lines["servers"]
+    assert done.code == 1
+    assert ("WRONG" in front, f"process {os.getpid()}" in front) == (True, True)
+    assert [name in servers for name in ("Kafka", "PostgreSQL", "Redis", "marker")] == [False, True, True, False]
 
 
 def test_status_of_nothing(tmp_path: Path, process_environ: dict[str, str]) -> None:

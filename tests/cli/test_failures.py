@@ -9,7 +9,9 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from uuid import UUID
 
+import asyncpg
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
@@ -19,7 +21,8 @@ from cli import failures
 from cli.status import without_password
 from config import Settings
 from embedded.state import free_port
-from tests.cli.test_commands import ROOT, yeoul
+from stores.dead_letters import Letter, park
+from tests.cli.test_commands import ROOT, Finished, yeoul
 
 
 @pytest.fixture
@@ -83,6 +86,44 @@ def test_a_refused_login_and_missing_tables_are_sentences(
     environ["YEOUL_POSTGRES_URL"] = re.sub(r"/[^/?]+\?", "/no_such_database?", own_settings.postgres_url)
     done = yeoul(tmp_path / "none", environ, "migrate")
     assert (done.code, "no_such_database" in done.err, "Traceback" in done.err) == (1, True, False), done.err
+
+
+async def test_a_group_has_a_short_name_and_an_unknown_one_is_told(
+    tmp_path: Path, process_environ: dict[str, str], own_settings: Settings
+) -> None:
+    environ = process_environ | own_settings.environ()
+
+    async def run(*arguments: str) -> Finished:
+        return await asyncio.to_thread(yeoul, tmp_path / "none", environ, "dead-letters", *arguments)
+
+    assert (await asyncio.to_thread(yeoul, tmp_path / "none", environ, "migrate")).code == 0
+    full = f"{own_settings.topic_prefix}.analytics"
+    connection = await asyncpg.connect(own_settings.postgres_url)
+    try:
+        for group in (full, "retired"):
+            await park(connection, [letter(group)])
+    finally:
+        await connection.close()
+    for given, found in (("analytics", full), (full, full), ("retired", "retired")):
+        listed = await run("list", "--group", given)
+        assert (listed.code, listed.out.count("\n"), f" {found} " in listed.out) == (0, 1, True), listed.err
+    unknown = await run("list", "--group", "analytic")
+    assert (unknown.code, full in unknown.err, "retired" in unknown.err, unknown.err.count("\n")) == (1, True, True, 1)
+    assert "no partition is stopped" in (await run("stopped")).out
+
+    # Without a terminal nobody can be asked.
+    refused = await run("drop", "--all", "--group", "analytics")
+    assert (refused.code, "--yes" in refused.err, "1 of" in refused.err) == (1, True, True)
+    dropped = await run("drop", "--all", "--group", "analytics", "--yes")
+    assert (dropped.code, dropped.out) == (0, "1 dropped\n")
+    assert (await run("list")).out.count("\n") == 1
+
+
+def letter(group: str) -> Letter:
+    return Letter(
+        group=group, topic="t", topic_id=UUID(int=1), partition=0, offset=1, key=None, value=b"x", headers=(),
+        produced_at=None, code="undecodable", error="", handler="h", attempts=1,
+    )  # fmt: skip
 
 
 def test_every_expected_failure_is_one_that_can_happen() -> None:
