@@ -31,9 +31,13 @@ EXPECTED = (
     "Failed to commit on finallization",
     "LeaveGroup request failed",
     "Timer %s is overlapping",
+    # With each batch that is produced again; what can't be sent at all is an error of its sender.
+    "Got error produce response",
+    # asyncpg, with a traceback each time, while PostgreSQL is away.
+    "Failed to restore the pool connection",
 )
-"""How lines of aiokafka and mode begin that only say, many times a second, that the broker is away or that a group is
-being divided anew. Both are states that pass; the rooms that can do something about them say so once."""
+"""How lines of aiokafka, mode and asyncpg begin that only say, many times a second, that a server is away or that a
+group is being divided anew. Both are states that pass; the rooms that can do something about them say so once."""
 
 
 class People(logging.Formatter):
@@ -83,7 +87,7 @@ class Unexpected(logging.Filter):
         if record.name == "asyncio":
             # What became of an offset that was committed for tools only; aiokafka drops the task and its error.
             return "_do_commit_offsets" not in record.getMessage()
-        return not (record.name.startswith(("aiokafka", "mode")) and str(record.msg).startswith(EXPECTED))
+        return not (record.name.startswith(("aiokafka", "mode", "asyncpg")) and str(record.msg).startswith(EXPECTED))
 
 
 def configure(settings: Settings, process: str) -> None:

@@ -22,7 +22,7 @@ def record(name: str, message: str) -> logging.LogRecord:
 
 def test_every_expected_line_is_one_that_the_libraries_write() -> None:
     text = ""
-    for package in ("aiokafka", "mode"):
+    for package in ("aiokafka", "mode", "asyncpg"):
         found = importlib.util.find_spec(package)
         assert found is not None
         assert found.origin is not None
@@ -37,6 +37,9 @@ def test_every_expected_line_is_one_that_the_libraries_write() -> None:
         ("aiokafka.consumer.group_coordinator", "Heartbeat failed for group %s because it is rebalancing", False),
         ("aiokafka.consumer.group_coordinator", "Heartbeat failed: %r", True),
         ("aiokafka", "Topic %s is not authorized for this client", True),
+        ("aiokafka.producer.sender", "Got error produce response on topic-partition %s, retrying. Error: %s", False),
+        ("asyncpg.pool", "Failed to restore the pool connection floor; retrying", False),
+        ("asyncpg.pool", "Something else", True),
         ("yeoul.streams", "Unable connect to anything", True),
         ("asyncio", "Task exception was never retrieved\nfuture: <GroupCoordinator._do_commit_offsets()>", False),
         ("asyncio", "Task exception was never retrieved\nfuture: <Ours.work()>", True),
