@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import logging
+import subprocess
 import sys
+from pathlib import Path
 from typing import Protocol, cast
 
 from cli.failures import sentence
 
 COMMANDS = {
-    "Run it": ("up", "down", "status", "reset"),
+    "Run it": ("up", "down", "status", "logs", "reset"),
     "Use it": ("token", "tail", "report", "dead-letters"),
     "Run parts of it": ("worker", "web", "migrate", "topics"),
     "Work on it": ("test", "bench", "doctor"),
 }
+
+RELEASE = "unreleased"
+"""As the topmost heading of CHANGELOG.md."""
 
 INTRODUCTION = """\
 Yeoul: a backend in which every change is an event.
@@ -26,7 +32,8 @@ Yeoul: a backend in which every change is an event.
 """
 
 EPILOGUE = """\
-`./yeoul COMMAND --help` tells more of each. Settings are variables YEOUL_…; docs/operators.md lists them.
+`./yeoul COMMAND --help` tells more of each, `./yeoul --version` which one this is.
+Settings are variables YEOUL_…; docs/operators.md lists them.
 Everything lives in .yeoul/ (data, logs, generated secrets): ./yeoul reset --yes removes it.
 """
 
@@ -58,6 +65,17 @@ def overview() -> str:
     return "\n".join(lines) + EPILOGUE
 
 
+def version() -> str:
+    """The release, and in a clone the commit."""
+    root = Path(__file__).resolve().parent.parent
+    if (root / ".git").exists():
+        with contextlib.suppress(OSError):
+            asked = ["git", "-C", str(root), "rev-parse", "--short", "HEAD"]
+            said = subprocess.run(asked, check=False, capture_output=True, text=True).stdout.strip()
+            return f"{RELEASE}, commit {said}" if said else RELEASE
+    return RELEASE
+
+
 def main(arguments: list[str]) -> int:
     """Runs the command that `arguments` name; gives its exit code: 0 done, 1 could not, 2 was asked wrongly."""
     command, rest = (arguments[0], arguments[1:]) if arguments else ("help", [])
@@ -65,6 +83,9 @@ def main(arguments: list[str]) -> int:
         if rest and rest[0] in sum(COMMANDS.values(), ()):
             return main([rest[0], "--help"])
         print(overview())
+        return 0
+    if command == "--version":
+        print(f"yeoul {version()}")
         return 0
     if command not in sum(COMMANDS.values(), ()):
         print(f"yeoul: there is no command {command!r}; ./yeoul help lists them", file=sys.stderr)

@@ -30,8 +30,8 @@ class Unreachable(EmbeddedError):
 async def unreachable(environ: Mapping[str, str]) -> list[Unreachable]:
     """One for each server that `environ` names and that nobody answers for. Says nothing of logins."""
     named = [name for name, variable in NEEDS.items() if environ.get(variable)]
-    reasons = await asyncio.gather(*(_reason(places(name, environ[NEEDS[name]])) for name in named))
-    return [Unreachable(name, reason) for name, reason in zip(named, reasons, strict=True) if reason]
+    reasons = await asyncio.gather(*(reason(name, environ[NEEDS[name]]) for name in named))
+    return [Unreachable(name, why) for name, why in zip(named, reasons, strict=True) if why]
 
 
 def places(name: str, url: str) -> list[Place]:
@@ -48,9 +48,9 @@ def places(name: str, url: str) -> list[Place]:
     return [f"{host}/.s.PGSQL.{port}" if host.startswith("/") else (host, port)]
 
 
-async def _reason(found: list[Place]) -> str:
-    """Why none of them answers; empty when one does."""
-    reasons = [await _refusal(place) for place in found]
+async def reason(name: str, url: str) -> str:
+    """Why nobody answers at an address; empty when somebody does."""
+    reasons = [await _refusal(place) for place in places(name, url)]
     return "" if "" in reasons else "; ".join(reasons)
 
 

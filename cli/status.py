@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import re
 from typing import Any
 from urllib.parse import urlsplit
+
+import psutil
 
 from cli.connection import state
 from cli.programs import http_status
@@ -37,10 +40,11 @@ def run(options: argparse.Namespace) -> int:
 
 
 async def status(place: State) -> dict[str, Any]:
-    """`{"ready", "front", "kafka", "postgres", "redis", "metrics", "processes": [{"name", "pid", "state"}]}`.
+    """`{"ready", "front", "kafka", "postgres", "redis", "metrics", "processes", "more_workers"}`.
 
+    `processes`: `{"name", "pid", "state"}` each; one that runs and whose /readyz does not say 200 is "unready".
     Addresses are null when nothing runs, and hold the servers' passwords. `metrics`: the address to scrape of each
-    process of ours, by its name. A process that runs and whose /readyz does not say 200 is "unready".
+    process of ours, by its name. `more_workers`: process ids.
     """
     run_file = place.read("run") if place.holder() is not None else {}
     processes = [dict(process) for process in run_file.get("processes", [])]
@@ -51,7 +55,26 @@ async def status(place: State) -> dict[str, Any]:
             process["state"] = "unready"
     ready = bool(run_file.get("ready")) and all(process["state"] == "ready" for process in processes)
     addresses = {name: run_file.get(name) for name in ADDRESSES}
-    return {"ready": ready, **addresses, "metrics": run_file.get("metrics", {}), "processes": processes}
+    return {
+        "ready": ready,
+        **addresses,
+        "metrics": run_file.get("metrics", {}),
+        "processes": processes,
+        "more_workers": more_workers(place, {process["pid"] for process in processes}),
+    }
+
+
+def more_workers(place: State, known: set[int | None]) -> list[int]:
+    """The process ids of workers on this folder that `up` did not start: they hold locks in slots/."""
+    slots = str(place.folder / "slots")
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.pid in known or "worker" not in process.cmdline():
+                continue
+            if any(file.path.startswith(slots) for file in process.open_files()):
+                found.append(process.pid)
+    return found
 
 
 async def _healthy(url: str) -> bool:
@@ -64,7 +87,7 @@ async def _healthy(url: str) -> bool:
 
 def _text(found: dict[str, Any]) -> str:
     if not found["processes"]:
-        return "nothing runs here; ./yeoul up starts it"
+        return "\n".join(["nothing runs here; ./yeoul up starts it", *_more(found)])
     lines = ["ready" if found["ready"] else "not ready"]
     lines += [f"  {name:<10}{found[name]}" for name in ADDRESSES if found[name]]
     lines.append("")
@@ -73,7 +96,11 @@ def _text(found: dict[str, Any]) -> str:
         f"{found['metrics'].get(process['name'], '')}".rstrip()
         for process in found["processes"]
     ]
-    return "\n".join(lines)
+    return "\n".join(lines + _more(found))
+
+
+def _more(found: dict[str, Any]) -> list[str]:
+    return [f"  {'worker':<18}{'by itself':<12}{pid}" for pid in found["more_workers"]]
 
 
 def without_password(url: str) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 from cli.arguments import OFFSETS, whole
 from cli.connection import settings
+from cli.reach import reason
 
 HELP = "print each event as it happens; --type and --subject filter, --all shows every topic"
 
@@ -18,6 +19,7 @@ DIM, BOLD, END = "\x1b[2m", "\x1b[1m", "\x1b[0m"
 GREEN, YELLOW, RED, BLUE, CYAN = (f"\x1b[{code}m" for code in (32, 33, 31, 34, 36))
 _BY_ENDING = {"created": GREEN, "updated": YELLOW, "deleted": RED, "parked": RED}
 SHOWN_DATA = 160
+WATCH_EVERY_S = 1.0
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -65,6 +67,7 @@ async def _tail(options: argparse.Namespace) -> int:
     colour = sys.stdout.isatty()
     if colour:
         print(f"{DIM}following {', '.join(wanted)} on {known.kafka_url}; Ctrl-C ends{END}", flush=True)
+    watching = asyncio.create_task(_watch(known.kafka_url))
     try:
         async for record in consumer:
             if shown(record, options):
@@ -75,8 +78,21 @@ async def _tail(options: argparse.Namespace) -> int:
                     if left <= 0:
                         return 0
     finally:
+        watching.cancel()
         await consumer.stop()
     return 0
+
+
+async def _watch(url: str) -> None:
+    """Says once that Kafka is away, and once that it is back: its client waits for it in silence."""
+    away = False
+    while True:
+        await asyncio.sleep(WATCH_EVERY_S)
+        why = await reason("kafka", url)
+        if bool(why) != away:
+            away = bool(why)
+            said = f"Kafka is away ({why}); waiting for it" if away else "Kafka is back"
+            print(f"yeoul: {said}", file=sys.stderr, flush=True)
 
 
 def topic_names(options: argparse.Namespace, prefix: str) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import re
 import socket
 import subprocess
 import sys
@@ -60,6 +61,29 @@ def test_an_unknown_command_or_argument_is_an_error_of_the_caller(capsys: pytest
     with pytest.raises(SystemExit) as left:
         main.main(["down", "--now"])
     assert left.value.code == 2
+
+
+def test_the_version_is_that_of_the_changelog(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.main(["--version"]) == 0
+    release = re.search(r"^## \[(.*?)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert release is not None
+    assert capsys.readouterr().out.startswith(f"yeoul {release[1].lower()}")
+
+
+def test_logs_are_listed_shown_and_unknown_ones_told(tmp_path: Path, process_environ: dict[str, str]) -> None:
+    state = State(tmp_path / "state")
+    assert "./yeoul up" in yeoul(state.folder, process_environ, "logs").err
+    state.take()
+    state.release()
+    (state.logs / "web.log").write_text("one\ntwo\nthree\n")
+    (state.logs / "kafka.log").touch()
+    assert [line.split()[0] for line in yeoul(state.folder, process_environ, "logs").out.splitlines()] == [
+        "kafka",
+        "web",
+    ]
+    assert yeoul(state.folder, process_environ, "logs", "web", "--lines", "2").out == "two\nthree\n"
+    unknown = yeoul(state.folder, process_environ, "logs", "../secrets")
+    assert (unknown.code, "kafka, web" in unknown.err) == (1, True)
 
 
 @pytest.mark.parametrize(
@@ -119,6 +143,7 @@ def test_status_of_nothing(tmp_path: Path, process_environ: dict[str, str]) -> N
         "redis": None,
         "metrics": {},
         "processes": [],
+        "more_workers": [],
     }
     assert (done.code, json.loads(done.out)) == (3, nothing)
     assert not (tmp_path / "none").exists()

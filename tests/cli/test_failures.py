@@ -6,8 +6,10 @@ import asyncio
 import importlib
 import re
 import shutil
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from uuid import UUID
 
@@ -59,6 +61,19 @@ def test_a_server_that_is_away_is_a_sentence(
     assert "that address was set here" in done.err
     assert "./yeoul up" not in done.err
     assert "marker" not in done.err
+
+
+@pytest.mark.parametrize("command", ["tail", "topics"])
+def test_a_kafka_that_is_frozen_is_given_up(command: str, tmp_path: Path, nowhere: dict[str, str]) -> None:
+    with socket.socket() as frozen:
+        # As with a stopped process, the system takes the connection and nobody answers.
+        frozen.bind(("127.0.0.1", 0))
+        frozen.listen()
+        environ = nowhere | {"YEOUL_KAFKA_URL": f"127.0.0.1:{frozen.getsockname()[1]}"}
+        begun = time.monotonic()
+        done = yeoul(tmp_path / "none", environ, command)
+    assert time.monotonic() - begun < 25
+    assert (done.code, done.err.count("\n"), "no answer within 10 s" in done.err) == (1, 1, True), done.err
 
 
 async def test_a_topic_of_another_shape_is_a_sentence(

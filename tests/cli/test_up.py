@@ -64,7 +64,7 @@ async def test_everything_from_nothing(
     async with up(state_dir, environ) as printed:
         assert "curl" in printed
         found = await status(state_dir, environ)
-        assert list(found) == ["ready", "front", "kafka", "postgres", "redis", "metrics", "processes"]
+        assert list(found) == ["ready", "front", "kafka", "postgres", "redis", "metrics", "processes", "more_workers"]
         assert found["ready"] is True
         assert {"kafka", "postgres", "valkey", "web"} < {process["name"] for process in found["processes"]}
         assert all(set(process) == {"name", "pid", "state"} for process in found["processes"])
