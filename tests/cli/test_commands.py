@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import pwd
@@ -16,6 +17,7 @@ import pytest
 
 from cli import bootstrap, main
 from cli.follow import loud
+from cli.tail import _watch
 from embedded.processes import remember
 from embedded.state import State, free_port
 
@@ -68,6 +70,45 @@ def test_the_version_is_that_of_the_changelog(capsys: pytest.CaptureFixture[str]
     release = re.search(r"^## \[(.*?)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     assert release is not None
     assert capsys.readouterr().out.startswith(f"yeoul {release[1].lower()}")
+
+
+def test_status_knows_workers_that_up_did_not_start(tmp_path: Path, process_environ: dict[str, str]) -> None:
+    state = State(tmp_path / "state")
+    state.take()
+    state.release()
+    hold = (
+        "import sys; from pathlib import Path; from streams.slots import Slot;"
+        " slot = Slot(Path(sys.argv[2]), 'g'); print(); input()"
+    )
+    command = [sys.executable, "-c", hold, "worker", str(state.folder / "slots")]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as worker:
+        assert worker.stdout is not None
+        worker.stdout.readline()
+        found = json.loads(yeoul(state.folder, process_environ, "status", "--json").out)
+        assert found["more_workers"] == [worker.pid]
+        assert str(worker.pid) in yeoul(state.folder, process_environ, "status").out
+        worker.kill()
+
+
+async def test_tail_says_once_that_kafka_goes_and_comes(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cli.tail.WATCH_EVERY_S", 0.01)
+    port = free_port(set())
+    watching = asyncio.create_task(_watch(f"127.0.0.1:{port}"))
+    said = ""
+    try:
+        async with asyncio.timeout(20):
+            while "is away" not in said:
+                await asyncio.sleep(0.1)
+                said += capsys.readouterr().err
+            async with await asyncio.start_server(lambda reader, writer: writer.close(), "127.0.0.1", port):
+                while "is back" not in said:
+                    await asyncio.sleep(0.1)
+                    said += capsys.readouterr().err
+    finally:
+        watching.cancel()
+    assert said.count("\n") == 2
 
 
 def test_logs_are_listed_shown_and_unknown_ones_told(tmp_path: Path, process_environ: dict[str, str]) -> None:
