@@ -63,20 +63,35 @@ class AccountCreated(msgspec.Struct, frozen=True):
     role: Role
 
 
-Command = CreateAccount
-Event = AccountCreated
+class ChangeRole(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Give an account another role. For an admin or the system."""
 
-COMMANDS: dict[str, type[Command]] = {"create_account": CreateAccount}
-EVENTS: dict[str, type[Event]] = {"account.created": AccountCreated}
+    role: Role
+
+
+class RoleChanged(msgspec.Struct, frozen=True):
+    """An account has another role than before."""
+
+    role: Role
+
+
+Command = CreateAccount | ChangeRole
+Event = AccountCreated | RoleChanged
+
+COMMANDS: dict[str, type[Command]] = {"create_account": CreateAccount, "change_role": ChangeRole}
+EVENTS: dict[str, type[Event]] = {"account.created": AccountCreated, "account.role_changed": RoleChanged}
 COMMAND_NAMES: dict[type[Command], str] = {kind: name for name, kind in COMMANDS.items()}
 EVENT_NAMES: dict[type[Event], str] = {kind: name for name, kind in EVENTS.items()}
 
 EXISTS = Refusal(Code.ALREADY_EXISTS)
 FORBIDDEN = Refusal(Code.FORBIDDEN)
+NOT_FOUND = Refusal(Code.NOT_FOUND)
 
 
 def decide(state: Account | None, command: Command, context: Context) -> tuple[Event, ...] | Refusal:
     """What `command` makes happen. Who registers acts as the account that comes to be; an admin may make any."""
+    if isinstance(command, ChangeRole):
+        return _change_role(state, command, context)
     actor = context.actor
     if actor.role is not Role.ADMIN and (actor.id != context.aggregate_id or command.role is not Role.USER):
         return FORBIDDEN
@@ -96,8 +111,20 @@ def decide(state: Account | None, command: Command, context: Context) -> tuple[E
     )
 
 
+def _change_role(state: Account | None, command: ChangeRole, context: Context) -> tuple[Event, ...] | Refusal:
+    if context.actor.role is not Role.ADMIN or command.role is Role.GUEST:
+        return FORBIDDEN
+    if state is None:
+        return NOT_FOUND
+    return () if state.role is command.role else (RoleChanged(command.role),)
+
+
 def evolve(state: Account | None, event: Event, at: Occurrence) -> Account:
     """The account after `event`."""
+    if isinstance(event, RoleChanged):
+        if state is None:
+            raise ValueError("a role changes of an account that came to be")
+        return msgspec.structs.replace(state, role=event.role, version=at.version, updated_at=at.time)
     return Account(
         at.aggregate_id,
         event.email_sealed,

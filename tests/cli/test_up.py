@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import os
 import shlex
@@ -90,6 +91,17 @@ async def test_everything_from_nothing(
             async with client.post("/api/v1/resources", json=body) as answer:
                 assert answer.status == 201
                 created = (await answer.json())["data"]["id"]
+
+        for email, role, code in (("someone", "admin", 0), ("someone", "admin", 0), ("nobody", "admin", 1)):
+            changed = await asyncio.to_thread(yeoul, state_dir, environ, "role", f"{email}@example.com", role)
+            assert (changed.code, "Traceback" in changed.err) == (code, False), changed.err
+        following = ("tail", "--from-beginning", "--type", "account.role_changed", "--count", "1")
+        told = (await asyncio.to_thread(yeoul, state_dir, environ, *following)).out
+        assert '{"role":"admin"}' in told
+        # From now on tokens say so.
+        token = (await asyncio.to_thread(yeoul, state_dir, environ, "token", "someone@example.com")).out.strip()
+        claims = json.loads(base64.urlsafe_b64decode(token.split(".")[1] + "=="))
+        assert claims["role"] == "admin"
 
         before = {name: pid_of(found, name) for name in ("web", "valkey")}
         for pid in before.values():

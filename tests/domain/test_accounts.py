@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from domain.access import GUEST, SYSTEM, Actor, Role
-from domain.accounts import Account, AccountCreated, CreateAccount, decide, document, evolve
+from domain.accounts import Account, AccountCreated, ChangeRole, CreateAccount, RoleChanged, decide, document, evolve
 from domain.aggregates import Context, fold
 from domain.refusals import Code, Refusal
 
@@ -41,6 +41,19 @@ def test_only_admins_make_admins() -> None:
     assert decide(None, admin, by(ITSELF)) == Refusal(Code.FORBIDDEN)
     assert decide(None, admin, by(SYSTEM)) == (made(admin),)
     assert decide(None, msgspec.structs.replace(NEW, role=Role.GUEST), by(ADMIN)) == Refusal(Code.FORBIDDEN)
+
+
+def test_a_role_is_changed_by_admins_and_once() -> None:
+    state = fold(evolve, None, [made()], by(ITSELF))
+    change = ChangeRole(Role.ADMIN)
+    assert decide(state, change, by(ITSELF)) == Refusal(Code.FORBIDDEN)
+    assert decide(None, change, by(SYSTEM)) == Refusal(Code.NOT_FOUND)
+    assert decide(state, ChangeRole(Role.GUEST), by(SYSTEM)) == Refusal(Code.FORBIDDEN)
+    assert decide(state, change, by(SYSTEM)) == (RoleChanged(Role.ADMIN),)
+    after = fold(evolve, state, [RoleChanged(Role.ADMIN)], by(SYSTEM))
+    assert isinstance(after, Account)
+    assert (after.role, after.version) == (Role.ADMIN, 2)
+    assert decide(after, change, by(ADMIN)) == ()
 
 
 def test_an_account_comes_to_be_once_and_shows_nothing_sealed() -> None:
