@@ -231,8 +231,9 @@ class BatchConsumer(Consumer):
         for partition, problem in failed.items():
             if isinstance(problem, Unparsable):
                 try:
-                    await self.positions.stop_partition(partition, str(problem))
-                except StoresAway as error:
+                    reason = await self._thread.unparsable(partition, problem)
+                    await self.positions.stop_partition(partition, reason)
+                except (StoresAway, KafkaError) as error:
                     log.warning("a partition that can't be read was not stopped yet: %s", error)
                 continue
             log.warning("%s/%s: %s; its position is looked up again", partition.topic, partition.partition, problem)

@@ -17,7 +17,7 @@ from faust.types import TP
 from mode import Service
 
 from streams.batches import Batch, Unparsable
-from streams.protocol import leave_group
+from streams.protocol import end_of_broken, leave_group
 
 if TYPE_CHECKING:
     from streams.consumer import BatchConsumer
@@ -36,6 +36,7 @@ class InLoopConsumer(AIOKafkaConsumerThread):
     def __init__(self, consumer: "BatchConsumer", *, loop: asyncio.AbstractEventLoop, beacon: Any) -> None:
         super().__init__(consumer, loop=loop, thread_loop=loop, beacon=beacon)
         self._batches = consumer
+        self._careful: set[TopicPartition] = set()  # read one record at a time, up to what can't be taken apart
 
     async def start(self) -> None:
         """Without a thread."""
@@ -180,24 +181,39 @@ class InLoopConsumer(AIOKafkaConsumerThread):
                     ready.remove(partition)
                     failed[partition] = result._error
                     continue
+                chunk = 1 if partition in self._careful else CHUNK
                 try:
-                    records = result.getall(min(CHUNK, self._batches.max_records - batch.count))
+                    records = result.getall(min(chunk, self._batches.max_records - batch.count))
                 except Exception as error:  # whatever the parser says of bytes that it can't take apart
                     fetcher._records.pop(partition, None)
                     ready.remove(partition)
-                    failed[partition] = Unparsable(f"{type(error).__name__}: {error}")
+                    if partition not in self._careful:
+                        # What it had taken apart before them is lost with them: all of it again, up to there.
+                        self._careful.add(partition)
+                    elif partition not in batch.records:
+                        self._careful.discard(partition)
+                        failed[partition] = Unparsable(f"{type(error).__name__}: {error}")
                     continue
                 if records:
                     batch.records.setdefault(partition, []).extend(records)
                     batch.count += len(records)
                     size += sum([record.serialized_value_size for record in records])
                 if not result.has_more():
+                    self._careful.discard(partition)
                     del fetcher._records[partition]
                     ready.remove(partition)
                 if batch.count >= self._batches.max_records:
                     break
         fetcher._notify(fetcher._wait_consume_future)
         return failed
+
+    async def unparsable(self, partition: TopicPartition, problem: Unparsable) -> str:
+        """Which records can't be taken apart and where to go on, for an operator. Raises KafkaError."""
+        begin = self._state(partition).position
+        end = await end_of_broken(self.kafka._client, partition, begin)
+        if end is None:
+            raise KafkaError(f"the records from {begin} on can be taken apart now")
+        return f"the records {begin} to {end - 1} can't be taken apart ({problem}); go on at {end}"
 
     async def tell(self, offsets: Mapping[TopicPartition, int]) -> bool:
         """Commit these offsets to Kafka for partitions still owned; False when it did not work."""

@@ -1,16 +1,19 @@
-"""Two Kafka requests that aiokafka 0.14 does not speak: Metadata v12 (topic ids) and LeaveGroup v3 (static members).
+"""Kafka requests of our own: two that aiokafka 0.14 does not speak, and a look at raw bytes that it can't take apart.
 
-Source of the layouts: the message definitions of Apache Kafka, `MetadataRequest.json` and `LeaveGroupRequest.json`.
+Metadata v12 tells topic ids, LeaveGroup v3 takes static members. Source of their layouts: the message definitions of
+Apache Kafka, `MetadataRequest.json` and `LeaveGroupRequest.json`.
 """
 
 from io import BytesIO
 from typing import Any
 from uuid import UUID
 
+from aiokafka import TopicPartition
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError, for_code
 from aiokafka.protocol.abstract import AbstractType
 from aiokafka.protocol.api import Request, RequestStruct, Response
+from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.types import (
     Array,
     Boolean,
@@ -22,6 +25,7 @@ from aiokafka.protocol.types import (
     String,
     TaggedFields,
 )
+from aiokafka.record.memory_records import MemoryRecords
 
 
 class Uuid(AbstractType[UUID]):
@@ -180,3 +184,33 @@ async def leave_group(client: AIOKafkaClient, coordinator: int, group: str, memb
     for error in errors:
         if error:
             raise KafkaError(f"the group coordinator refused: {for_code(error).__name__}")
+
+
+_READ_COMMITTED = 1
+_FETCH_BYTES = 1 << 20
+"""A record batch that is larger comes whole if it is the first."""
+
+
+async def end_of_broken(client: AIOKafkaClient, partition: TopicPartition, offset: int) -> int | None:
+    """The offset behind the first record batch from `offset` on that can't be taken apart; None if all of them can.
+
+    Raises KafkaError.
+    """
+    leader = client.cluster.leader_for_partition(partition)
+    wanted = [(partition.topic, [(partition.partition, offset, _FETCH_BYTES)])]
+    response = await client.send(leader, FetchRequest(1000, 1, _FETCH_BYTES, _READ_COMMITTED, wanted))
+    ((_topic, ((_partition, error, *_more, raw),)),) = response.topics
+    if error:
+        raise for_code(error)(f"{partition.topic}/{partition.partition} at {offset}")
+    batches = MemoryRecords(raw)
+    while batches.has_next():
+        batch = batches.next_batch()
+        end: int = batch.next_offset
+        try:
+            if not batch.validate_crc():
+                return end
+            for _record in batch:
+                pass
+        except Exception:  # whatever the parser says
+            return end
+    return None

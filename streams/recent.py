@@ -1,11 +1,17 @@
 """Repeats of anybody's events: an equal (source, id) among the last 50,000 records of the partition."""
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import CorruptRecordException, KafkaError, UnsupportedCodecError
 
 from streams.envelope import Unreadable, read_foreign
+from streams.protocol import end_of_broken
 
 REACH = 50_000
 """How many records back a repeat is recognised."""
+MOST = 5000
+"""Records that are read back at a time."""
+UNPARSABLE = (CorruptRecordException, UnsupportedCodecError)
+"""Errors of Kafka's client that are about the bytes of a record batch, not about the broker."""
 
 
 class Recent:
@@ -45,7 +51,10 @@ class Recent:
 
 
 async def read_back(bootstrap: str, partition: TopicPartition, first: int, next_offset: int) -> Recent:
-    """What was seen before `next_offset`, read again from the log. Raises KafkaError."""
+    """What was seen before `next_offset`, read again from the log.
+
+    Records that can't be taken apart were never handled, and are passed by. Raises KafkaError.
+    """
     recent = Recent()
     begin = max(first, next_offset - REACH)
     if begin >= next_offset:
@@ -53,12 +62,28 @@ async def read_back(bootstrap: str, partition: TopicPartition, first: int, next_
     consumer = AIOKafkaConsumer(
         bootstrap_servers=bootstrap.split(","), auto_offset_reset="earliest", fetch_max_wait_ms=100
     )
+    most = MOST
     await consumer.start()
     try:
         consumer.assign([partition])
         consumer.seek(partition, begin)
-        while await consumer.position(partition) < next_offset:
-            polled = await consumer.getmany(partition, timeout_ms=1000, max_records=5000)
+        while (position := await consumer.position(partition)) < next_offset:
+            try:
+                polled = await consumer.getmany(partition, timeout_ms=1000, max_records=most)
+            except Exception as error:  # whatever the parser says of bytes that it can't take apart
+                if isinstance(error, KafkaError) and not isinstance(error, UNPARSABLE):
+                    raise
+                if most > 1:
+                    # What it had taken apart before them is lost with them: again, one by one up to there.
+                    most = 1
+                    consumer.seek(partition, position)
+                    continue
+                end = await end_of_broken(consumer._client, partition, position)
+                if end is None:
+                    raise KafkaError(f"{partition.topic}/{partition.partition}@{position}: {error}") from error
+                most = MOST
+                consumer.seek(partition, end)
+                continue
             for record in polled.get(partition, ()):
                 if record.offset < next_offset:
                     try:

@@ -55,7 +55,7 @@ STORE_WAITS = Counter(
 )
 STOPPED_PARTITIONS = Counter(
     "yeoul_stopped_partitions_total",
-    "Partitions that stopped and wait for an operator: records were lost, or nearly everything was poison.",
+    "Partitions that stopped and wait for an operator: records lost, nearly all poison, or no client can parse them.",
     ("group",),
 )
 LAG = Gauge(

@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Literal, Self
 
 import msgspec
-from aiokafka import TopicPartition
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.record.util import calc_crc32c_py
 from aiokafka.structs import ConsumerRecord
 from prometheus_client import REGISTRY
 
@@ -147,6 +148,25 @@ class Scene:
         ]
         await self.broker.producer.flush()
         await asyncio.gather(*futures)
+
+    async def send_broken(self, *values: bytes, broken: int, partition: int = 0) -> None:
+        """One record batch with these values, of which the `broken`-th has a header name that is no UTF-8.
+
+        aiokafka raises there, and can't go past it: also what stands behind it in that batch is out of its reach.
+        """
+        # Not the idempotent one: that writes its own number into the batch when it goes out.
+        async with AIOKafkaProducer(bootstrap_servers=self.connections.settings.kafka_url) as producer:
+            batch = producer.create_batch()
+            for number, value in enumerate(values):
+                headers = [("name", b"x")] if number == broken else []
+                batch.append(timestamp=None, key=b"key", value=value, headers=headers)
+            batch.close()
+            raw = bytearray(batch._build())
+            at = raw.index(b"name")
+            raw[at : at + 4] = b"\xff\xfe\xfd\xfc"
+            raw[17:21] = calc_crc32c_py(memoryview(bytes(raw))[21:]).to_bytes(4, "big")
+            batch._buffer = raw
+            await (await producer.send_batch(batch, self.name, partition=partition))
 
     async def note(self, *ids: str, partition: int = 0, source: str = "/tests", kind: str = "noted") -> None:
         """Events with these ids."""
