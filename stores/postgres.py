@@ -30,6 +30,25 @@ AWAY = (
 )
 """What asyncpg raises when the database can't be used now and may be later: nothing is wrong with the work."""
 
+BUSY = (
+    asyncpg.TransactionRollbackError,  # class 40: a deadlock, a serialization failure
+    asyncpg.InsufficientResourcesError,  # class 53: no memory, no disk, no connections
+    asyncpg.OperatorInterventionError,  # class 57: cancelled, shut down
+    asyncpg.PostgresSystemError,  # class 58: its disk fails
+    # A statement prepared before a migration; it is prepared anew by the next try.
+    asyncpg.InvalidCachedStatementError,
+    asyncpg.OutdatedSchemaCacheError,
+)
+"""The same of a database that is there, and can't do this just now."""
+
+UNFIT = (
+    asyncpg.SyntaxOrAccessError,  # class 42: no such table or column, no right to it
+    asyncpg.InvalidSchemaNameError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+)
+"""What it raises when the database is not what this version needs: no other work would do better, and no waiting."""
+
 SESSION = {
     "application_name": "yeoul",
     "synchronous_commit": "on",
@@ -46,7 +65,7 @@ SESSION = {
 
 
 class StoresAway(Exception):
-    """PostgreSQL can't be reached now. Nothing is lost; try again in a moment."""
+    """PostgreSQL can't be used now. Nothing is lost; try again in a moment."""
 
 
 class Connection(asyncpg.Connection):
@@ -65,6 +84,15 @@ def away_is_known() -> Any:
         yield
     except AWAY as error:
         raise StoresAway(f"PostgreSQL is away: {str(error) or type(error).__name__}") from error
+    except BUSY as error:
+        raise StoresAway(f"PostgreSQL can't do it now: {error}") from error
+
+
+def waits_for(error: Exception) -> str | None:
+    """What work that failed like this has to wait for, in words; None if it is the work that is to blame."""
+    if isinstance(error, StoresAway):
+        return "the stores"
+    return f"an operator: {error}" if isinstance(error, UNFIT) else None
 
 
 class Database:

@@ -54,7 +54,7 @@ class BatchConsumer(Consumer):
         self.letting_go = False
         self.generation = 0
         self.progressed_at = monotonic()
-        self.backing_off = False
+        self.backing_off = ""  # what the group waits for now, in words; none of it is stuck
         self._located: dict[TopicPartition, int] | None = None  # end of what was handed over, by partition
         self._outstanding: Batch | None = None
         self._polled: Batch | None = None
@@ -200,10 +200,10 @@ class BatchConsumer(Consumer):
         except (StoresAway, KafkaError, OSError, TimeoutError) as error:
             if not self.backing_off:
                 log.warning("%s: positions are not known yet: %s", self.app.conf.id, str(error) or type(error).__name__)
-            self.backing_off = True
+            self.backing_off = "the stores"
             await self._wait(self._changed)
             return
-        self.backing_off = False
+        self.backing_off = ""
         self.progressed_at = monotonic()
         if generation != self.generation or self.letting_go:
             return

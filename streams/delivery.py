@@ -4,8 +4,8 @@
 
 What can go wrong, and what then: a record that can't be read becomes a dead letter at once. A handler that fails gets
 its batch in halves until the failing record is alone; that one becomes a dead letter, the others pass. The database
-away: the same batch again, without limit. Another owner: everything is thrown away and read again from where
-PostgreSQL says.
+away, or not as it has to be: the same batch again, without limit. Nearly nothing but dead letters: the partition stops.
+Another owner: everything is thrown away and read again from where PostgreSQL says.
 """
 
 import asyncio
@@ -16,16 +16,18 @@ from time import monotonic, perf_counter
 from typing import Any
 from uuid import UUID
 
-from aiokafka import TopicPartition
 from aiokafka.structs import ConsumerRecord
 
 from stores import StoresAway
 from stores.dead_letters import DeadLetters, Letter
+from stores.postgres import waits_for
 from stores.progress import Mismatch, Move
 from streams.batches import Batch
 from streams.envelope import Unreadable, check_written_by
+from streams.poison import Poison
 from streams.progress import Owned, Progress
 from streams.readers import Reader, record_of
+from streams.repeats import fresh
 from streams.work import Handler, Part, Work, key_of
 from telemetry import metrics
 from topics import Repeats
@@ -34,9 +36,6 @@ log = logging.getLogger("yeoul.streams.delivery")
 
 ATTEMPTS = 3
 """Times a record that is alone may fail before it is parked."""
-POISON_WINDOW = 1000
-POISON_SHARE = 0.95
-"""When this share of a window of records was parked, the partition stops instead of draining into dead letters."""
 MOST_ERROR_TEXT = 2000
 
 
@@ -59,7 +58,7 @@ class Delivery:
         self._letters = letters
         self._published = published
         self._copy = copy
-        self._poison: dict[TopicPartition, list[int]] = {}
+        self._poison = Poison()
         self._turn = asyncio.Lock()
         self._following: asyncio.Task[None] | None = None
 
@@ -85,7 +84,6 @@ class Delivery:
                 return
             metrics.BATCH_RECORDS.labels(self.group).observe(batch.count)
             metrics.BATCH_SECONDS.labels(self.group).observe(perf_counter() - started)
-            await self._watch_poison(batch, work)
             batch.consumer.finish(batch)
 
     # -- decode ------------------------------------------------------------------------------------------------------
@@ -93,16 +91,11 @@ class Delivery:
     def _decode(self, batch: Batch) -> Work:
         parts: list[Part] = []
         letters: list[Letter] = []
-        repeats = unknown = 0
         for key, span in batch.spans.items():
             owned = self._progress.owned.get(key)
             if owned is None:
                 raise Mismatch(f"{key} is not ours")
-            records: list[ConsumerRecord] = []
-            messages: list[Any] = []
-            staged: dict[tuple[str, str], int] = {}
-            highest = owned.sequence
-            rule, recent = owned.topic.repeats, owned.recent
+            part = Part(key, owned, span, [], [])
             for record in batch.records.get(key, ()):
                 if record.offset < span.begin:
                     continue
@@ -115,28 +108,9 @@ class Delivery:
                     log.exception("%s/%d@%d can't be decoded", record.topic, record.partition, record.offset)
                     letters.append(self._letter(owned, record, "handler_failed", _text(error), 1))
                     continue
-                if message is None:
-                    unknown += 1
-                    continue
-                if rule is Repeats.SEQUENCE:
-                    if message.sequence <= highest:
-                        repeats += 1
-                        continue
-                    highest = message.sequence
-                elif rule is Repeats.RECENT and recent is not None:
-                    identity = (message.source, message.id)
-                    if identity in staged or recent.seen(message.source, message.id, record.offset):
-                        repeats += 1
-                        staged[identity] = record.offset
-                        continue
-                    staged[identity] = record.offset
-                records.append(record)
-                messages.append(message)
-            parts.append(Part(key, owned, span, records, messages))
-        if repeats:
-            metrics.RECORDS.labels(self.group, "repeat").inc(repeats)
-        if unknown:
-            metrics.RECORDS.labels(self.group, "unknown").inc(unknown)
+                part.records.append(record)
+                part.messages.append(message)
+            parts.append(part)
         return Work(parts, letters)
 
     def _read(self, owned: Owned, record: ConsumerRecord) -> Any:
@@ -159,8 +133,9 @@ class Delivery:
         """Commit the work, in pieces if a record fails; False when it must be let go first. Raises Mismatch."""
         failures = 0
         while True:
+            chosen = fresh(work)
             try:
-                done, result = await self._commit(batch, work)
+                done, result = await self._commit(batch, chosen)
             except (Mismatch, asyncio.CancelledError):
                 raise
             except Exception as error:
@@ -170,11 +145,11 @@ class Delivery:
                     )
                     first, rest = work.split()
                     return await self._settle(batch, first) and await self._settle(batch, rest)
-                if work.count == 0:
+                if chosen.count == 0:
                     raise
                 failures += 1
                 if failures >= ATTEMPTS:
-                    work = self._park_the_only(work, error, failures)
+                    work = self._park_the_only(chosen, error, failures)
             else:
                 if done and work.letters and self._copy is not None:
                     await self._copy(work.letters)
@@ -182,7 +157,7 @@ class Delivery:
                     # While the next batch is decided; but in order, and never more than one behind.
                     await self.settled()
                     self._following = asyncio.create_task(self._handler.after(result))
-                return done
+                return done and not await self._stop_poisoned(chosen)
 
     def _park_the_only(self, work: Work, error: Exception, attempts: int) -> Work:
         parts = []
@@ -191,8 +166,22 @@ class Delivery:
             for record in part.records:
                 log.error("parked %s/%d@%d", record.topic, record.partition, record.offset, exc_info=error)
                 letters.append(self._letter(part.owned, record, "handler_failed", _text(error), attempts))
-            parts.append(Part(part.key, part.owned, part.span, [], []))
+            parked = Part(part.key, part.owned, part.span, [], [])
+            parked.sequence = part.sequence  # it is passed by; what was sighted in it is not
+            parts.append(parked)
         return Work(parts, letters)
+
+    async def _stop_poisoned(self, work: Work) -> bool:
+        stopped = False
+        for key, reason in self._poison.note(work).items():
+            try:
+                await self._progress.stop_partition(key, reason)
+            except StoresAway as error:
+                log.warning("%s/%d could not be stopped yet: %s", key.topic, key.partition, error)
+            else:
+                self._poison.forget(key)
+                stopped = True
+        return stopped
 
     async def _commit(self, batch: Batch, work: Work) -> tuple[bool, Any]:
         """Until it is committed; (False, None) when it must be let go while the stores are away."""
@@ -204,11 +193,17 @@ class Delivery:
                 if not moves:
                     return True, None
                 result = await self._handler.commit(work, moves)
-            except StoresAway as error:
-                if not consumer.backing_off:
-                    log.warning("%s waits: %s", self.group, error)
+            except Exception as error:
+                what = waits_for(error)
+                if what is None:
+                    raise
+                if consumer.backing_off != what:
+                    if isinstance(error, StoresAway):
+                        log.warning("%s waits: %s", self.group, error)
+                    else:
+                        log.error("%s waits for %s (are the tables up to date? ./yeoul migrate)", self.group, what)
                 metrics.STORE_WAITS.labels(self.group).inc()
-                consumer.backing_off = True
+                consumer.backing_off = what
                 if not batch.live:
                     return False, None
                 await asyncio.sleep(delay * random.uniform(0.7, 1.3))  # jitter, not a secret
@@ -216,7 +211,7 @@ class Delivery:
                 continue
             if consumer.backing_off:
                 log.info("%s goes on", self.group)
-                consumer.backing_off = False
+                consumer.backing_off = ""
                 consumer.progressed_at = monotonic()
             self._remember(work)
             return True, result
@@ -229,44 +224,29 @@ class Delivery:
                 raise Mismatch(f"{part.key} stands elsewhere")
             if part.span.begin == part.span.end:
                 continue
-            sequence = ""
-            if owned.topic.repeats is Repeats.SEQUENCE and part.messages:
-                sequence = part.messages[-1].sequence
             published = self._published(owned.topic_id, part.key.partition)
-            moves.append(Move(owned.topic_id, part.key.partition, part.span.begin, part.span.end, published, sequence))
+            moves.append(
+                Move(owned.topic_id, part.key.partition, part.span.begin, part.span.end, published, part.sequence)
+            )
         return moves
 
     def _remember(self, work: Work) -> None:
         """The memory of repeats follows the commit, never goes ahead of it."""
-        count = 0
         for part in work.parts:
             owned = part.owned
             owned.next_offset = part.span.end
-            count += len(part.records)
-            if owned.topic.repeats is Repeats.SEQUENCE and part.messages:
-                owned.sequence = max(owned.sequence, part.messages[-1].sequence)
-            elif owned.recent is not None:
-                for record, message in zip(part.records, part.messages, strict=True):
-                    owned.recent.remember(message.source, message.id, record.offset)
-        metrics.RECORDS.labels(self.group, "handled").inc(count)
-        if work.letters:
-            metrics.RECORDS.labels(self.group, "parked").inc(len(work.letters))
-
-    # -- poison ------------------------------------------------------------------------------------------------------
-
-    async def _watch_poison(self, batch: Batch, work: Work) -> None:
-        for key, records in batch.records.items():
-            seen = self._poison.setdefault(key, [0, 0])
-            seen[0] += len(records)
-            seen[1] += sum(1 for letter in work.letters if key_of(letter) == key)
-            if seen[0] >= POISON_WINDOW:
-                if seen[1] >= POISON_SHARE * seen[0]:
-                    try:
-                        await self._progress.stop_partition(key, f"{seen[1]} of the last {seen[0]} records were poison")
-                    except StoresAway as error:
-                        log.warning("the partition could not be stopped: %s", error)
-                    batch.consumer.forget([key])
-                self._poison[key] = [0, 0]
+            owned.sequence = part.sequence
+            if owned.recent is not None:
+                for (source, id), offset in part.sighted.items():
+                    owned.recent.remember(source, id, offset)
+        for outcome, count in (
+            ("handled", work.count),
+            ("repeat", sum(part.repeats for part in work.parts)),
+            ("unknown", sum(part.unknown for part in work.parts)),
+            ("parked", len(work.letters)),
+        ):
+            if count:
+                metrics.RECORDS.labels(self.group, outcome).inc(count)
 
     # -- replay ------------------------------------------------------------------------------------------------------
 

@@ -282,7 +282,7 @@ class Running:
         if consumer is None or consumer._located is None:
             return "waiting for partitions"
         if consumer.backing_off:
-            return "waiting for the stores"
+            return f"waiting for {consumer.backing_off}"
         stopped = len(self.app.positions.stopped) if self.app is not None else 0
         return f"ok, but {stopped} partitions are stopped: ./yeoul dead-letters stopped" if stopped else "ok"
 
@@ -360,7 +360,11 @@ class Running:
             await asyncio.sleep(LOOK_EVERY_S)
             consumer = self.consumer
             located = consumer is not None and consumer._located is not None
-            if located or self._connections.broker.away is not None or (consumer is not None and consumer.backing_off):
+            if (
+                located
+                or self._connections.broker.away is not None
+                or (consumer is not None and consumer.backing_off != "")
+            ):
                 since = monotonic()
         raise Stranded(f"{self.full_name} has waited {STRANDED_S:.0f} s for its partitions")
 

@@ -12,9 +12,14 @@ from streams.progress import Owned
 
 
 class Part:
-    """What a batch has of one partition: the span, and the records that are neither repeats nor unreadable."""
+    """What a batch has of one partition: the span, and the records that could be read, each with its message.
 
-    __slots__ = ("key", "messages", "owned", "records", "span")
+    A handler never gets repeats, nor messages that are None (a type that is not known); what was left out for that is
+    told by `repeats`, `unknown`, and what the partition is to remember once this is committed: `sequence`, the highest
+    one passed, and `sighted`, offsets by (source, id).
+    """
+
+    __slots__ = ("key", "messages", "owned", "records", "repeats", "sequence", "sighted", "span", "unknown")
 
     def __init__(
         self, key: TopicPartition, owned: Owned, span: Span, records: list[ConsumerRecord], messages: list[Any]
@@ -24,6 +29,10 @@ class Part:
         self.span = span
         self.records = records
         self.messages = messages
+        self.repeats = 0
+        self.unknown = 0
+        self.sequence = ""
+        self.sighted: dict[tuple[str, str], int] = {}
 
     def split(self) -> "tuple[Part, Part]":
         """The first half and the rest; the cut is where the rest's first record stands."""
@@ -46,7 +55,7 @@ class Work:
 
     @property
     def count(self) -> int:
-        """Records to handle."""
+        """Records in it."""
         return sum(len(part.records) for part in self.parts)
 
     def split(self) -> "tuple[Work, Work]":
@@ -79,7 +88,10 @@ class Handler(Protocol):
         """A message, or None for a type that is not known here (skipped and counted). Raises Unreadable."""
 
     async def commit(self, work: Work, moves: list[Move]) -> Any:
-        """Handle and move, all in one transaction. Raises Mismatch, StoresAway; anything else blames a record."""
+        """Handle and move, all in one transaction.
+
+        Raises Mismatch, StoresAway, and what stores.postgres.waits_for knows; anything else blames a record.
+        """
 
     async def after(self, result: Any) -> None:
         """What follows a commit: answers, publication. Never raises for an absence; never runs the handler again."""

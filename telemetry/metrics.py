@@ -50,7 +50,7 @@ FENCE_MISMATCHES = Counter(
 )
 STORE_WAITS = Counter(
     "yeoul_store_waits_total",
-    "Tries of a batch that found PostgreSQL away; the batch waits, nothing is lost.",
+    "Tries of a batch that found PostgreSQL away or refusing; no record is to blame, the batch waits, nothing is lost.",
     ("group",),
 )
 STOPPED_PARTITIONS = Counter(

@@ -41,6 +41,8 @@ class Plan:
         """Ids at which `decode` itself has a defect."""
         self.error = "{} is poison"
         """What the handler says of an id that it can't handle."""
+        self.statement: str | None = None
+        """SQL that it runs first when it is given records."""
         self.gate: Gate | None = None
         """Waited for in the transaction, after everything was written."""
         self.calls = 0
@@ -63,6 +65,8 @@ class Notes(Reader):
 
     async def handle(self, connection: Any, parts: Sequence[Part]) -> None:
         self._plan.calls += 1
+        if self._plan.statement is not None and any(part.records for part in parts):
+            await connection.execute(self._plan.statement)
         for part in parts:
             for record, message in zip(part.records, part.messages, strict=True):
                 await connection.execute(

@@ -5,7 +5,7 @@ import asyncio
 import msgspec
 import pytest
 
-from streams import delivery
+from streams import delivery, poison
 from tests.contracts.harness import until
 from tests.delivery.conftest import MakeScene
 from tests.delivery.harness import event
@@ -128,7 +128,7 @@ async def test_a_batch_of_nothing_but_unknown_or_unreadable_moves_on(scene: Make
 async def test_nearly_all_poison_stops_the_partition_until_an_operator_lets_it_go_on(
     scene: MakeScene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(delivery, "POISON_WINDOW", 50)
+    monkeypatch.setattr(poison, "WINDOW", 50)
     monkeypatch.setattr("streams.progress.LIVES_EVERY_S", 0.1)
     notes = await scene(partitions=2)
     await notes.send(*[b"unreadable"] * 60)
@@ -147,8 +147,46 @@ async def test_nearly_all_poison_stops_the_partition_until_an_operator_lets_it_g
     assert await notes.notes() == ["after the stop", "before", "other"]
 
 
+async def test_a_handler_that_fails_at_everything_stops_the_partition_in_the_middle_of_a_batch(
+    scene: MakeScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(poison, "WINDOW", 20)
+    monkeypatch.setattr("streams.progress.LIVES_EVERY_S", 0.1)
+    notes = await scene(partitions=2)
+    await notes.note(*[f"n{number}" for number in range(60)])
+    await notes.note("other", partition=1)
+    notes.plan.poison = {f"n{number}" for number in range(60)}
+    async with notes:
+        assert await notes.stops() == "20 of the last 20 records were poison"
+        await notes.reaches(20, 1)
+        assert len(await notes.letters()) == 20
+        await notes.note("other still", partition=1)
+        await notes.reaches(20, 2)
+        notes.plan.poison = set()  # mended and deployed
+        assert await notes.connections.progress.resume(notes.group, notes.name, 0, 20)
+        await notes.reaches(60, 2)
+    assert await notes.notes() == [*[f"n{number}" for number in range(20, 60)], "other", "other still"]
+    assert notes.metric("yeoul_stopped_partitions_total") == 1
+
+
+async def test_what_was_handled_in_between_counts_for_the_partition(
+    scene: MakeScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Repeats and unknown types are no poison either."""
+    monkeypatch.setattr(poison, "WINDOW", 20)
+    notes = await scene()
+    for number in range(30):
+        await notes.send(event(f"bad {number}"), event("again"), event("?", kind="from.the.future"))
+    notes.plan.poison = {f"bad {number}" for number in range(30)}
+    async with notes:
+        await notes.reaches(90)
+    assert (len(await notes.letters()), await notes.notes()) == (30, ["again"])
+    assert notes.counted("repeat") == 29
+    assert notes.counted("unknown") == 30
+
+
 async def test_the_only_partition_goes_on_too(scene: MakeScene, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(delivery, "POISON_WINDOW", 20)
+    monkeypatch.setattr(poison, "WINDOW", 20)
     monkeypatch.setattr("streams.progress.LIVES_EVERY_S", 0.1)
     notes = await scene()
     await notes.send(*[b"unreadable"] * 20)
@@ -164,7 +202,7 @@ async def test_the_only_partition_goes_on_too(scene: MakeScene, monkeypatch: pyt
 async def test_a_stopped_partition_stays_stopped_over_a_restart(
     scene: MakeScene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(delivery, "POISON_WINDOW", 20)
+    monkeypatch.setattr(poison, "WINDOW", 20)
     notes = await scene(partitions=2)
     await notes.send(*[b"unreadable"] * 20)
     async with notes:
@@ -182,7 +220,7 @@ async def test_a_stopped_partition_stays_stopped_over_a_restart(
 
 
 async def test_half_poison_does_not_stop_it(scene: MakeScene, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(delivery, "POISON_WINDOW", 20)
+    monkeypatch.setattr(poison, "WINDOW", 20)
     notes = await scene()
     for number in range(30):
         await notes.send(b"unreadable", event(f"{number}"))

@@ -94,7 +94,7 @@ class Consumer:
 
     generation = 0
     letting_go = False
-    backing_off = False
+    backing_off = ""
     progressed_at = 0.0
     rewound = False
 
