@@ -3,6 +3,10 @@
 One produce request at a time, with all its partitions: alone, a command leaves at once; under load, the front's share
 of the group commit. What waits here has not entered the producer, so when the broker is away it can be given back for
 sure.
+
+A producer that met an error can't go on: the broker counts what it sends to a partition, and the count is wrong from
+then on. So another one takes its place, and gets what was under way once more, each record alone, so that one which
+the broker refuses takes no other with it. That is harmless: a worker knows a command that it has handled.
 """
 
 import asyncio
@@ -11,7 +15,8 @@ from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Any
 
-from aiokafka.errors import KafkaError, OutOfOrderSequenceNumber
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
 from aiokafka.partitioner import murmur2
 
 from streams.producer import Broker
@@ -30,14 +35,26 @@ know whole milliseconds only. A single caller waits for nobody."""
 
 
 class _Record:
-    __slots__ = ("_is_settled", "_settled", "headers", "key", "value")
+    __slots__ = ("_is_settled", "_settled", "arrived", "failed", "headers", "key", "value")
 
     def __init__(self, key: bytes, value: bytes, headers: Sequence[tuple[str, bytes]], settled: Settled) -> None:
         self.key = key
         self.value = value
         self.headers = headers
+        self.failed = False
+        self.arrived = False
+        """It has entered a producer and was not acknowledged: it may have arrived."""
         self._settled = settled
         self._is_settled = False
+
+    def again(self, error: Exception, entered: bool) -> bool:
+        """True if another producer may try; after the second failure the sender is told."""
+        self.arrived = self.arrived or entered
+        if self.failed:
+            self.settle(error, self.arrived)
+            return False
+        self.failed = True
+        return True
 
     def settle(self, error: Exception | None, arrived: bool) -> None:
         """Tell the sender what became of it; the first time counts."""
@@ -76,7 +93,7 @@ class Dispatch:
         waiting, self._waiting = self._waiting, {}
         for records in waiting.values():
             for record in records:
-                record.settle(error, False)
+                record.settle(error, record.arrived)
 
     async def _run(self) -> None:
         waiting: dict[tuple[str, int], list[_Record]] = {}
@@ -87,12 +104,14 @@ class Dispatch:
                 waiting, self._waiting = self._waiting, {}
                 self._alone = sum(map(len, waiting.values())) == 1
                 producer = self._broker.producer
-                left = await asyncio.gather(*(self._partition(*where, records) for where, records in waiting.items()))
-                if any(left):
+                again = await asyncio.gather(
+                    *(self._partition(producer, *where, records) for where, records in waiting.items())
+                )
+                if any(records is not None for records in again):
                     await self._broker.renew(producer)
-                    for where, records in zip(waiting, left, strict=True):
-                        if records:
-                            self._waiting[where] = records + self._waiting.get(where, [])
+                for where, records in zip(waiting, again, strict=True):
+                    if records:
+                        self._waiting[where] = records + self._waiting.get(where, [])
         except Exception as error:
             log.exception("sending failed; the next command begins it anew")
             self.give_back(error)
@@ -110,40 +129,49 @@ class Dispatch:
             quiet = quiet + 1 if self._count == seen else 0
             seen = self._count
 
-    async def _partition(self, topic: str, partition: int, records: list[_Record]) -> list[_Record]:
-        """Send them; returns those that only another producer can send."""
+    async def _partition(
+        self, producer: AIOKafkaProducer | None, topic: str, partition: int, records: list[_Record]
+    ) -> list[_Record] | None:
+        """Send them. When the producer can't go on: what another one has to send, else None."""
         left = records
         while left:
-            producer = self._broker.producer
-            taken = 0
+            taken = left
             entered = False
             try:
                 if producer is None:
                     raise KafkaError(self._broker.away or "no producer")
-                batch = producer.create_batch()
-                for record in left:
-                    if batch.append(timestamp=None, key=record.key, value=record.value, headers=record.headers) is None:
-                        break
-                    taken += 1
-                if not taken:
-                    taken = 1
-                    raise ValueError(f"a command of {len(left[0].value)} bytes fits in no record batch")
-                batch.close()
+                batch, taken = _batch(producer, left)
                 acknowledged: Any = await producer.send_batch(batch, topic, partition=partition)
                 entered = True
                 await acknowledged
-            except OutOfOrderSequenceNumber:
-                # The log lost its end, with records of ours: the broker refuses whatever this producer sends there.
-                log.warning("%s/%d: the broker lost records of this producer; another one goes on", topic, partition)
-                break
             except Exception as error:
-                if not isinstance(error, KafkaError | OSError | TimeoutError | ValueError):
+                known = isinstance(error, KafkaError | OSError | TimeoutError)
+                if not known:
                     log.exception("commands for %s/%d could not be sent", topic, partition)
-                for record in left[: taken or len(left)]:
-                    record.settle(error, entered)
-                left = left[taken or len(left) :]
+                left = left[len(taken) :]
+                if producer is not None and (known or entered):
+                    log.warning("%s/%d: another producer goes on after %r", topic, partition, error)
+                    return [record for record in taken if record.again(error, entered)] + left
+                for record in taken:
+                    record.settle(error, record.arrived)
             else:
-                for record in left[:taken]:
+                for record in taken:
                     record.settle(None, True)
-                left = left[taken:]
-        return left
+                left = left[len(taken) :]
+        return None
+
+
+def _batch(producer: AIOKafkaProducer, records: list[_Record]) -> tuple[Any, list[_Record]]:
+    """A record batch of the first of these, as many as fit, and which they are."""
+    batch = producer.create_batch()
+    taken = 0
+    for record in records:
+        if taken and records[0].failed:
+            break  # each alone
+        if batch.append(timestamp=None, key=record.key, value=record.value, headers=record.headers) is None:
+            break
+        taken += 1
+    if not taken:
+        raise ValueError(f"a command of {len(records[0].value)} bytes fits in no record batch")
+    batch.close()
+    return batch, records[:taken]

@@ -69,15 +69,16 @@ class Broker:
 
     async def renew(self, failed: AIOKafkaProducer | None) -> None:
         """Throw a producer away after a failure that it may not get over; whoever comes second finds it done."""
-        if failed is None or self.producer is not failed:
-            return
-        old: Any = self.producer
-        self.producer = None
-        try:
-            await asyncio.wait_for(old.stop(), 1.0)
-        except (KafkaError, TimeoutError):
-            log.info("an old producer was left behind")
-        await self._probe()
+        async with self._probing:  # nobody may ask the old one while it is closed
+            if failed is None or self.producer is not failed:
+                return
+            old: Any = self.producer
+            self.producer = None
+            try:
+                await asyncio.wait_for(old.stop(), 1.0)
+            except (KafkaError, TimeoutError):
+                log.info("an old producer was left behind")
+            await self._look()
 
     def partitions(self, topic: str) -> int:
         """How many partitions the topic has; known once the broker was reached."""

@@ -24,10 +24,12 @@ from stores.aggregates import Operation
 from stores.cache import entry
 from stores.loader import Loader
 from stores.redis import RedisAway
+from streams import markers
 from streams.answers import Answer, Inbox, answer_from
 from streams.dispatch import Dispatch
 from streams.envelope import COMMAND_SOURCE, CONTENT_TYPE, SIGNATURE, Command, write
 from streams.identity import uuid7
+from streams.markers import Attempt, Marker, Markers
 from streams.producer import Broker
 from streams.waiting import LOOK_S, Waiter, Waiting
 
@@ -35,7 +37,6 @@ log = logging.getLogger("yeoul.streams.publish")
 
 RUNNING_S = 10.0
 """An equal keyed operation younger than this is still running: 409. An older one is sent again."""
-MARKER_LIFE_S = 24 * 3600
 
 __all__ = ["Answer", "BrokerAway", "Commands", "Conflict", "Order", "Pending"]
 
@@ -69,19 +70,6 @@ class Pending(msgspec.Struct, frozen=True):
     operation: UUID
 
 
-class Marker(msgspec.Struct, array_like=True):
-    """What Redis knows of an operation before the table does. `since` in seconds since 1970."""
-
-    actor: UUID | None
-    fingerprint: str
-    since: float
-    state: str = "running"
-
-
-_marker = msgspec.msgpack.Decoder(Marker).decode
-_pack = msgspec.msgpack.Encoder().encode
-
-
 def _answer_to(order: Order, row: Operation, *, replayed: bool) -> Answer:
     """What the table knows of an operation, to whoever asks for it now."""
     if row.fingerprint != order.fingerprint or row.actor != order.actor.id:
@@ -89,16 +77,20 @@ def _answer_to(order: Order, row: Operation, *, replayed: bool) -> Answer:
     return answer_from(row, replayed=replayed)
 
 
+def _may_ask(actor: Actor, owner: UUID | None) -> bool:
+    return actor.role is Role.ADMIN or actor.id == owner
+
+
 class Commands:
     """One for each front process."""
 
     def __init__(self, settings: Settings, stores: Stores) -> None:
         self._key = settings.command_key
-        self._prefix = settings.topic_prefix
         self._stores = stores
         self._topics = {noun: topic.full_name(settings.topic_prefix) for noun, topic in topics.COMMANDS_OF.items()}
         self.broker = Broker(settings, "front", list(self._topics.values()), self._broker_went)
         self._dispatch = Dispatch(self.broker)
+        self._markers = Markers(stores.redis)
         self._waiting = Waiting(lambda: self._inbox.listening)
         self._inbox = Inbox(stores.redis, f"{settings.topic_prefix}:answers:{uuid7()}", self._waiting.deliver)
         self._operations: Loader[UUID, Operation] = Loader(stores.operations.find)
@@ -128,51 +120,55 @@ class Commands:
         """Send a command and wait up to `wait` seconds for its answer. Raises BrokerAway, Conflict."""
         if self.broker.away is not None:
             raise BrokerAway(self.broker.away)
+        attempt = Attempt(order.operation, order.actor.id, order.fingerprint)
         if order.keyed:
-            known = await self._mark(order)
+            known = await self._begin(order, attempt)
             if known is not None:
                 return known
         waiter = self._waiting.enter(order.operation, wait, lambda: self._look(order))
         try:
-            self._send(order, waiter)
+            self._send(order, waiter, attempt)
             answer = await waiter.future
-        except BrokerAway:
+        except Exception:
             if order.keyed:
-                self._background(self._drop_marker(order.operation))  # it never ran; the next try must not wait for it
+                self._background(self._markers.withdraw(attempt))  # the next try must not wait for it
             raise
         finally:
             self._waiting.leave(waiter)
         if answer is not None:
             if order.keyed:
-                self._background(self._set_marker(order, "done"))
+                self._background(self._markers.finish(attempt))
             return answer
         if not order.keyed:
             # Asked for only now: without a key nobody can know the operation's id before this answer names it.
-            await self._set_marker(order, "running")
+            await self._markers.run(attempt)
         return Pending(order.operation)
 
     async def find(self, operation: UUID, actor: Actor) -> Answer | Pending | None:
         """What became of an operation; None if there is none, or it is another's. Raises StoresAway."""
         row = await self._operations.get(operation)
-        if row is not None:
-            if row.actor != actor.id and actor.role is not Role.ADMIN:
+        if row is None:
+            marker = await self._marker(operation)
+            if marker is None or not _may_ask(actor, marker.actor):
                 return None
-            answer = answer_from(row, replayed=False)
-            await self._renew_cache(row)
-            return answer
-        marker = await self._get_marker(operation)
-        if marker is None or (marker.actor != actor.id and actor.role is not Role.ADMIN):
+            if marker.state in (markers.DONE, markers.LOST):
+                # Done between the two looks; lost for its front, and taken all the same; or forgotten since.
+                row = await self._operations.get(operation)
+            if row is None and marker.state == markers.LOST:
+                return Answer(operation, "failed", False, b"", 0, Refusal(Code.OPERATION_FAILED))
+            if row is None:
+                return None if marker.state == markers.DONE else Pending(operation)
+        if not _may_ask(actor, row.actor):
             return None
-        if marker.state == "lost":
-            return Answer(operation, "failed", False, b"", 0, Refusal(Code.OPERATION_FAILED))
-        return Pending(operation)
+        await self._renew_cache(row)
+        return answer_from(row, replayed=False)
 
     def _broker_went(self, reason: str) -> None:
         self._dispatch.give_back(BrokerAway(reason))
 
     # -- sending -----------------------------------------------------------------------------------------------------
 
-    def _send(self, order: Order, waiter: Waiter) -> None:
+    def _send(self, order: Order, waiter: Waiter, attempt: Attempt) -> None:
         key = str(order.aggregate_id).encode()
         value = write(
             Command(
@@ -200,18 +196,32 @@ class Commands:
             key,
             value,
             headers,
-            lambda error, arrived: self._sent(order, waiter, error, arrived),
+            lambda error, arrived: self._sent(waiter, attempt, error, arrived),
         )
 
-    def _sent(self, order: Order, waiter: Waiter, error: Exception | None, arrived: bool) -> None:
+    def _sent(self, waiter: Waiter, attempt: Attempt, error: Exception | None, arrived: bool) -> None:
         if error is None:
             if waiter.until_sent:
                 waiter.settle(None)
-        elif arrived:
-            log.error("a command may be lost: %s", error, extra={"fields": {"operation": str(order.operation)}})
-            self._background(self._set_marker(order, "lost"))
-        else:
+        elif waiter.answered:
+            log.warning("a command arrived that Kafka did not acknowledge: %s", error)
+        elif not arrived and not waiter.future.done():
             waiter.fail(BrokerAway(str(error) or type(error).__name__))
+        else:
+            self._background(self._lose(waiter, attempt, error))
+
+    async def _lose(self, waiter: Waiter, attempt: Attempt, error: Exception) -> None:
+        """It was refused, or has ended nowhere, or arrived all the same: its caller need not wait to be told so."""
+        fields = {"operation": str(attempt.operation)}
+        log.error("a command may be lost: %s", str(error) or type(error).__name__, extra={"fields": fields})
+        answer = None
+        try:
+            await self._markers.lose(attempt)
+            answer = await waiter.look()
+        except (StoresAway, TimeoutError):
+            pass  # then its caller is told where to ask
+        finally:
+            waiter.settle(answer)
 
     # -- looking it up -----------------------------------------------------------------------------------------------
 
@@ -235,8 +245,22 @@ class Commands:
 
     # -- markers -----------------------------------------------------------------------------------------------------
 
-    def _marker_key(self, operation: UUID) -> str:
-        return f"{self._prefix}:op:{operation}"
+    async def _begin(self, order: Order, attempt: Attempt) -> Answer | None:
+        """Set the marker of a keyed operation, or find its answer. Raises Conflict while an equal one is running."""
+        try:
+            there = await self._markers.begin(attempt)
+        except RedisAway:
+            return await self._done_before(order)
+        if there is not None and there.state == markers.RUNNING and time.time() - there.since < RUNNING_S:
+            try:
+                row = await self._operations.get(order.operation)
+            except StoresAway:
+                row = None
+            if row is None:
+                raise Conflict(str(order.operation))
+        if attempt.before:
+            await self._markers.run(attempt)
+        return None
 
     async def _done_before(self, order: Order) -> Answer | None:
         """Without Redis the agent can't say that this repeats an operation, or misuses its key: the table can."""
@@ -246,47 +270,8 @@ class Commands:
             return None
         return None if row is None or row.outcome == "failed" else _answer_to(order, row, replayed=True)
 
-    async def _mark(self, order: Order) -> Answer | None:
-        """Set the marker of a keyed operation, or find its answer. Raises Conflict while an equal one is running."""
-        marker = Marker(order.actor.id, order.fingerprint, time.time())
+    async def _marker(self, operation: UUID) -> Marker | None:
         try:
-            with self._stores.redis.use() as client:
-                raw = await client.set(
-                    self._marker_key(order.operation), _pack(marker), nx=True, get=True, ex=MARKER_LIFE_S
-                )
-        except RedisAway:
-            return await self._done_before(order)
-        if raw is None:
-            return None
-        there = _marker(raw)
-        if there.state == "running" and time.time() - there.since < RUNNING_S:
-            try:
-                row = await self._operations.get(order.operation)
-            except StoresAway:
-                row = None
-            if row is None:
-                raise Conflict(str(order.operation))
-        return None
-
-    async def _get_marker(self, operation: UUID) -> Marker | None:
-        try:
-            with self._stores.redis.use() as client:
-                raw = await client.get(self._marker_key(operation))
+            return await self._markers.get(operation)
         except RedisAway as error:
             raise StoresAway(f"Redis is away: {error}") from error
-        return None if raw is None else _marker(raw)
-
-    async def _set_marker(self, order: Order, state: str) -> None:
-        marker = Marker(order.actor.id, order.fingerprint, time.time(), state)
-        try:
-            with self._stores.redis.use() as client:
-                await client.set(self._marker_key(order.operation), _pack(marker), ex=MARKER_LIFE_S)
-        except RedisAway:
-            log.debug("the marker of %s was not set", order.operation)
-
-    async def _drop_marker(self, operation: UUID) -> None:
-        try:
-            with self._stores.redis.use() as client:
-                await client.delete(self._marker_key(operation))
-        except RedisAway:
-            log.debug("the marker of %s was not dropped", operation)

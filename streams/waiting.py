@@ -44,6 +44,12 @@ class Waiter:
         self.end: asyncio.TimerHandle | None = None
         self.until_sent = False
 
+    @property
+    def answered(self) -> bool:
+        """True once its caller was given an answer."""
+        future = self.future
+        return future.done() and not future.cancelled() and future.exception() is None and future.result() is not None
+
     def settle(self, answer: Answer | None) -> None:
         """The wait is over; the first to say so counts."""
         if not self.future.done():

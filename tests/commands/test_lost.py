@@ -1,0 +1,273 @@
+"""What the front says of a command when Kafka refused it, went away, or may have it or not."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import msgspec
+import pytest
+import pytest_asyncio
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import MessageSizeTooLargeError
+
+from config import Settings
+from embedded.stack import Stack
+from streams import publish
+from streams.publish import Answer, BrokerAway, Conflict, Order, Pending
+from tests.commands.conftest import Clock, Path
+from topics import COMMANDS_RESOURCES
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+HANG_S = 60.0
+LARGE = msgspec.json.encode({"kind": "note", "body": "x" * 20_000})
+Limit = Callable[[int], Awaitable[None]]
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def limit(installation: Settings) -> AsyncIterator[Limit]:
+    """Sets the largest record batch that the broker takes of commands: what is larger it refuses for good."""
+    topic = COMMANDS_RESOURCES.full_name(installation.topic_prefix)
+    admin = AIOKafkaAdminClient(bootstrap_servers=installation.kafka_url)
+    producer = AIOKafkaProducer(bootstrap_servers=installation.kafka_url)
+    await admin.start()
+    await producer.start()
+
+    async def refused() -> bool:
+        try:
+            await producer.send_and_wait(topic, LARGE, b"key")
+        except MessageSizeTooLargeError:
+            return True
+        return False
+
+    async def set_to(size: int) -> None:
+        configs = {"max.message.bytes": str(size), "cleanup.policy": COMMANDS_RESOURCES.cleanup}
+        await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, configs)])
+        async with asyncio.timeout(HANG_S):
+            while await refused() != (size < len(LARGE)):
+                await asyncio.sleep(0.02)
+
+    yield set_to
+    await set_to(COMMANDS_RESOURCES.max_bytes)
+    await producer.stop()
+    await admin.close()
+
+
+async def records(settings: Settings) -> int:
+    """How many records the topic of commands has."""
+    topic = COMMANDS_RESOURCES.full_name(settings.topic_prefix)
+    async with AIOKafkaConsumer(bootstrap_servers=settings.kafka_url) as consumer:
+        ends = await consumer.end_offsets([TopicPartition(topic, n) for n in range(COMMANDS_RESOURCES.partitions)])
+    return int(sum(ends.values()))
+
+
+async def shown(path: Path, order: Order) -> str | None:
+    """What `GET /operations/{id}` makes its status of; None for 404."""
+    found = await path.commands.find(order.operation, order.actor)
+    return found.outcome if isinstance(found, Answer) else "pending" if isinstance(found, Pending) else None
+
+
+async def until_shown(path: Path, order: Order, status: str | None) -> None:
+    async with asyncio.timeout(HANG_S):
+        while await shown(path, order) != status:
+            await asyncio.sleep(0.02)
+
+
+@pytest.fixture
+def soon_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A keyed operation counts as running for no time, so that a retry is not told to wait."""
+    monkeypatch.setattr(publish, "RUNNING_S", 0.0)
+
+
+@pytest.mark.parametrize("keyed", [False, True], ids=["without a key", "keyed"])
+async def test_a_command_that_kafka_refused_is_answered_early_and_shows_as_failed(
+    path: Path, limit: Limit, keyed: bool
+) -> None:
+    await limit(5_000)
+    order, clock = path.order(keyed=keyed, data=LARGE), Clock()
+    assert await path.commands.submit(order, wait=20) == Pending(order.operation)
+    assert clock.took < 10
+    assert await shown(path, order) == "failed"
+
+
+async def test_who_does_not_wait_is_told_of_it_too(path: Path, limit: Limit) -> None:
+    await limit(5_000)
+    order, clock = path.order(data=LARGE), Clock()
+    assert await path.commands.submit(order, wait=0) == Pending(order.operation)
+    assert clock.took < 4
+    assert await shown(path, order) == "failed"
+
+
+async def test_the_next_commands_of_the_partition_get_to_kafka(path: Path, limit: Limit) -> None:
+    """The broker counts what a producer sends to a partition: after a record that it refused, the count is wrong."""
+    await limit(5_000)
+    first = path.order()
+    large = path.order(data=LARGE, aggregate_id=first.aggregate_id)
+    await path.commands.submit(first, wait=0)
+    await path.commands.submit(large, wait=20)
+    before = await records(path.settings)
+    for _ in range(3):
+        order = path.order(aggregate_id=large.aggregate_id)
+        assert await path.commands.submit(order, wait=0) == Pending(order.operation)
+        assert await shown(path, order) == "pending"
+    assert await records(path.settings) == before + 3
+
+
+async def test_a_retry_that_is_taken_is_pending_again(path: Path, limit: Limit) -> None:
+    await limit(5_000)
+    order = path.order(keyed=True, data=LARGE)
+    await path.commands.submit(order, wait=20)
+    assert await shown(path, order) == "failed"
+    await limit(COMMANDS_RESOURCES.max_bytes)
+    assert await path.commands.submit(order, wait=0) == Pending(order.operation)
+    assert await shown(path, order) == "pending"
+    with pytest.raises(Conflict):
+        await path.commands.submit(order, wait=0)
+
+
+async def test_a_retry_that_is_lost_leaves_the_first_try_running(path: Path, limit: Limit, soon_old: None) -> None:
+    order = path.order(keyed=True)
+    await path.commands.submit(order, wait=0)
+    await limit(5_000)
+    again = msgspec.structs.replace(order, data=LARGE)
+    assert await path.commands.submit(again, wait=20) == Pending(order.operation)
+    assert await shown(path, order) == "pending"
+
+
+async def test_what_arrived_all_the_same_is_answered_from_the_table(path: Path, limit: Limit) -> None:
+    await limit(5_000)
+    order = path.order(data=LARGE)
+    waiting = asyncio.create_task(path.commands.submit(order, wait=20))
+    await path.done(order, "succeeded", b'{"id":1}')
+    answer = await waiting
+    assert isinstance(answer, Answer)
+    assert answer.document == b'{"id":1}'
+    assert await shown(path, order) == "succeeded"
+
+    lost = path.order(keyed=True, data=LARGE)
+    assert await path.commands.submit(lost, wait=20) == Pending(lost.operation)
+    assert await shown(path, lost) == "failed"
+    await path.done(lost, "succeeded", b'{"id":2}')
+    assert await shown(path, lost) == "succeeded"
+
+
+async def test_the_operation_of_a_late_loss_turns_from_pending_to_failed(
+    path: Path, limit: Limit, stack: Stack
+) -> None:
+    await limit(5_000)
+    order, keyed = path.order(data=LARGE), path.order(keyed=True, data=LARGE)
+    os.kill(stack.pids["kafka"], signal.SIGSTOP)
+    try:
+        answers = await asyncio.gather(*(path.commands.submit(one, wait=0.4) for one in (order, keyed)))
+        assert answers == [Pending(order.operation), Pending(keyed.operation)]
+        assert [await shown(path, one) for one in (order, keyed)] == ["pending", "pending"]
+    finally:
+        os.kill(stack.pids["kafka"], signal.SIGCONT)
+    await until_shown(path, order, "failed")
+    await until_shown(path, keyed, "failed")
+
+
+async def test_a_command_under_way_when_kafka_crashes_is_pending_and_arrives_once(path: Path, stack: Stack) -> None:
+    before = await records(path.settings)
+    order = path.order()
+    os.kill(stack.pids["kafka"], signal.SIGSTOP)
+    try:
+        assert await path.commands.submit(order, wait=0.4) == Pending(order.operation)
+    finally:
+        await stack.kill("kafka")
+        await stack.start("kafka")
+    async with asyncio.timeout(HANG_S):
+        while await records(path.settings) == before:
+            await asyncio.sleep(0.1)
+        while path.commands.broker.away is not None:
+            await asyncio.sleep(0.1)
+        # Behind it in the same partition: nothing of it comes later.
+        after = path.order(aggregate_id=order.aggregate_id)
+        assert await path.commands.submit(after, wait=0) == Pending(after.operation)
+    assert await records(path.settings) == before + 2
+    assert await shown(path, order) == "pending"
+
+
+async def test_what_never_left_leaves_no_trace(path: Path) -> None:
+    order = path.order(keyed=True)
+    async with without_producer(path):
+        with pytest.raises(BrokerAway):
+            await path.commands.submit(order, wait=1)
+    await until_shown(path, order, None)
+
+
+async def test_a_retry_that_never_left_leaves_what_was_known(path: Path, limit: Limit, soon_old: None) -> None:
+    taken, lost = path.order(keyed=True), path.order(keyed=True, data=LARGE)
+    await path.commands.submit(taken, wait=0)
+    await limit(5_000)
+    await path.commands.submit(lost, wait=20)
+    async with without_producer(path):
+        for order in (taken, lost):
+            with pytest.raises(BrokerAway):
+                await path.commands.submit(order, wait=1)
+    await until_shown(path, taken, "pending")
+    await until_shown(path, lost, "failed")
+
+
+async def test_one_that_was_answered_with_202_and_then_given_back_shows_as_failed(path: Path, stack: Stack) -> None:
+    first = path.order()
+    os.kill(stack.pids["kafka"], signal.SIGSTOP)
+    try:
+        sent = asyncio.create_task(path.commands.submit(first, wait=0.2))
+        await asyncio.sleep(0.05)
+        # Behind the first, which is under way: this one waits in the front, until the broker is found to be away.
+        order, keyed = path.order(), path.order(keyed=True)
+        answers = await asyncio.gather(*(path.commands.submit(one, wait=0.1) for one in (order, keyed)))
+        assert answers == [Pending(order.operation), Pending(keyed.operation)]
+        await sent
+        await until_shown(path, order, "failed")
+        await until_shown(path, keyed, "failed")
+        assert await shown(path, first) == "pending"
+    finally:
+        os.kill(stack.pids["kafka"], signal.SIGCONT)
+    async with asyncio.timeout(HANG_S):
+        while path.commands.broker.away is not None:
+            await asyncio.sleep(0.05)
+
+
+async def test_an_operation_that_was_forgotten_is_unknown_although_its_marker_stands(
+    path: Path, soon_old: None
+) -> None:
+    order = path.order(keyed=True)
+    waiting = asyncio.create_task(path.commands.submit(order, wait=10))
+    await path.done(order, "succeeded", b"{}")
+    assert isinstance(await waiting, Answer)
+    key = path.commands._markers.key(order.operation)
+    deadline = time.monotonic() + HANG_S
+    while b"done" not in (await path.stores.redis.client.get(key) or b""):
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.02)
+    await path.stores.database.execute("DELETE FROM operations WHERE operation = $1", order.operation)
+    assert await shown(path, order) is None
+
+
+async def test_a_marker_of_another_version_counts_as_none(path: Path) -> None:
+    order = path.order(keyed=True)
+    await path.stores.redis.client.set(path.commands._markers.key(order.operation), b"\xc1 another version", ex=60)
+    assert await shown(path, order) is None
+    assert await path.commands.submit(order, wait=0) == Pending(order.operation)
+    assert await shown(path, order) == "pending"
+
+
+class without_producer:  # noqa: N801 - reads as what it is where it is used
+    """As while a producer is being replaced: nothing can leave, and nothing is known to be wrong."""
+
+    def __init__(self, path: Path) -> None:
+        self._broker = path.commands.broker
+
+    async def __aenter__(self) -> None:
+        await self._broker._probing.acquire()
+        self._producer, self._broker.producer = self._broker.producer, None
+
+    async def __aexit__(self, *_: object) -> None:
+        self._broker.producer = self._producer
+        self._broker._probing.release()
