@@ -141,6 +141,8 @@ EVENTS: dict[str, type[Event]] = {
 COMMAND_NAMES: dict[type[Command], str] = {kind: name for name, kind in COMMANDS.items()}
 EVENT_NAMES: dict[type[Event], str] = {kind: name for name, kind in EVENTS.items()}
 
+_in_order = msgspec.json.Encoder(order="deterministic").encode
+
 NOT_FOUND = Refusal(Code.NOT_FOUND)
 FORBIDDEN = Refusal(Code.FORBIDDEN)
 STALE = Refusal(Code.STALE_VERSION)
@@ -217,8 +219,8 @@ def _once(tags: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _same(new: dict[str, Any] | UnsetType, old: dict[str, Any]) -> bool:
-    """Equal as JSON: to Python `True == 1 == 1.0`, to a client they differ."""
-    return new is not UNSET and new == old and msgspec.json.encode(new) == msgspec.json.encode(old)
+    """Equal as JSON, members in any order: to Python `True == 1 == 1.0`, to a client they differ."""
+    return new is not UNSET and new == old and _in_order(new) == _in_order(old)
 
 
 def evolve(state: Resource | None, event: Event, at: Occurrence) -> Resource:

@@ -15,7 +15,7 @@ from stores.postgres import Database
 
 _to_json = msgspec.json.Encoder().encode
 _COLUMNS = (
-    "id uuid, kind text, title text, body text, tags jsonb, attributes jsonb, visibility text, status text, "
+    "id uuid, kind text, title text, body text, tags json, attributes json, visibility text, status text, "
     "owner_id uuid, version bigint, created_at timestamptz, updated_at timestamptz, deleted_at timestamptz"
 )
 _VISIBILITY = {value.value: value for value in Visibility}

@@ -107,6 +107,13 @@ def test_a_change_of_nothing_is_no_event(command: UpdateResource) -> None:
     assert decide(given(CREATED), command, by(OWNER)) == ()
 
 
+def test_members_in_another_order_are_the_same() -> None:
+    old = {"zeta": 1, "a": [{"z": None, "y": 2.0}]}
+    state = given(msgspec.structs.replace(CREATED, attributes=old))
+    assert decide(state, UpdateResource(attributes={"a": [{"y": 2.0, "z": None}], "zeta": 1}), by(OWNER)) == ()
+    assert decide(state, UpdateResource(attributes={"a": [{"y": 2, "z": None}], "zeta": 1}), by(OWNER)) != ()
+
+
 @pytest.mark.parametrize(("old", "new"), [({"a": 1}, {"a": True}), ({"a": 1}, {"a": 1.0}), ({"a": 0}, {"a": False})])
 def test_json_values_that_python_calls_equal_still_differ(old: dict[str, Any], new: dict[str, Any]) -> None:
     state = given(msgspec.structs.replace(CREATED, attributes=old))

@@ -1,5 +1,6 @@
 """Load and commit of a batch of commands: one statement, all of it or nothing."""
 
+import sys
 from typing import Any
 from uuid import uuid4
 
@@ -8,7 +9,7 @@ import msgspec
 import pytest
 import pytest_asyncio
 
-from domain.resources import Resource
+from domain.resources import Resource, document
 from stores.aggregates import Commands, Entry, Journal, Operation, Operations
 from stores.postgres import Database
 from stores.progress import Mismatch, Move, ProgressStore
@@ -70,6 +71,15 @@ async def test_what_is_written_is_loaded(batches: Batches, database: Database) -
     assert operations == {done.operation: done, refused.operation: refused}
     assert states == {state.id: state}
     assert await Operations(database).find([done.operation, uuid4()]) == {done.operation: done}
+
+
+async def test_json_comes_back_to_the_letter(batches: Batches) -> None:
+    """What a reader gets from the cache and what another gets from the table are the same bytes."""
+    numbers = [1, 1.0, True, -0.0, 1e22, 5e-324, sys.float_info.max, 2**63 - 1, -(2**63), 0.1]
+    state = resource(attributes={"zeta": numbers, "a": {"z": None, "": "", "é": "\\u0000"}}, tags=("z", "a"))
+    await batches.commit([(state, 0)])
+    loaded = (await batches.load(state.id))[state.id]
+    assert document(loaded) == document(state)
 
 
 async def test_load_pairs_lists_of_any_lengths(batches: Batches, database: Database) -> None:

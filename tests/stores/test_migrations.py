@@ -1,6 +1,7 @@
 """The database is brought up to date once, however often and however many at a time ask for it."""
 
 import asyncio
+import shutil
 from pathlib import Path
 
 import asyncpg
@@ -33,6 +34,30 @@ async def test_from_empty_then_nothing_more(own_settings: Settings) -> None:
 async def test_several_starts_at_once_apply_each_file_once(own_settings: Settings) -> None:
     applied = await asyncio.gather(*(migrations.apply(own_settings.postgres_url) for _ in range(4)))
     assert sorted(name for names in applied for name in names) == NAMES
+
+
+async def test_a_version_before_the_newest_goes_on_writing(
+    own_settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Until its last worker is replaced. What it wrote before is kept too."""
+    for name in ("0001_spine", "0002_event_counts"):
+        shutil.copy(migrations._FOLDER / f"{name}.sql", tmp_path)
+    with monkeypatch.context() as old:
+        old.setattr(migrations, "_FOLDER", tmp_path)
+        await migrations.apply(own_settings.postgres_url)
+    connection = await asyncpg.connect(own_settings.postgres_url)
+    insert = """INSERT INTO resources (id, kind, title, body, tags, attributes, visibility, status, owner_id, version,
+                    created_at, updated_at)
+                SELECT gen_random_uuid(), 'note', 't', '', tags, attributes, 'public', 'open', gen_random_uuid(), 1,
+                    now(), now() FROM unnest($1::jsonb[], $2::jsonb[]) AS w(tags, attributes)"""
+    try:
+        await connection.execute(insert, ['["a"]'], ['{"n": 1.0}'])
+        await migrations.apply(own_settings.postgres_url)
+        await connection.execute(insert, ['["a"]'], ['{"n": 1.0}'])
+        rows = await connection.fetch("SELECT tags::text, attributes::text FROM resources")
+        assert [tuple(row) for row in rows] == [('["a"]', '{"n": 1.0}')] * 2
+    finally:
+        await connection.close()
 
 
 async def test_a_file_that_fails_leaves_nothing_and_is_tried_again(

@@ -41,6 +41,19 @@ async def test_a_create_is_answered_with_the_finished_object(client: Client, bea
     assert (await read.json())["data"] == made
 
 
+async def test_attributes_are_shown_as_they_were_sent_and_can_be_sent_as_they_are_shown(
+    client: Client, bearer: Any
+) -> None:
+    attributes = '{"zeta":1,"a":1e22,"m":-0.0,"n":[1.0,true,9223372036854775807,-9223372036854775808]}'
+    body = f'{{"kind":"note","title":"t","attributes":{attributes}}}'
+    headers = bearer(**{"Content-Type": "application/json"})
+    answer = await client.post(PATH, data=body, headers=headers)
+    assert answer.status == 201
+    assert f'"attributes":{attributes},' in await answer.text()
+    again = await client.put(answer.headers["Location"], data=body, headers=headers)
+    assert (again.status, again.headers["ETag"]) == (200, '"1"')
+
+
 async def test_reading_with_the_version_one_has_is_not_modified(client: Client, bearer: Any) -> None:
     made = await make(client, bearer())
     for tag in ('"1"', 'W/"1"', '"0", "1"', "*"):
