@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from streams.runtime import SESSION_S
 from tests.flows.harness import System, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -14,30 +15,45 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 POINTS = ("before_commit", "after_commit", "after_publish")
 
 
+async def _forgotten(installation: System) -> bool:
+    """True when PostgreSQL has finished what a dead worker asked last."""
+    rows = await installation.stores.database.fetch(
+        "SELECT 1 FROM pg_stat_activity WHERE application_name = 'yeoul worker' AND datname = current_database()"
+    )
+    return not rows
+
+
 async def test_every_command_once_through_kills_at_random_moments(installation: System, full: bool) -> None:
-    count, kills = (20_000, 10) if full else (6_000, 3)
+    wave, kills = 2_000, 10 if full else 3
+    # The promise is 5 s on a machine that has nothing else to do. On a busy one it still shows if a worker has to wait
+    # for the session of the one that it replaces (9.6 s when it was tried).
+    within_s = 5.0 if full else SESSION_S - 2.0
     worker = installation.worker()
-    await installation.send([installation.create(number) for number in range(count)])
-    resumed, in_flight = [], []
-    await worker.start(ready=False)
-    for _ in range(kills):
-        if count - await installation.done() < 3_000:  # a kill with nothing in flight would prove nothing
-            await installation.send([installation.create(number) for number in range(count, count + 3_000)])
-            count += 3_000
-        before, restarted = await installation.done(), time.monotonic()
-        await installation.until_done(min(count, before + 1), 60)
-        resumed.append(time.monotonic() - restarted)
+    await worker.start()
+    waiting, resumed = [], []
+    for number in range(kills):
+        orders = [installation.create(number) for number in range(number * wave, (number + 1) * wave)]
+        sending = asyncio.create_task(installation.send(orders, at_once=100))
+        await installation.until_done(await installation.done() + 1, 30)
         await asyncio.sleep(random.uniform(0.0, 0.15))  # a random moment is the point here, nothing is waited for
         await worker.kill()
-        in_flight.append(count - await installation.done())
+        assert not sending.done()  # a kill with nothing in flight would prove nothing
+        await sending
+        await until(lambda: _forgotten(installation), 30, "the dead worker's connections are gone")
+        before = await installation.done()
+        waiting.append((number + 1) * wave - before)
+        restarted = time.monotonic()
         await worker.start(ready=False)
+        await installation.until_done(before + 1, 60)
+        resumed.append(time.monotonic() - restarted)
+    count = kills * wave
     await installation.until_done(count, 120)
     repeats = await installation.check_created(count)
-    assert sum(map(bool, in_flight)) >= kills - 1
     print(
-        f"\n{count} commands, {kills} kills with {in_flight} in flight; "
-        f"the next result came {[f'{s:.1f}' for s in resumed]} s after a start; {repeats} repeats dropped"
+        f"\n{count} commands, {kills} kills, {waiting} commands waiting then; "
+        f"the next result came {[f'{s:.1f}' for s in resumed]} s after a restart; {repeats} repeats dropped"
     )
+    assert max(resumed) < within_s
 
 
 @pytest.mark.parametrize("point", POINTS)
