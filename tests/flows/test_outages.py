@@ -88,6 +88,36 @@ async def test_postgresql_away_under_load(installation: System, stack: Stack, fu
     await _settled(installation, load)
 
 
+async def test_changes_that_were_sent_while_postgresql_was_away_are_done_in_the_order_sent(
+    installation: System, stack: Stack, full: bool
+) -> None:
+    away = 20.0 if full else 0.0
+    _worker, _front, url, token = await _started(installation)
+    titles = [f"title {number}" for number in range(60)]
+    async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {token}", "Prefer": "wait=0"}) as session:
+        at_once = {"Prefer": "wait=5"}
+        async with session.post(
+            f"{url}/resources", json={"kind": "note", "title": titles[0]}, headers=at_once
+        ) as response:
+            assert response.status == 201
+            id = (await response.json())["data"]["id"]
+        await stack.stop("postgres")
+        begun = time.monotonic()
+        for title in titles[1:]:
+            async with session.put(f"{url}/resources/{id}", json={"kind": "note", "title": title}) as response:
+                assert response.status == 202
+        await asyncio.sleep(max(0.0, begun + away - time.monotonic()))  # the length of the outage
+        await stack.start("postgres")
+        await installation.until_done(len(titles), 60)
+        async with session.get(f"{url}/resources/{id}") as response:
+            found = (await response.json())["data"]
+    assert (found["version"], found["title"]) == (len(titles), titles[-1])
+    await installation.until_published()
+    applied, _repeats = await installation.events()
+    told = [(event["aggregateversion"], event["data"]["title"]) for event in applied]
+    assert told == list(enumerate(titles, 1))
+
+
 async def test_kafka_away_under_load(installation: System, stack: Stack, full: bool) -> None:
     away = 20.0 if full else 6.0
     worker, _front, url, token = await _started(installation)
