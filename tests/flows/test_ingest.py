@@ -7,9 +7,10 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer
 
-from tests.flows.harness import Process, System, until
+from tests.flows.counts import caught_up, counted
+from tests.flows.harness import System, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -71,7 +72,7 @@ async def test_every_event_is_counted_once(installation: System, full: bool) -> 
         await worker.kill()
         await worker.start(ready=False)
     await asyncio.gather(*producing)
-    await _caught_up(installation, worker)
+    await caught_up(installation, "ingest")
     rows = await installation.stores.database.fetch(
         "SELECT to_char(hour AT TIME ZONE 'UTC', 'HH24') AS hour, source, type, sum(count)::bigint AS count "
         "FROM event_counts WHERE source LIKE '/shop/%' GROUP BY 1, 2, 3"
@@ -98,37 +99,12 @@ async def test_our_own_events_are_counted_and_not_believed_of_strangers(installa
     finally:
         await producer.stop()
     await installation.until_done(50, 30)
+    await installation.until_published()
 
-    async def counted() -> bool:
-        row = await installation.stores.database.fetchrow(
-            "SELECT sum(count)::bigint AS count FROM event_counts WHERE type = 'resource.created'"
-        )
-        return bool(row["count"] == 50)
-
-    await until(counted, 30, "the created resources are counted")
+    assert await counted(installation, "resource.created") == 50
 
     async def refused() -> bool:
         rows = await installation.stores.database.fetch("SELECT code FROM dead_letters")
         return [row["code"] for row in rows] == ["reserved"] * 4
 
     await until(refused, 30, "strangers that speak in our name are dead letters")
-
-
-async def _caught_up(installation: System, worker: Process) -> None:
-    """Wait until the group has handled everything that the topic has."""
-    consumer = AIOKafkaConsumer(bootstrap_servers=installation.settings.kafka_url)
-    await consumer.start()
-    try:
-        name = f"{installation.settings.topic_prefix}.ingest"
-        ends = await consumer.end_offsets([TopicPartition(name, number) for number in range(4)])
-    finally:
-        await consumer.stop()
-
-    async def caught_up() -> bool:
-        rows = await installation.stores.database.fetch(
-            "SELECT partition, next_offset FROM progress WHERE topic = $1", name
-        )
-        stands = {row["partition"]: row["next_offset"] for row in rows}
-        return all(stands.get(key.partition, 0) >= end for key, end in ends.items())
-
-    await until(caught_up, 120, f"everything handled; see {worker.log}")

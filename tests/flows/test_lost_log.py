@@ -14,6 +14,7 @@ from aiokafka.structs import ConsumerRecord
 
 from embedded.stack import Stack
 from streams.publish import Order
+from tests.flows.counts import counted
 from tests.flows.harness import ROOT, Process, System, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -101,15 +102,7 @@ async def _settled(installation: System, count: int) -> int:
     """Each of the writes done once, published, and counted once by the shipped reader; returns repeats dropped."""
     await installation.until_done(count, 60)
     repeats = await installation.check_created(count)
-
-    async def counted() -> bool:
-        row = await installation.stores.database.fetchrow(
-            "SELECT coalesce(sum(count), 0)::bigint AS count FROM event_counts WHERE type = 'resource.created'"
-        )
-        assert row["count"] <= count
-        return bool(row["count"] == count)
-
-    await until(counted, 30, f"{count} events are counted")
+    assert await counted(installation, "resource.created") == count
     return repeats
 
 

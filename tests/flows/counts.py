@@ -1,0 +1,34 @@
+"""What the shipped reader of events counted, once it has handled everything there is."""
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from tests.flows.harness import System, until
+
+
+async def caught_up(installation: System, topic: str, within_s: float = 120.0) -> None:
+    """Wait until the group `analytics` has handled everything that the topic has now."""
+    name = f"{installation.settings.topic_prefix}.{topic}"
+    consumer = AIOKafkaConsumer(bootstrap_servers=installation.settings.kafka_url)
+    await consumer.start()
+    try:
+        ends = await consumer.end_offsets([TopicPartition(name, number) for number in range(4)])
+    finally:
+        await consumer.stop()
+
+    async def there() -> bool:
+        rows = await installation.stores.database.fetch(
+            "SELECT partition, next_offset FROM progress WHERE topic = $1 AND consumer_group LIKE '%.analytics'", name
+        )
+        stands = {row["partition"]: row["next_offset"] for row in rows}
+        return all(stands.get(key.partition, 0) >= end for key, end in ends.items())
+
+    await until(there, within_s, f"everything of {name} is handled")
+
+
+async def counted(installation: System, kind: str, topic: str = "events.resources") -> int:
+    """How many events of a type are counted, everything of the topic being handled."""
+    await caught_up(installation, topic)
+    row = await installation.stores.database.fetchrow(
+        "SELECT coalesce(sum(count), 0)::bigint AS count FROM event_counts WHERE type = $1", kind
+    )
+    return int(row["count"])
