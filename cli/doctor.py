@@ -65,7 +65,8 @@ def _machine() -> Finding:
 
 
 def _packages() -> Finding:
-    missing = [name for name in WHEELS if importlib.util.find_spec(name) is None]
+    # Faust puts another module in its own place, which find_spec can't tell anything of.
+    missing = [name for name in WHEELS if name not in sys.modules and importlib.util.find_spec(name) is None]
     if missing:
         return False, f"missing: {', '.join(missing)}. Install again: rm -rf .venv && ./yeoul doctor"
     return True, f"{len(WHEELS)} of {len(WHEELS)} that matter are installed"
