@@ -93,6 +93,9 @@ async def around(request: web.Request, handler: Outer) -> web.StreamResponse:
         try:
             response = await handler(request)
         except Exception as error:
+            if isinstance(error, OSError) and request.transport is None:
+                # The connection broke while the body was read: no defect of ours, and nobody is there to be answered.
+                return web.Response(status=status)
             response = _refusal(request, error)
         status = response.status
         response.headers["X-Request-Id"] = request_id

@@ -7,6 +7,7 @@ import asyncio
 import gzip
 import io
 import json
+import logging
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -18,6 +19,7 @@ from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from prometheus_client import REGISTRY
 
 from domain.access import Role
 from domain.refusals import Refusal
@@ -303,6 +305,11 @@ async def port(fakes: Fakes) -> AsyncIterator[int]:
     await runner.cleanup()
 
 
+def counted(name: str, **labels: str) -> float:
+    """What a metric of this process stands at."""
+    return REGISTRY.get_sample_value(name, labels) or 0.0
+
+
 async def raw(port: int, request: bytes) -> bytes:
     """All that is answered, until the other side ends the connection."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -311,6 +318,34 @@ async def raw(port: int, request: bytes) -> bytes:
     writer.close()
     await writer.wait_closed()
     return answer
+
+
+@pytest.mark.parametrize("abort", [False, True])
+async def test_a_client_that_hangs_up_in_mid_upload_is_no_error_of_ours(
+    port: int, fakes: Fakes, caplog: pytest.LogCaptureFixture, abort: bool
+) -> None:
+    def count(status: str) -> float:
+        return counted("yeoul_http_request_seconds_count", method="POST", route="/api/v1/resources", status=status)
+
+    before, errors = count("499"), counted("yeoul_http_refusals_total", code="INTERNAL_ERROR")
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    token = fakes.tokens.issue(OWNER, Role.USER, time.time())
+    writer.write(
+        f"POST /api/v1/resources HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n"
+        "Content-Type: application/json\r\nContent-Length: 500000\r\nExpect: 100-continue\r\n\r\n".encode()
+    )
+    await asyncio.wait_for(reader.readuntil(b"100 Continue\r\n\r\n"), 10)  # the request is being handled
+    writer.write(b"x" * 50_000)
+    await writer.drain()
+    if abort:
+        writer.transport.abort()
+    else:
+        writer.close()
+    async with asyncio.timeout(10):
+        while count("499") == before:
+            await asyncio.sleep(0.01)
+    assert counted("yeoul_http_refusals_total", code="INTERNAL_ERROR") == errors
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
 @pytest.mark.parametrize(
