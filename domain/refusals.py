@@ -80,6 +80,7 @@ class Problem(StrEnum):
     SURROGATE = "surrogate"
     TOO_DEEP = "too_deep"
     INVALID = "invalid"
+    UNSUPPORTED = "unsupported"
 
 
 class Detail(msgspec.Struct, frozen=True):
@@ -172,6 +173,7 @@ PROBLEMS: dict[str, dict[Problem, str]] = {
         Problem.SURROGATE: "must not contain half of a surrogate pair",
         Problem.TOO_DEEP: "must not be nested deeper than {} levels",
         Problem.INVALID: "is not valid",
+        Problem.UNSUPPORTED: "is not supported here; use {}",
     },
     "ko": {
         Problem.REQUIRED: "필수 항목입니다",
@@ -187,6 +189,7 @@ PROBLEMS: dict[str, dict[Problem, str]] = {
         Problem.SURROGATE: "짝이 없는 서로게이트를 포함할 수 없습니다",
         Problem.TOO_DEEP: "{}단계보다 깊게 중첩될 수 없습니다",
         Problem.INVALID: "올바르지 않습니다",
+        Problem.UNSUPPORTED: "여기서는 지원되지 않습니다. 대신 {}을(를) 사용해 주세요",
     },
 }
 LANGUAGES: tuple[str, ...] = tuple(MESSAGES)

@@ -1,11 +1,12 @@
 """The request headers that mean something here, read without regular expressions. Wrong ones are refused by name."""
 
 import os
+from collections.abc import Callable
 
 from aiohttp import web
 
-from domain.refusals import Problem
-from web.refused import invalid
+from domain.refusals import Detail, Problem
+from web.refused import Refused, invalid
 
 LONGEST_WAIT_S = 30.0
 LONGEST_KEY = 255
@@ -40,7 +41,7 @@ def traceparent(request: web.Request) -> str | None:
 
 def idempotency_key(request: web.Request) -> str | None:
     """The Idempotency-Key: 1 to 255 printable ASCII characters."""
-    key = request.headers.get("Idempotency-Key")
+    key = _one(request, "Idempotency-Key")
     if key is not None and not (key and len(key) <= LONGEST_KEY and key.isascii() and key.isprintable()):
         raise invalid("Idempotency-Key", Problem.PATTERN, "1–255 printable ASCII characters")
     return key
@@ -48,7 +49,7 @@ def idempotency_key(request: web.Request) -> str | None:
 
 def if_match(request: web.Request) -> int | None:
     """The version that If-Match asks for; None if any will do (no header, or `*`)."""
-    given = request.headers.get("If-Match")
+    given = _one(request, "If-Match")
     if given is None or given.strip() == "*":
         return None
     tag = given.strip().removeprefix("W/")
@@ -59,6 +60,23 @@ def if_match(request: web.Request) -> int | None:
     return int(inner) if len(inner) <= 18 and inner.isascii() and inner.isdigit() else NO_VERSION
 
 
+def no_none_match(request: web.Request) -> None:
+    """Refuses If-None-Match on a change: a precondition that is not looked at must not be passed over."""
+    if "If-None-Match" in request.headers:
+        raise invalid("If-None-Match", Problem.UNSUPPORTED, "If-Match")
+
+
+def wrong(request: web.Request, *reads: Callable[[web.Request], object]) -> tuple[Detail, ...]:
+    """What each of `reads`, functions of this module, would refuse: all of it at once."""
+    found: tuple[Detail, ...] = ()
+    for read in reads:
+        try:
+            read(request)
+        except Refused as no:
+            found += no.refusal.details
+    return found
+
+
 def none_match(request: web.Request, version: int) -> bool:
     """True if If-None-Match names this version (weakly compared), so that the caller has it already."""
     given = request.headers.get("If-None-Match")
@@ -66,6 +84,21 @@ def none_match(request: web.Request, version: int) -> bool:
         return False
     tag = f'"{version}"'
     return any(part.strip().removeprefix("W/") in (tag, "*") for part in given.split(","))
+
+
+def _one(request: web.Request, name: str) -> str | None:
+    """A header that may be there once: of two, who knows which one was meant. Raises Refused."""
+    given = request.headers.getall(name, None)
+    if given is None:
+        return None
+    if len(given) > 1:
+        raise invalid(name, Problem.TWICE)
+    return given[0]
+
+
+def authorization(request: web.Request) -> str | None:
+    """The Authorization header. Raises Refused if there are several."""
+    return _one(request, "Authorization")
 
 
 def wait(request: web.Request, default: float) -> float:

@@ -53,7 +53,7 @@ def endpoint(handler: Handler, *, authenticated: bool) -> Outer:
     async def answer(request: web.Request) -> web.StreamResponse:
         parts = request.app[PARTS]
         if authenticated:
-            authorization = request.headers.get(hdrs.AUTHORIZATION)
+            authorization = headers.authorization(request)
             if authorization is None:
                 request[ACTOR] = GUEST
             else:

@@ -30,12 +30,15 @@ FILTERS: dict[str, Any] = {"kind": Slug, "status": Slug, "visibility": Visibilit
 PARAMETERS = frozenset({"limit", "cursor", "sort", *(f"filter[{name}]" for name in FILTERS)})
 _CURSOR = b"cursor of resources"
 
+_CHANGE = (headers.if_match, headers.no_none_match, headers.idempotency_key)
+"""The headers of a change that may be wrong; they are refused together."""
+
 _encode = msgspec.json.Encoder().encode
 
 
 async def create(request: web.Request) -> Reply:
     """`POST /resources`: 201 with the finished resource, its address and its ETag."""
-    parsed = await writes.read_body(request, BODY)
+    parsed = await writes.read_body(request, BODY, wrong=headers.wrong(request, headers.idempotency_key))
     answer = writes.answered(
         await writes.submit(
             request,
@@ -65,8 +68,8 @@ async def read(request: web.Request) -> Reply:
 async def replace(request: web.Request) -> Reply:
     """`PUT /resources/{id}`: every writable field becomes what the body says; one left out becomes its default."""
     resource_id = _id(request)
+    parsed = await writes.read_body(request, BODY, wrong=headers.wrong(request, *_CHANGE))
     expected = headers.if_match(request)
-    parsed = await writes.read_body(request, BODY)
     new = parsed.value
     command = resources.UpdateResource(
         expected_version=expected,
@@ -95,6 +98,7 @@ async def replace(request: web.Request) -> Reply:
 async def delete(request: web.Request) -> Reply:
     """`DELETE /resources/{id}`: 204; the resource is found by nobody from then on."""
     resource_id = _id(request)
+    writes.refuse(headers.wrong(request, *_CHANGE))
     expected = headers.if_match(request)
     answer = writes.answered(
         await writes.submit(

@@ -36,6 +36,8 @@ WHOLE = "$"
 """How a detail names the document itself."""
 
 MOST_DETAILS = 100
+MOST_ITEMS = 1_000
+"""Items of a list that are looked at; every list of ours is shorter, unless it is refused for its length anyway."""
 # A string that doesn't end is matched to the end of the text: failing there would look for it again at every quote.
 _STRING_OR_BRACKET = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
 _WRONG = (orjson.JSONEncodeError, msgspec.DecodeError, ValueError, RecursionError)
@@ -202,15 +204,18 @@ def _walk(value: Any, expected: inspect.Type, path: str, found: list[Detail]) ->
         case inspect.ListType() | inspect.VarTupleType():
             if not isinstance(value, list):
                 wrong(Problem.TYPE, "array")
-            elif length(expected.min_length, expected.max_length):
-                for index, item in enumerate(value):
+            else:
+                length(expected.min_length, expected.max_length)
+                for index, item in enumerate(islice(value, MOST_ITEMS)):
                     _walk(item, expected.item_type, f"{path}[{index}]", found)
         case inspect.DictType():
             if not isinstance(value, _Members):
                 wrong(Problem.TYPE, "object")
-            elif length(expected.min_length, expected.max_length):
+            else:
+                fits = length(expected.min_length, expected.max_length)
                 for at, problem in _free(value, path):
-                    found.append(Detail(text.printable(at), problem, text.LIMITS.get(problem, "")))
+                    if fits or problem is not Problem.TOO_LONG:
+                        found.append(Detail(text.printable(at), problem, text.LIMITS.get(problem, "")))
         case inspect.UnionType():
             kinds = [kind for kind in expected.types if not isinstance(kind, inspect.NoneType)]
             if value is not None or len(kinds) == len(expected.types):

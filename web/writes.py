@@ -6,21 +6,23 @@ from uuid import UUID
 
 from aiohttp import web
 
-from domain.refusals import Code, Refusal
+from domain.refusals import Code, Detail, Refusal
 from streams import identity
 from streams.publish import Answer, Order, Pending
 from web import headers
 from web.parts import ACTOR, PARTS, REQUEST_ID
 from web.refused import Refused, refused
-from web.validation import Parsed, Schema, T
+from web.validation import MOST_DETAILS, Parsed, Schema, T
 
 OPERATIONS = "/api/v1/operations/"
 
 
-async def read_body(request: web.Request, schema: Schema[T], at_most: int | None = None) -> Parsed[T]:
+async def read_body(
+    request: web.Request, schema: Schema[T], at_most: int | None = None, wrong: tuple[Detail, ...] = ()
+) -> Parsed[T]:
     """The body as a value of `schema`; `at_most` bytes, if that is less than the settings allow.
 
-    Raises Refused: 415, 413, 400.
+    Raises Refused: 415, 413, 400. `wrong` are the headers to be refused together with the fields that are wrong.
     """
     given = request.headers
     if not headers.is_json(given.get("Content-Type")):
@@ -37,7 +39,20 @@ async def read_body(request: web.Request, schema: Schema[T], at_most: int | None
     body = await request.read()
     if len(body) > limit:
         raise refused(Code.BODY_TOO_LARGE)
-    return schema.read(body)
+    try:
+        parsed = schema.read(body)
+    except Refused as no:
+        if no.refusal.code is not Code.VALIDATION_ERROR:
+            raise
+        raise Refused(Refusal(Code.VALIDATION_ERROR, (wrong + no.refusal.details)[:MOST_DETAILS])) from None
+    refuse(wrong)
+    return parsed
+
+
+def refuse(wrong: tuple[Detail, ...]) -> None:
+    """Raises Refused if anything is wrong."""
+    if wrong:
+        raise Refused(Refusal(Code.VALIDATION_ERROR, wrong))
 
 
 async def submit(

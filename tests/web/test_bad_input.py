@@ -19,6 +19,7 @@ from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from multidict import CIMultiDict
 from prometheus_client import REGISTRY
 
 from domain.access import Role
@@ -176,7 +177,10 @@ RESOURCES = pytest.mark.parametrize(("method", "path"), [endpoint for endpoint i
         ('"tags": "a"', ["tags"]),
         ('"tags": ' + json.dumps(["x"] * 33), ["tags"]),
         ('"tags": ["' + "x" * 65 + '", "\\u0000"]', ["tags[0]", "tags[1]"]),
+        ('"tags": ' + json.dumps(["", *["a"] * 40, 1]), ["tags", "tags[0]", "tags[41]"]),
+        ('"tags": [' + '"a",' * 200_000 + "1]", ["tags"]),
         ('"attributes": []', ["attributes"]),
+        ('"attributes": ' + json.dumps({str(i): i for i in range(256)} | {"a": "\0"}), ["attributes", "attributes.a"]),
         (
             '"attributes": {"a": 9223372036854775808, "b": -9223372036854775809, "c": 1e400}',
             ["attributes.a", "attributes.b", "attributes.c"],
@@ -213,6 +217,37 @@ async def test_wrong_fields_of_a_registration(client: Client) -> None:
     answer = await client.post("/api/v1/auth/register", json=body)
     fields = await refused(answer, 400, "VALIDATION_ERROR")
     assert sorted(fields) == ["email", "name", "password", "phone", "role"]
+
+
+@RESOURCES
+async def test_wrong_headers_and_fields_are_named_together(client: Client, bearer: Any, method: str, path: str) -> None:
+    wrong = {"Idempotency-Key": "", **({"If-Match": "5", "If-None-Match": "*"} if method == "PUT" else {})}
+    answer = await client.request(method, path, json={"kind": 5}, headers=bearer(**wrong))
+    assert set(await refused(answer, 400, "VALIDATION_ERROR")) == {*wrong, "kind", "title"}
+    answer = await client.request(method, path, json=RESOURCE, headers=bearer(**wrong))
+    assert set(await refused(answer, 400, "VALIDATION_ERROR")) == {*wrong}
+
+
+async def test_wrong_headers_of_a_delete_are_named_together(client: Client, bearer: Any) -> None:
+    wrong = {"Idempotency-Key": "", "If-Match": "5", "If-None-Match": '"5"'}
+    answer = await client.delete(f"/api/v1/resources/{UUID(int=5)}", headers=bearer(**wrong))
+    assert set(await refused(answer, 400, "VALIDATION_ERROR")) == {*wrong}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "name"),
+    [
+        (method, path, name)
+        for method, path in GUARDED
+        for name in ("Authorization", "Idempotency-Key", *(() if method == "POST" else ("If-Match",)))
+    ],
+)
+async def test_headers_that_are_there_twice(client: Client, bearer: Any, method: str, path: str, name: str) -> None:
+    given = CIMultiDict(bearer())
+    given.setdefault(name, '"1"')
+    given.add(name, given[name])
+    answer = await client.request(method, path, json=RESOURCE, headers=given)
+    assert await refused(answer, 400, "VALIDATION_ERROR") == [name]
 
 
 async def test_details_are_bounded(client: Client, bearer: Any) -> None:

@@ -123,6 +123,20 @@ async def test_if_match(client: Client, bearer: Any, fakes: Fakes, tag: str, sta
         assert len(fakes.commands.submitted) == 1
 
 
+@pytest.mark.parametrize("tag", ["*", '"1"', '"7"'])
+@pytest.mark.parametrize("method", ["PUT", "DELETE"])
+async def test_a_change_with_if_none_match_is_refused_and_not_made(
+    client: Client, bearer: Any, fakes: Fakes, method: str, tag: str
+) -> None:
+    made = await make(client, bearer())
+    headers = bearer(**{"If-None-Match": tag})
+    answer = await client.request(method, f"{PATH}/{made['id']}", json={**NOTE, "title": "x"}, headers=headers)
+    assert answer.status == 400
+    (detail,) = (await answer.json())["error"]["details"]
+    assert (detail["field"], detail["message"]) == ("If-None-Match", "is not supported here; use If-Match")
+    assert len(fakes.commands.submitted) == 1
+
+
 async def test_a_deleted_object_is_gone(client: Client, bearer: Any) -> None:
     made = await make(client, bearer())
     address = f"{PATH}/{made['id']}"
