@@ -28,10 +28,14 @@ class Code(StrEnum):
     STALE_VERSION = "STALE_VERSION"
     BODY_TOO_LARGE = "BODY_TOO_LARGE"
     UNSUPPORTED_MEDIA_TYPE = "UNSUPPORTED_MEDIA_TYPE"
+    UNSUPPORTED_ENCODING = "UNSUPPORTED_ENCODING"
+    EXPECTATION_FAILED = "EXPECTATION_FAILED"
     KEY_REUSED = "KEY_REUSED"
+    HEADERS_TOO_LARGE = "HEADERS_TOO_LARGE"
     REFUSED = "REFUSED"
     OPERATION_FAILED = "OPERATION_FAILED"
     INTERNAL_ERROR = "INTERNAL_ERROR"
+    METHOD_UNKNOWN = "METHOD_UNKNOWN"
     TOO_BUSY = "TOO_BUSY"
     BROKER_AWAY = "BROKER_AWAY"
     STORES_AWAY = "STORES_AWAY"
@@ -54,10 +58,14 @@ STATUS: dict[Code, int] = {
     Code.STALE_VERSION: 412,
     Code.BODY_TOO_LARGE: 413,
     Code.UNSUPPORTED_MEDIA_TYPE: 415,
+    Code.UNSUPPORTED_ENCODING: 415,
+    Code.EXPECTATION_FAILED: 417,
     Code.KEY_REUSED: 422,
     Code.REFUSED: 422,
+    Code.HEADERS_TOO_LARGE: 431,
     Code.OPERATION_FAILED: 500,
     Code.INTERNAL_ERROR: 500,
+    Code.METHOD_UNKNOWN: 501,
     Code.TOO_BUSY: 503,
     Code.BROKER_AWAY: 503,
     Code.STORES_AWAY: 503,
@@ -81,6 +89,7 @@ class Problem(StrEnum):
     TOO_DEEP = "too_deep"
     INVALID = "invalid"
     UNSUPPORTED = "unsupported"
+    UNPACKABLE = "unpackable"
 
 
 class Detail(msgspec.Struct, frozen=True):
@@ -109,7 +118,7 @@ MESSAGES: dict[str, dict[Code, str]] = {
     "en": {
         Code.VALIDATION_ERROR: "The input is not valid.",
         Code.MALFORMED_BODY: "The body is not a JSON document in UTF-8.",
-        Code.MALFORMED_REQUEST: "The request can't be read as HTTP, or a line or header of it is too long.",
+        Code.MALFORMED_REQUEST: "The request can't be read as HTTP.",
         Code.TOKEN_MISSING: "An access token is required.",
         Code.TOKEN_INVALID: "The access token is not valid.",
         Code.TOKEN_EXPIRED: "The access token has expired.",
@@ -123,10 +132,14 @@ MESSAGES: dict[str, dict[Code, str]] = {
         Code.STALE_VERSION: "It was changed meanwhile. Read it again, then repeat your change.",
         Code.BODY_TOO_LARGE: "The body is too large.",
         Code.UNSUPPORTED_MEDIA_TYPE: "Send the body as application/json.",
+        Code.UNSUPPORTED_ENCODING: "Send the body as it is, or compressed with gzip or deflate.",
+        Code.EXPECTATION_FAILED: "The only expectation that is known here is 100-continue.",
         Code.KEY_REUSED: "This Idempotency-Key was used for another request.",
+        Code.HEADERS_TOO_LARGE: "The request line or a header is too long, or there are too many headers.",
         Code.REFUSED: "It was refused, for a reason that this server does not know yet. Ask again later.",
         Code.OPERATION_FAILED: "The request could not be carried out. It was put aside and will be looked at.",
         Code.INTERNAL_ERROR: "Something went wrong here.",
+        Code.METHOD_UNKNOWN: "This method is not known here.",
         Code.TOO_BUSY: "Too much to do right now. Try again in a moment.",
         Code.BROKER_AWAY: "Changes can't be taken right now. Try again in a moment.",
         Code.STORES_AWAY: "The data can't be reached right now. Try again in a moment.",
@@ -134,7 +147,7 @@ MESSAGES: dict[str, dict[Code, str]] = {
     "ko": {
         Code.VALIDATION_ERROR: "입력값이 올바르지 않습니다.",
         Code.MALFORMED_BODY: "본문이 UTF-8 JSON 문서가 아닙니다.",
-        Code.MALFORMED_REQUEST: "HTTP 요청으로 읽을 수 없거나, 요청 줄 또는 헤더가 너무 깁니다.",
+        Code.MALFORMED_REQUEST: "HTTP 요청으로 읽을 수 없습니다.",
         Code.TOKEN_MISSING: "액세스 토큰이 필요합니다.",
         Code.TOKEN_INVALID: "액세스 토큰이 올바르지 않습니다.",
         Code.TOKEN_EXPIRED: "액세스 토큰이 만료되었습니다.",
@@ -148,10 +161,14 @@ MESSAGES: dict[str, dict[Code, str]] = {
         Code.STALE_VERSION: "그 사이에 변경되었습니다. 다시 읽은 뒤 수정해 주세요.",
         Code.BODY_TOO_LARGE: "본문이 너무 큽니다.",
         Code.UNSUPPORTED_MEDIA_TYPE: "본문은 application/json으로 보내 주세요.",
+        Code.UNSUPPORTED_ENCODING: "본문은 그대로, 또는 gzip이나 deflate로 압축해서 보내 주세요.",
+        Code.EXPECTATION_FAILED: "여기서 지원하는 Expect 값은 100-continue뿐입니다.",
         Code.KEY_REUSED: "이 Idempotency-Key는 다른 요청에 이미 사용되었습니다.",
+        Code.HEADERS_TOO_LARGE: "요청 줄이나 헤더가 너무 길거나, 헤더가 너무 많습니다.",
         Code.REFUSED: "이 서버가 아직 알지 못하는 이유로 거부되었습니다. 나중에 다시 확인해 주세요.",
         Code.OPERATION_FAILED: "요청을 처리하지 못했습니다. 따로 보관하여 확인하겠습니다.",
         Code.INTERNAL_ERROR: "서버에서 문제가 발생했습니다.",
+        Code.METHOD_UNKNOWN: "알 수 없는 메서드입니다.",
         Code.TOO_BUSY: "지금은 요청이 너무 많습니다. 잠시 후 다시 시도해 주세요.",
         Code.BROKER_AWAY: "지금은 변경을 받을 수 없습니다. 잠시 후 다시 시도해 주세요.",
         Code.STORES_AWAY: "지금은 데이터에 접근할 수 없습니다. 잠시 후 다시 시도해 주세요.",
@@ -173,6 +190,7 @@ PROBLEMS: dict[str, dict[Problem, str]] = {
         Problem.SURROGATE: "must not contain half of a surrogate pair",
         Problem.TOO_DEEP: "must not be nested deeper than {} levels",
         Problem.INVALID: "is not valid",
+        Problem.UNPACKABLE: "is not how the body is compressed, or the body is damaged",
         Problem.UNSUPPORTED: "is not supported here; use {}",
     },
     "ko": {
@@ -189,6 +207,7 @@ PROBLEMS: dict[str, dict[Problem, str]] = {
         Problem.SURROGATE: "짝이 없는 서로게이트를 포함할 수 없습니다",
         Problem.TOO_DEEP: "{}단계보다 깊게 중첩될 수 없습니다",
         Problem.INVALID: "올바르지 않습니다",
+        Problem.UNPACKABLE: "본문의 압축 방식과 다르거나 본문이 손상되었습니다",
         Problem.UNSUPPORTED: "여기서는 지원되지 않습니다. 대신 {}을(를) 사용해 주세요",
     },
 }

@@ -63,8 +63,9 @@ async def serve(settings: Settings) -> None:
 def _callers_fault(record: logging.LogRecord) -> bool:
     """True for what aiohttp logs, as an error with a trace, when somebody sends what is hardly HTTP."""
     from aiohttp.http_exceptions import HttpProcessingError
+    from aiohttp.web import RequestPayloadError
 
-    return record.exc_info is not None and isinstance(record.exc_info[1], HttpProcessingError)
+    return record.exc_info is not None and isinstance(record.exc_info[1], HttpProcessingError | RequestPayloadError)
 
 
 def main() -> int:

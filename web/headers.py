@@ -10,6 +10,8 @@ from web.refused import Refused, invalid
 
 LONGEST_WAIT_S = 30.0
 LONGEST_KEY = 255
+ENCODINGS = {"Accept-Encoding": "gzip, deflate"}
+"""What a refusal of another Content-Encoding says (RFC 9110, 12.5.3)."""
 NO_VERSION = -1
 """The version of nothing: an If-Match that is well-formed and can't match."""
 
@@ -116,6 +118,11 @@ def wait(request: web.Request, default: float) -> float:
         if name == "wait" and number.isascii() and number.isdigit():
             seconds = min(float(number[:4]), LONGEST_WAIT_S)
     return seconds
+
+
+def unpacked(content_encoding: str | None) -> bool:
+    """True for a body that comes as it is, or in an encoding that the server unpacks."""
+    return content_encoding is None or content_encoding.strip().lower() in ("identity", "gzip", "deflate")
 
 
 def is_json(content_type: str | None) -> bool:

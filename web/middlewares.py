@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from time import perf_counter, time
 
 from aiohttp import hdrs, web
+from aiohttp.http_exceptions import ContentEncodingError
 from aiohttp.web_exceptions import HTTPException
 
 from domain.access import GUEST
@@ -24,7 +25,7 @@ from web import headers, operations, presenters
 from web.parts import ACCESS, ACTOR, DOOR, PARTS, PAYLOAD, REQUEST_ID, Parts
 from web.permissions import Handler
 from web.presenters import Reply
-from web.refused import Refused, refused
+from web.refused import UNPACKABLE, Refused, refused
 from web.writes import OPERATIONS, Unfinished
 
 Outer = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -97,6 +98,10 @@ async def around(request: web.Request, handler: Outer) -> web.StreamResponse:
                 # The connection broke while the body was read: no defect of ours, and nobody is there to be answered.
                 return web.Response(status=status)
             response = _refusal(request, error)
+            if isinstance(error, web.RequestPayloadError):
+                # What follows can't be told from what was sent: there is nothing more to read on this connection.
+                request.content.feed_eof()
+                response.force_close()
         status = response.status
         response.headers["X-Request-Id"] = request_id
         if door.closing:
@@ -142,6 +147,8 @@ def _refused(error: Exception) -> Refused:
         case TooBusy():
             return Refused(Refusal(Code.TOO_BUSY), {"Retry-After": str(error.retry_after_s)})
         case web.RequestPayloadError():
+            if isinstance(error.__cause__, ContentEncodingError):
+                return Refused(UNPACKABLE)
             return refused(Code.MALFORMED_BODY)
         case HTTPException() if error.status in _BY_STATUS:
             more = {}

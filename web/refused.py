@@ -12,6 +12,10 @@ class Refused(Exception):
         self.headers = headers or {}
 
 
+UNPACKABLE = Refusal(Code.MALFORMED_BODY, (Detail("Content-Encoding", Problem.UNPACKABLE),))
+"""A compressed body that is damaged, or is compressed in another way."""
+
+
 def refused(code: Code, **headers: str) -> Refused:
     """A `Refused` with `code`; `Retry_After="1"` becomes the header `Retry-After: 1`."""
     return Refused(Refusal(code), {name.replace("_", "-"): value for name, value in headers.items()})

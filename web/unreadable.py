@@ -6,14 +6,23 @@ gets our envelope instead.
 
 import asyncio
 import os
+import re
+from collections.abc import Coroutine
 from typing import Any
 
 from aiohttp import web
+from aiohttp.helpers import set_exception
+from aiohttp.http_exceptions import BadHttpMessage, BadHttpMethod, ContentEncodingError, LineTooLong
 from aiohttp.web_protocol import RequestHandler
 
 from domain.refusals import Code, Refusal
 from telemetry import metrics
+from web import headers
 from web.parts import PARTS
+from web.refused import UNPACKABLE
+
+_REQUEST_LINE = re.compile(r"b'[A-Za-z][A-Za-z0-9-]* /\S* HTTP/1\.[01]'")
+"""A request line as aiohttp's parser quotes it: what is wrong with it is the method only."""
 
 
 class Runner(web.AppRunner):
@@ -60,10 +69,48 @@ class _Connection(RequestHandler):
     ) -> web.StreamResponse:
         """The refusal; the connection ends with it. Raises ConnectionError if an answer was begun already."""
         super().handle_error(request, status, exc)  # logs, and looks whether something was sent
+        return self._refuse(_refusal(exc) if status == 400 else Refusal(Code.INTERNAL_ERROR))
+
+    def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> Coroutine[Any, Any, tuple[web.StreamResponse, bool]]:
+        """Sends `resp`; instead of aiohttp's own words to an unknown `Expect`, which no middleware sees, ours."""
+        if resp.__class__ is web.HTTPExpectationFailed:
+            resp = self._refuse(Refusal(Code.EXPECTATION_FAILED))
+        return super().finish_response(request, resp, start_time)
+
+    def data_received(self, data: bytes) -> None:
+        """Takes what came. A body that turns out to be none ends the waiting of whoever reads it."""
+        super().data_received(data)
+        if self._messages and self._current_request is not None:
+            error = getattr(self._messages[-1][0], "exc", None)
+            body = self._current_request.content
+            if error is not None and not body.is_eof() and body.exception() is None:
+                # aiohttp only queues the error behind the request, which would wait for its body for ever.
+                set_exception(body, web.RequestPayloadError(str(error)), error)
+
+    def _refuse(self, refusal: Refusal) -> web.Response:
         parts = self._app[PARTS]
-        refusal = Refusal(Code.MALFORMED_REQUEST if status == 400 else Code.INTERNAL_ERROR)
         metrics.HTTP_REFUSALS.labels(refusal.code.value).inc()
-        answer = parts.presenter.refusal(refusal, parts.settings.language)
+        more = headers.ENCODINGS if refusal.code is Code.UNSUPPORTED_ENCODING else None
+        answer = parts.presenter.refusal(refusal, parts.settings.language, more)
         answer.headers["X-Request-Id"] = os.urandom(16).hex()
         answer.force_close()
         return answer
+
+
+def _refusal(error: BaseException | None) -> Refusal:
+    """What is wrong with a request that aiohttp's parser refused."""
+    match error:
+        case ContentEncodingError() if "install" in error.message:  # one that it knows and can't unpack: br, zstd
+            return Refusal(Code.UNSUPPORTED_ENCODING)
+        case ContentEncodingError():
+            return UNPACKABLE
+        case LineTooLong():
+            return Refusal(Code.HEADERS_TOO_LARGE)
+        case BadHttpMethod() if _REQUEST_LINE.search(error.message):
+            return Refusal(Code.METHOD_UNKNOWN)
+        case BadHttpMessage() if error.message == "Too many headers received":
+            return Refusal(Code.HEADERS_TOO_LARGE)
+        case _:
+            return Refusal(Code.MALFORMED_REQUEST)

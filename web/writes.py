@@ -30,13 +30,15 @@ async def read_body(
         if not request.body_exists:
             raise refused(Code.MALFORMED_BODY)
         raise refused(Code.UNSUPPORTED_MEDIA_TYPE, Accept="application/json")
+    if not headers.unpacked(given.get("Content-Encoding")):
+        raise Refused(Refusal(Code.UNSUPPORTED_ENCODING), headers.ENCODINGS)
     limit = request.app[PARTS].settings.body_limit
     if at_most is not None and at_most < limit:
         limit = at_most
     length = request.content_length
     if length is not None and length > limit:
         raise refused(Code.BODY_TOO_LARGE)
-    body = await request.read()
+    body = await request.read()  # unpacked, and no longer than the settings allow
     if len(body) > limit:
         raise refused(Code.BODY_TOO_LARGE)
     try:

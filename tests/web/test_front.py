@@ -1,8 +1,10 @@
 """What every request gets: an id, headers, metrics; and the health of the process."""
 
+import gzip
 import io
 import json
 import logging
+import zlib
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -76,6 +78,21 @@ async def test_ids_and_traces_go_along_with_the_command(client: Client, bearer: 
     for wrong in ("00-" + "0" * 32 + "-" + "b" * 16 + "-01", "ff" + trace[2:], trace.upper(), trace + "0", "x"):
         await client.post(PATH, json={"kind": "a", "title": "b"}, headers=bearer(traceparent=wrong))
         assert fakes.commands.submitted[-1].traceparent is None
+
+
+async def test_a_client_may_wait_to_be_asked_for_its_body(fakes: Fakes, bearer: Any) -> None:
+    async with TestClient(TestServer(create(SETTINGS, fakes.open))) as one:
+        one.session.connector._limit = 1  # type: ignore[union-attr]
+        for title in "ab":
+            answer = await one.post(PATH, json={"kind": "a", "title": title}, headers=bearer(), expect100=True)
+            assert (answer.status, (await answer.json())["data"]["title"]) == (201, title)
+
+
+@pytest.mark.parametrize(("encoding", "pack"), [("gzip", gzip.compress), ("deflate", zlib.compress)])
+async def test_a_body_may_be_packed(client: Client, bearer: Any, encoding: str, pack: Any) -> None:
+    headers = bearer(**{"Content-Type": "application/json", "Content-Encoding": encoding})
+    answer = await client.post(PATH, data=pack(b'{"kind": "a", "title": "b"}'), headers=headers)
+    assert (answer.status, (await answer.json())["data"]["title"]) == (201, "b")
 
 
 async def test_head_is_get_without_its_body(client: Client) -> None:
