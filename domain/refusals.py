@@ -84,11 +84,15 @@ class Problem(StrEnum):
     PATTERN = "pattern"
     CHOICE = "choice"
     RANGE = "range"
+    FLOAT_RANGE = "float_range"
     NUL = "nul"
     SURROGATE = "surrogate"
     TOO_DEEP = "too_deep"
     INVALID = "invalid"
     UNSUPPORTED = "unsupported"
+    SYNTAX = "syntax"
+    NOT_UTF8 = "not_utf8"
+    ANOTHER_LIST = "another_list"
     UNPACKABLE = "unpackable"
 
 
@@ -186,10 +190,14 @@ PROBLEMS: dict[str, dict[Problem, str]] = {
         Problem.PATTERN: "must look like {}",
         Problem.CHOICE: "must be one of {}",
         Problem.RANGE: "must be within {}",
+        Problem.FLOAT_RANGE: "must be within {}",
         Problem.NUL: "must not contain the NUL character",
         Problem.SURROGATE: "must not contain half of a surrogate pair",
         Problem.TOO_DEEP: "must not be nested deeper than {} levels",
         Problem.INVALID: "is not valid",
+        Problem.SYNTAX: "is not JSON from {} on",
+        Problem.NOT_UTF8: "is not UTF-8 from byte {} on",
+        Problem.ANOTHER_LIST: "belongs to another sort or filter",
         Problem.UNPACKABLE: "is not how the body is compressed, or the body is damaged",
         Problem.UNSUPPORTED: "is not supported here; use {}",
     },
@@ -203,10 +211,14 @@ PROBLEMS: dict[str, dict[Problem, str]] = {
         Problem.PATTERN: "{} 형식이어야 합니다",
         Problem.CHOICE: "다음 중 하나여야 합니다: {}",
         Problem.RANGE: "{} 범위 안이어야 합니다",
+        Problem.FLOAT_RANGE: "{} 범위 안이어야 합니다",
         Problem.NUL: "NUL 문자를 포함할 수 없습니다",
         Problem.SURROGATE: "짝이 없는 서로게이트를 포함할 수 없습니다",
         Problem.TOO_DEEP: "{}단계보다 깊게 중첩될 수 없습니다",
         Problem.INVALID: "올바르지 않습니다",
+        Problem.SYNTAX: "{}부터 JSON이 아닙니다",
+        Problem.NOT_UTF8: "{}번째 바이트부터 UTF-8이 아닙니다",
+        Problem.ANOTHER_LIST: "다른 정렬 또는 필터의 커서입니다",
         Problem.UNPACKABLE: "본문의 압축 방식과 다르거나 본문이 손상되었습니다",
         Problem.UNSUPPORTED: "여기서는 지원되지 않습니다. 대신 {}을(를) 사용해 주세요",
     },

@@ -18,6 +18,7 @@ MOST_VALUES = 10_000
 
 LIMITS = {
     Problem.RANGE: f"{INTEGERS[0]}…{INTEGERS[1]}",
+    Problem.FLOAT_RANGE: "-1.7976931348623157e308…1.7976931348623157e308",
     Problem.TOO_DEEP: str(DEPTH),
     Problem.TOO_LONG: str(MOST_VALUES),
 }
@@ -61,7 +62,7 @@ def problems(value: Any, path: str = "") -> Iterator[tuple[str, Problem]]:
                 yield at, Problem.RANGE
         elif isinstance(item, float):
             if item - item != 0.0:  # true of the infinities and of NaN only
-                yield at, Problem.RANGE
+                yield at, Problem.FLOAT_RANGE
         elif depth > DEPTH:
             yield at, Problem.TOO_DEEP
         elif len(item) > MOST_VALUES:

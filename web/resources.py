@@ -201,7 +201,7 @@ def _after(
         raise invalid("cursor", Problem.INVALID)
     marked, place = orjson.loads(content)
     if marked != orjson.loads(orjson.dumps(bound)):
-        raise invalid("cursor", Problem.INVALID)
+        raise invalid("cursor", Problem.ANOTHER_LIST)
     values = [
         value if column == "title" else datetime.fromisoformat(value)
         for (column, _), value in zip(sort, place, strict=False)

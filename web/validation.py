@@ -105,9 +105,9 @@ def _members(pairs: list[tuple[str, Any]]) -> _Members:
     return members
 
 
-def _integer(digits: str) -> int | float:
+def _integer(digits: str) -> int:
     # Longer ones are out of every range; reading them takes quadratic time.
-    return int(digits) if len(digits) <= 20 else float("inf")
+    return int(digits[:21])
 
 
 def _no_constant(name: str) -> Any:
@@ -120,8 +120,26 @@ def _recorded(body: bytes) -> Any:
         return json.loads(
             body.decode(), object_pairs_hook=_members, parse_int=_integer, parse_constant=_no_constant, strict=True
         )
-    except (ValueError, RecursionError):
-        raise Refused(Refusal(Code.MALFORMED_BODY)) from None
+    except UnicodeDecodeError as error:
+        raise _malformed(Problem.NOT_UTF8, str(error.start + 1)) from None
+    except (ValueError, RecursionError) as error:
+        raise _malformed(Problem.SYNTAX, _place(error, body)) from None
+
+
+def _malformed(problem: Problem, place: str) -> Refused:
+    return Refused(Refusal(Code.MALFORMED_BODY, (Detail(WHOLE, problem, place),)))
+
+
+def _place(error: Exception, body: bytes) -> str:
+    """Where a parser stopped; without its words, which may show what is in the body."""
+    if not isinstance(error, json.JSONDecodeError):  # a name that is no JSON: NaN, Infinity
+        try:
+            orjson.loads(body)
+        except orjson.JSONDecodeError as stopped:
+            error = stopped
+    return (
+        f"line {error.lineno}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else "line 1, column 1"
+    )
 
 
 def _brackets(body: bytes) -> int:

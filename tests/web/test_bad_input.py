@@ -108,7 +108,44 @@ async def test_bodies_that_are_none(client: Client, bearer: Any, method: str, pa
         await refused(answer, 413, "BODY_TOO_LARGE")
         return
     named = await refused(answer, 400, code)
-    assert named == ([] if code == "MALFORMED_BODY" else ["kind"] if name.startswith("objects") else ["$"])
+    assert named == (["kind"] if name.startswith("objects") else ["$"])
+
+
+@pytest.mark.parametrize(
+    ("body", "where"),
+    [
+        (b"", "is not JSON from line 1, column 1 on"),
+        (b'{"kind": "note",\n "title" "marker"}', "is not JSON from line 2, column 10 on"),
+        (b'{"kind": "marker",\n\n "title": NaN}', "is not JSON from line 3, column 11 on"),
+        (b'{"kind": -Infinity}', "is not JSON from line 1, column 11 on"),
+        (b'{"kind": "\xff"}', "is not UTF-8 from byte 11 on"),
+        ('{"여울": 여}'.encode(), "is not JSON from line 1, column 8 on"),
+    ],
+)
+async def test_where_a_body_stops_to_be_json(client: Client, bearer: Any, body: bytes, where: str) -> None:
+    answer = await client.post("/api/v1/resources", data=body, headers=bearer(**JSON))
+    assert await refused(answer, 400, "MALFORMED_BODY") == ["$"]
+    assert (await answer.json())["error"]["details"][0]["message"] == where
+    assert "marker" not in await answer.text()
+
+
+@pytest.mark.parametrize(
+    ("number", "within"),
+    [
+        ("1e400", "1.7976931348623157e308"),
+        ("-1e309", "1.7976931348623157e308"),
+        ("9223372036854775808", "9223372036854775807"),
+        ("99999999999999999999", "9223372036854775807"),
+        ("-" + "9" * 400, "9223372036854775807"),
+    ],
+)
+async def test_a_number_that_can_not_be_kept_is_told_its_range(
+    client: Client, bearer: Any, number: str, within: str
+) -> None:
+    body = members("POST", "/api/v1/resources", f'"attributes": {{"a": [{number}]}}')
+    answer = await client.post("/api/v1/resources", data=body, headers=bearer(**JSON))
+    assert await refused(answer, 400, "VALIDATION_ERROR") == ["attributes.a[0]"]
+    assert (await answer.json())["error"]["details"][0]["message"].endswith(f"…{within}")
 
 
 @ENDPOINTS

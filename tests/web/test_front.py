@@ -95,6 +95,26 @@ async def test_a_body_may_be_packed(client: Client, bearer: Any, encoding: str, 
     assert (answer.status, (await answer.json())["data"]["title"]) == (201, "b")
 
 
+@pytest.mark.parametrize(
+    ("sent", "kept"),
+    [
+        ("0.1", 0.1),
+        ("1.0", 1.0),
+        ("1e2", 100.0),
+        ("1e-400", 0.0),
+        ("-5e-324", -5e-324),
+        ("0.1234567890123456789", 0.12345678901234568),
+        ("1.7976931348623157e308", 1.7976931348623157e308),
+        ("9223372036854775807", 9223372036854775807),
+    ],
+)
+async def test_numbers_are_kept_as_doubles_or_as_64_bits(client: Client, bearer: Any, sent: str, kept: float) -> None:
+    body = '{"kind": "a", "title": "b", "attributes": {"n": ' + sent + "}}"
+    answer = await client.post(PATH, data=body, headers=bearer(**{"Content-Type": "application/json"}))
+    number = (await answer.json())["data"]["attributes"]["n"]
+    assert (answer.status, number, type(number)) == (201, kept, type(kept))
+
+
 async def test_head_is_get_without_its_body(client: Client) -> None:
     answer = await client.head(PATH)
     assert (answer.status, await answer.read()) == (200, b"")
