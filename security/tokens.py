@@ -16,6 +16,8 @@ from domain.access import Actor, Role
 from domain.refusals import Code
 
 LIFETIME_S = 900
+LEEWAY_S = 60
+"""How far the clocks of two machines of ours may be apart."""
 ISSUER = "yeoul"
 LONGEST = 4_096
 """Longer texts are no tokens of ours; nothing is parsed of them."""
@@ -73,7 +75,7 @@ class Tokens:
         """Who the token speaks for. Raises TokenRefused."""
         found = self._verified.get(token)
         if found is None:
-            found = self._check(token)
+            found = self._check(token, now)
             if len(self._verified) >= self._remembered:
                 del self._verified[next(iter(self._verified))]  # the oldest; a hot one comes back at its next use
             self._verified[token] = found
@@ -82,7 +84,7 @@ class Tokens:
             raise TokenRefused(Code.TOKEN_EXPIRED)
         return found
 
-    def _check(self, token: str) -> Verified:
+    def _check(self, token: str, now: float) -> Verified:
         if len(token) > LONGEST:
             raise TokenRefused(Code.TOKEN_INVALID)
         try:
@@ -101,7 +103,7 @@ class Tokens:
             )
             role = Role(claims["role"])
             actor = Actor(UUID(claims["sub"]), role)
-            expires = int(claims["exp"])
+            expires = _expiry(claims, now)
         except (jwt.InvalidTokenError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
             raise TokenRefused(Code.TOKEN_INVALID) from None
         return Verified(actor, {**claims, "scopes": SCOPES[role]}, expires)
@@ -114,6 +116,23 @@ class Tokens:
                 for kid, key in self._public.items()
             ]
         }
+
+
+def _expiry(claims: dict[str, Any], now: float) -> int:
+    """When the token ends, Unix seconds. Raises ValueError if its times are none that we would give a token.
+
+    They are checked although our own key signed them: a mistake in whatever else may sign with it shall not make a
+    token that lives for ever.
+    """
+    times = [claims["iat"], claims["exp"], claims.get("nbf", claims["iat"])]
+    if any(type(time) is not int for time in times):
+        raise ValueError("a time that is no whole number")
+    issued, expires, valid_from = times
+    if max(issued, valid_from) > now + LEEWAY_S:
+        raise ValueError("a token from the future")
+    if expires - issued > LIFETIME_S + LEEWAY_S:
+        raise ValueError("a token that lives too long")
+    return int(expires)
 
 
 def _public_text(key: Ed25519PublicKey) -> str:

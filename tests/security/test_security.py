@@ -19,7 +19,7 @@ from domain.refusals import Code
 from security import fields, signatures
 from security.fields import SealBroken, Sealer
 from security.passwords import Passwords, TooBusy
-from security.tokens import LIFETIME_S, TokenRefused, Tokens
+from security.tokens import LEEWAY_S, LIFETIME_S, TokenRefused, Tokens
 
 ONE, TWO = UUID(int=1), UUID(int=2)
 KEY = b"k" * 32
@@ -135,7 +135,7 @@ def part(value: Any) -> str:
 def claims(**changes: Any) -> dict[str, Any]:
     base = {
         "iss": "yeoul", "aud": "yeoul:local", "sub": str(ONE), "role": "user",
-        "iat": int(NOW), "exp": 4_000_000_000, "jti": "j",
+        "iat": int(NOW), "exp": int(NOW) + LIFETIME_S, "jti": "j",
     }  # fmt: skip
     return {name: value for name, value in {**base, **changes}.items() if value is not None}
 
@@ -147,6 +147,12 @@ def signed(content: dict[str, Any], kid: Any = "new", seed: bytes = KEYS[0][1]) 
 
 def test_the_forger_of_the_next_test_can_make_a_good_one() -> None:
     assert Tokens(KEYS, "local").verify(signed(claims()), NOW).actor.id == ONE
+
+
+def test_clocks_may_be_a_little_apart() -> None:
+    ahead = int(NOW) + LEEWAY_S
+    token = signed(claims(iat=ahead, nbf=ahead, exp=ahead + LIFETIME_S + LEEWAY_S))
+    assert Tokens(KEYS, "local").verify(token, NOW).expires == ahead + LIFETIME_S + LEEWAY_S
 
 
 PUBLIC = Tokens(KEYS, "local").jwks()["keys"][0]["x"]
@@ -166,6 +172,17 @@ FORGED = {
     "no role": signed(claims(role=None)),
     "an unknown role": signed(claims(role="root")),
     "no expiry": signed(claims(exp=None)),
+    "an expiry that is text": signed(claims(exp=str(int(NOW) + 60))),
+    "an expiry with a fraction": signed(claims(exp=NOW + 60.5)),
+    "an expiry that is true": signed(claims(exp=True)),
+    "an expiry that is no number": signed(claims(exp=float("inf"))),
+    "a life that is too long": signed(claims(exp=int(NOW) + LIFETIME_S + LEEWAY_S + 1)),
+    "a life without end": signed(claims(exp=4_000_000_000)),
+    "issued in the future": signed(claims(iat=int(NOW) + LEEWAY_S + 1)),
+    "issued at a text": signed(claims(iat=str(int(NOW)))),
+    "issued long ago, for long": signed(claims(iat=0)),
+    "not valid yet": signed(claims(nbf=int(NOW) + LEEWAY_S + 1)),
+    "valid from a text": signed(claims(nbf="0")),
     "no id": signed(claims(jti=None)),
     "too long": signed(claims(jti="x" * 5000)),
     "a kid that is no text": f"{part({'alg': 'EdDSA', 'kid': ['new']})}.{part(claims())}.AAAA",
