@@ -81,8 +81,8 @@ def _refuse_others() -> None:
         except KeyError:
             who = "another user"
         raise Unable(
-            f"{VENV} was made by {who}, with a Python that you may not run. Run this as that user, or clone to a folder"
-            " of your own"
+            f"{VENV} was made by {who}, with a Python that you may not run. Run this as that user, or clone into a"
+            " folder of your own"
         )
 
 

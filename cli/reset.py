@@ -33,6 +33,10 @@ def run(options: argparse.Namespace) -> int:
     if not options.yes:
         print(f"This would remove {place.folder} with everything in it. If you mean it: ./yeoul reset --yes")
         return 1
+    from embedded.postgres import socket_folder
+
+    # It may be elsewhere, for want of room in the name.
+    shutil.rmtree(socket_folder(place.folder), ignore_errors=True)
     shutil.rmtree(place.folder)
     print(f"removed {place.folder}")
     return 0

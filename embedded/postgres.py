@@ -64,17 +64,11 @@ class Postgres:
         self._environ = environ
         self._folder = state.folder / "postgres"
         self._data = self._folder / "data"
-        self._socket = self._folder
+        self._socket = socket_folder(state.folder)
         self._user: tuple[int, int] | None = None
         if os.geteuid() == 0:
             nobody = pwd.getpwnam("nobody")
             self._user = (nobody.pw_uid, nobody.pw_gid)
-        too_long = len(os.fsencode(self._socket / ".s.PGSQL.5432")) > SOCKET_PATH_BYTES
-        if too_long or re.search(r"[^\w/.-]", str(self._socket)):
-            # A path that is too deep for a socket, or that the server or its clients would take apart, gets a short
-            # one, the same for each start of this folder.
-            digest = hashlib.sha256(os.fsencode(state.folder)).hexdigest()[:12]
-            self._socket = Path(tempfile.gettempdir()) / f"yeoul-{os.geteuid()}-{digest}"
 
     def url(self, database: str = DATABASE) -> str:
         """The address of one database of this server."""
@@ -144,6 +138,20 @@ class Postgres:
                 await connection.execute(f'CREATE DATABASE "{DATABASE}"')
         finally:
             await connection.close(timeout=5.0)
+
+
+def socket_folder(state_dir: Path) -> Path:
+    """Where the socket of a state folder is: in it, beside the data, or in the system's folder for such things.
+
+    A path that is too deep for a socket, or that the server or its clients would take apart, gets a short one, the
+    same for each start of that state folder.
+    """
+    beside = state_dir / "postgres"
+    too_long = len(os.fsencode(beside / ".s.PGSQL.5432")) > SOCKET_PATH_BYTES
+    if not too_long and not re.search(r"[^\w/.-]", str(beside)):
+        return beside
+    digest = hashlib.sha256(os.fsencode(state_dir)).hexdigest()[:12]
+    return Path(tempfile.gettempdir()) / f"yeoul-{os.geteuid()}-{digest}"
 
 
 def programs() -> Path:

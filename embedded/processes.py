@@ -59,6 +59,8 @@ class Child:
                     env={**command.environ},
                     # A Ctrl-C of the terminal is ours to hear: we stop the children in order.
                     start_new_session=True,
+                    # Records, logs and cores are for their owner alone, also where others may pass through the folder.
+                    umask=0o077,
                 )
         except OSError as error:
             if is_disk_full(error):

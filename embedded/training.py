@@ -35,6 +35,8 @@ async def train(cache_dir: Path, environ: dict[str, str], say: Say) -> None:
         fresh = classes.with_suffix(".new")
         try:
             await _record(fresh, cache_dir, environ)
+            # Users may share this folder; a server's files are its owner's alone otherwise.
+            fresh.chmod(0o644)
             fresh.replace(classes)
         except EmbeddedError as error:
             say(f"kafka: goes on without quicker starts ({error})")

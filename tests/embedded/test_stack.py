@@ -95,6 +95,8 @@ async def test_passwords_and_secrets_are_private(stack: Stack) -> None:
         assert stat.S_IMODE((stack.state.folder / name).stat().st_mode) == 0o600
     for name in ("logs", "kafka", "postgres", "valkey"):
         assert stat.S_IMODE((stack.state.folder / name).stat().st_mode) == 0o700
+    # Written by a server itself.
+    assert not stat.S_IMODE((stack.state.folder / "kafka" / "data" / "meta.properties").stat().st_mode) & 0o077
     secrets = [value for name, value in stack.state.secrets().items()]
     for pid in stack.pids.values():
         line = " ".join(psutil.Process(pid).cmdline())
