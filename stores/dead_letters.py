@@ -134,6 +134,19 @@ class DeadLetters:
         )
         return [_parked(row) for row in rows]
 
+    async def not_handled(self, group: str, topic_id: UUID, partition: int, begin: int, end: int) -> set[int]:
+        """Offsets from `begin` to `end` (excluded) that were parked and have not been replayed. Raises StoresAway."""
+        rows = await self._database.fetch(
+            """SELECT "offset" FROM dead_letters WHERE consumer_group = $1 AND topic_id = $2 AND partition = $3
+               AND "offset" >= $4 AND "offset" < $5 AND state <> 'replayed'""",
+            group,
+            topic_id,
+            partition,
+            begin,
+            end,
+        )
+        return {row["offset"] for row in rows}
+
     async def counts(self) -> dict[str, int]:
         """How many are parked, by group. Raises StoresAway."""
         rows = await self._database.fetch(

@@ -264,6 +264,9 @@ class Delivery:
                     message = self._read(owned[key_of(letter)], record_of(letter))
                     if message is not None:
                         await self._handler.replay(letter, owned[key_of(letter)], message)
+                        recent = owned[key_of(letter)].recent
+                        if recent is not None and letter.topic_id == owned[key_of(letter)].topic_id:
+                            recent.remember(message.source, message.id, letter.offset)
                 except StoresAway:
                     raise
                 except Exception as error:

@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaError
 
 from stores.progress import ProgressStore, Standing
 from streams.protocol import topic_info
-from streams.recent import Recent, read_back
+from streams.recent import LookBack, Recent
 from telemetry import metrics
 from topics import Repeats, Topic
 
@@ -37,7 +37,7 @@ class Owned:
 
 
 class Progress:
-    """The positions of one group. `topics`: by full name."""
+    """The positions of one group. `topics`: by full name. `look_back`: for topics whose repeats are known by it."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class Progress:
         topics: Mapping[str, Topic],
         store: ProgressStore,
         *,
-        bootstrap: str,
+        look_back: LookBack | None = None,
         start: Literal["beginning", "end"] = "beginning",
         take_over: Callable[[int, UUID], Awaitable[None]] | None = None,
         release: Callable[[], None] = lambda: None,
@@ -54,7 +54,7 @@ class Progress:
         self.owned: dict[TopicPartition, Owned] = {}
         self._topics = topics
         self._store = store
-        self._bootstrap = bootstrap
+        self._look_back = look_back
         self._start = start
         self._take_over = take_over
         self._release = release
@@ -87,8 +87,8 @@ class Progress:
                 owned = Owned(
                     self._topics[name], standing.topic_id, standing.life, standing.next_offset, standing.sequence
                 )
-                if owned.topic.repeats is Repeats.RECENT:
-                    owned.recent = await read_back(self._bootstrap, key, first[key], standing.next_offset)
+                if owned.topic.repeats is Repeats.RECENT and self._look_back is not None:
+                    owned.recent = await self._look_back.read(key, owned.topic_id, first[key], owned.next_offset)
                 self.owned[key] = owned
                 self.stopped.discard(key)
                 found[key] = standing.next_offset

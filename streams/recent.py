@@ -1,9 +1,18 @@
-"""Repeats of anybody's events: an equal (source, id) among the last 50,000 records of the partition."""
+"""Repeats of anybody's events: an equal (source, id) sighted among the last 50,000 records of the partition.
+
+A sighting is an event that was handled, or was itself a repeat; not one that was parked, until it is replayed.
+"""
+
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+from uuid import UUID
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import CorruptRecordException, KafkaError, UnsupportedCodecError
+from aiokafka.structs import ConsumerRecord
 
-from streams.envelope import Unreadable, read_foreign
+from stores.dead_letters import DeadLetters
 from streams.protocol import end_of_broken
 
 REACH = 50_000
@@ -22,12 +31,15 @@ class Recent:
         self._count = 0
         self._swept_at = 0
 
-    def seen(self, source: str, id: str, offset: int) -> bool:
-        """True if an equal event stands at a lower offset within reach."""
-        of_source = self._offsets.get(source)
-        if of_source is None:
-            return False
-        there = of_source.get(id)
+    def sight(self, staged: dict[tuple[str, str], int], source: str, id: str, offset: int) -> bool:
+        """True if an equal event was sighted at a lower offset within reach, here or in `staged`.
+
+        A sighting itself, it is noted in `staged`, for `remember` once it is committed.
+        """
+        there = staged.get((source, id))
+        if there is None:
+            there = self._offsets.get(source, {}).get(id)
+        staged[source, id] = offset
         return there is not None and there < offset <= there + REACH
 
     def remember(self, source: str, id: str, offset: int) -> None:
@@ -35,7 +47,7 @@ class Recent:
         of_source = self._offsets.get(source)
         if of_source is None:
             of_source = self._offsets[source] = {}
-        of_source[id] = offset
+        of_source[id] = max(offset, of_source.get(id, offset))
         self._count += 1
         if self._count >= 2 * REACH and offset - self._swept_at > REACH:
             self._sweep(offset)
@@ -50,24 +62,52 @@ class Recent:
         self._swept_at = offset
 
 
-async def read_back(bootstrap: str, partition: TopicPartition, first: int, next_offset: int) -> Recent:
-    """What was seen before `next_offset`, read again from the log.
+class LookBack:
+    """Rebuilds what a partition has seen: every record that could be read, but for those that were parked.
 
-    Records that can't be taken apart were never handled, and are passed by. Raises KafkaError.
+    So a repeat that was dropped counts as seen, and a dead letter does once it was replayed; live it is the same. Only
+    after a partition went back, what was parked in its life before counts as seen, too: it still can be replayed.
     """
-    recent = Recent()
-    begin = max(first, next_offset - REACH)
-    if begin >= next_offset:
+
+    def __init__(
+        self, bootstrap: str, group: str, decode: Callable[[ConsumerRecord], Any], letters: DeadLetters
+    ) -> None:
+        self._bootstrap = bootstrap
+        self._group = group
+        self._decode = decode
+        self._letters = letters
+
+    async def read(self, partition: TopicPartition, topic_id: UUID, first: int, next_offset: int) -> Recent:
+        """What was seen before `next_offset`, as far as the log still has it. Raises KafkaError, StoresAway."""
+        recent = Recent()
+        begin = max(first, next_offset - REACH)
+        if begin >= next_offset:
+            return recent
+        parked = await self._letters.not_handled(self._group, topic_id, partition.partition, begin, next_offset)
+        async for record in _records(self._bootstrap, partition, begin, next_offset):
+            message = None
+            if record.offset not in parked:
+                with contextlib.suppress(Exception):  # it was parked then, whatever is in its way
+                    message = self._decode(record)
+            if message is not None:
+                recent.remember(message.source, message.id, record.offset)
         return recent
+
+
+async def _records(bootstrap: str, partition: TopicPartition, begin: int, end: int) -> AsyncIterator[ConsumerRecord]:
+    """The records of these offsets as a group reads them; those that can't be taken apart are passed by."""
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=bootstrap.split(","), auto_offset_reset="earliest", fetch_max_wait_ms=100
+        bootstrap_servers=bootstrap.split(","),
+        auto_offset_reset="earliest",
+        fetch_max_wait_ms=100,
+        isolation_level="read_committed",
     )
     most = MOST
     await consumer.start()
     try:
         consumer.assign([partition])
         consumer.seek(partition, begin)
-        while (position := await consumer.position(partition)) < next_offset:
+        while (position := await consumer.position(partition)) < end:
             try:
                 polled = await consumer.getmany(partition, timeout_ms=1000, max_records=most)
             except Exception as error:  # whatever the parser says of bytes that it can't take apart
@@ -78,19 +118,14 @@ async def read_back(bootstrap: str, partition: TopicPartition, first: int, next_
                     most = 1
                     consumer.seek(partition, position)
                     continue
-                end = await end_of_broken(consumer._client, partition, position)
-                if end is None:
+                behind = await end_of_broken(consumer._client, partition, position)
+                if behind is None:
                     raise KafkaError(f"{partition.topic}/{partition.partition}@{position}: {error}") from error
                 most = MOST
-                consumer.seek(partition, end)
+                consumer.seek(partition, behind)
                 continue
             for record in polled.get(partition, ()):
-                if record.offset < next_offset:
-                    try:
-                        event = read_foreign(record)
-                    except Unreadable:
-                        continue
-                    recent.remember(event.source, event.id, record.offset)
+                if record.offset < end:
+                    yield record
     finally:
         await consumer.stop()
-    return recent

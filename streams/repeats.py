@@ -26,12 +26,9 @@ def _fresh(part: Part) -> Part:
                 new.repeats += 1
                 continue
             highest = message.sequence
-        elif recent is not None:
-            identity = (message.source, message.id)
-            if identity in new.sighted or recent.seen(message.source, message.id, record.offset):
-                new.repeats += 1
-                continue
-            new.sighted[identity] = record.offset
+        elif recent is not None and recent.sight(new.sighted, message.source, message.id, record.offset):
+            new.repeats += 1
+            continue
         new.records.append(record)
         new.messages.append(message)
     new.sequence = highest

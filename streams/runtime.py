@@ -29,6 +29,7 @@ from streams.delivery import Delivery
 from streams.producer import Broker
 from streams.progress import Progress
 from streams.publisher import Publisher
+from streams.recent import LookBack
 from streams.slots import Slot
 from streams.work import Handler
 from telemetry import metrics
@@ -116,7 +117,6 @@ class CommandGroup:
             full_name,
             named,
             connections.progress,
-            bootstrap=settings.kafka_url,
             take_over=publisher.take_over,
             release=publisher.release,
         )
@@ -145,10 +145,10 @@ class ReaderGroup:
 
     def assemble(self, connections: Connections, full_name: str, named: Mapping[str, Topic]) -> Assembly:
         """See Group.assemble."""
-        progress = Progress(
-            full_name, named, connections.progress, bootstrap=connections.settings.kafka_url, start=self.start
-        )
-        return Assembly(progress, self._build(connections.database, full_name), None)
+        handler = self._build(connections.database, full_name)
+        look_back = LookBack(connections.settings.kafka_url, full_name, handler.decode, connections.dead_letters)
+        progress = Progress(full_name, named, connections.progress, look_back=look_back, start=self.start)
+        return Assembly(progress, handler, None)
 
 
 class NoTables(TableManager):

@@ -217,6 +217,13 @@ class Scene:
         )
         return [row["id"] for row in rows]
 
+    async def places(self, partition: int = 0) -> list[int]:
+        """The offsets of what was noted, in order; one that was handled twice is there twice."""
+        rows = await self.connections.database.fetch(
+            "SELECT place FROM notes WHERE consumer_group = $1 AND partition = $2 ORDER BY place", self.group, partition
+        )
+        return [row["place"] for row in rows]
+
     async def letters(self, state: str = "parked") -> list[Parked]:
         return await self.connections.dead_letters.page(group=self.group, state=state, limit=5000)
 

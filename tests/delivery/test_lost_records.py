@@ -111,7 +111,7 @@ async def test_another_owner_that_goes_on_meanwhile_lost_nothing(
 
     store: Any = Asked(notes.connections.progress, question, meanwhile)
     kafka: Any = Asked(consumer, question, meanwhile)
-    progress = Progress(notes.group, {notes.name: notes.topic}, store, bootstrap=notes.connections.settings.kafka_url)
+    progress = Progress(notes.group, {notes.name: notes.topic}, store)
     found = await progress.locate(kafka, [notes.key()])
     assert found.keys() == {notes.key()}
     assert (await notes.standing()).stopped is None  # type: ignore[union-attr]

@@ -32,6 +32,23 @@ async def test_an_event_of_ours_not_above_the_highest_applied_is_dropped(scene: 
     assert standing.sequence == "000001.0000000000000000000.00000"
 
 
+async def test_a_repeat_of_a_parked_event_of_ours_is_one_whenever_it_comes(scene: MakeScene) -> None:
+    """It is the same event again, and its dead letter is the way to it."""
+    notes = await scene(repeats=Repeats.SEQUENCE)
+    notes.plan.poison = {"2"}
+    await notes.send(*[event(str(number), place=(0, number, 0)) for number in (1, 2, 2)])
+    async with notes:
+        await notes.reaches(3)
+        notes.plan.poison = set()
+        await notes.send(event("2", place=(0, 2, 0)))
+        await notes.reaches(4)
+    await notes.send(event("2", place=(0, 2, 0)), event("3", place=(0, 3, 0)))
+    async with notes:
+        await notes.reaches(6)
+    assert await notes.notes() == ["1", "3"]
+    assert [letter.offset for letter in await notes.letters()] == [1]
+
+
 @pytest.mark.parametrize(
     "attributes",
     [

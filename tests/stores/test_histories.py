@@ -174,7 +174,7 @@ class Owner:
     def _born(self) -> None:
         """A new process: nothing is known but what the database says."""
         world, group = self._world, "tests.histories"
-        self.progress = Progress(group, {}, world.progress, bootstrap="")
+        self.progress = Progress(group, {}, world.progress)
         broker = Broker(world.settings, "tests", [])
         publisher = Publisher(group, broker, "events", world.progress, Journal(world.database, "resources"))
         self.decisions = Fragile(

@@ -1,0 +1,157 @@
+"""What counts as a repeat of anybody's event is the same in one go, after restarts, and however it is batched."""
+
+import itertools
+import random
+from collections.abc import Sequence
+
+import pytest
+from aiokafka import AIOKafkaProducer
+
+from streams import recent
+from streams.work import Part
+from tests.contracts.harness import until
+from tests.delivery.conftest import MakeScene
+from tests.delivery.harness import Scene, event
+
+REACH = 8
+
+
+@pytest.fixture(autouse=True)
+def _near(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recent, "REACH", REACH)
+    monkeypatch.setattr("streams.runtime.REPLAY_EVERY_S", 0.05)
+
+
+def fillers(count: int, numbers: "itertools.count[int]") -> list[str]:
+    return [f"filler {next(numbers)}" for _ in range(count)]
+
+
+class History:
+    """Events by offset, and which of them fail or have an unknown type."""
+
+    def __init__(self, seed: int, count: int = 120) -> None:
+        chance = random.Random(seed)
+        numbers = itertools.count()
+        self.ids = [chance.choice("abcd") if chance.random() < 0.3 else f"{next(numbers)}" for _ in range(count)]
+        self.unknown = {offset for offset in range(count) if chance.random() < 0.1}
+        self.failing = {offset for offset in range(count) if chance.random() < 0.1}
+
+    def handled(self) -> list[int]:
+        """As it is promised: a repeat is what stands at most REACH behind an equal one that was not parked."""
+        sighted: dict[str, int] = {}
+        handled = []
+        for offset, id in enumerate(self.ids):
+            if offset in self.unknown:
+                continue
+            if id in sighted and offset <= sighted[id] + REACH:
+                sighted[id] = offset
+            elif offset not in self.failing:
+                sighted[id] = offset
+                handled.append(offset)
+        return handled
+
+    async def send(self, notes: Scene, begin: int, end: int) -> None:
+        await notes.send(
+            *[
+                event(self.ids[offset], kind="from.the.future" if offset in self.unknown else "noted")
+                for offset in range(begin, end)
+            ]
+        )
+
+    async def fail(self, parts: Sequence[Part]) -> None:
+        if any(record.offset in self.failing for part in parts for record in part.records):
+            raise ValueError("it fails here")
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("lives", [1, 2, 8])
+async def test_restarts_and_batches_change_nothing(scene: MakeScene, seed: int, lives: int) -> None:
+    history = History(seed)
+    assert 60 < len(history.handled()) < 110
+    notes = await scene()
+    notes.plan.gate = history.fail
+    size = len(history.ids) // lives
+    for begin in range(0, len(history.ids), size):
+        await history.send(notes, begin, begin + size)
+        async with notes:
+            await notes.reaches(begin + size)
+    assert await notes.places() == history.handled()
+
+
+async def test_small_batches_of_one_life_change_nothing(scene: MakeScene) -> None:
+    history = History(7)
+    notes = await scene()
+    notes.plan.gate = history.fail
+    async with notes:
+        for begin in range(0, len(history.ids), 6):
+            await history.send(notes, begin, begin + 6)
+            await notes.reaches(begin + 6)
+    assert await notes.places() == history.handled()
+
+
+@pytest.mark.parametrize("restart", [False, True])
+async def test_a_repeat_of_a_repeat_is_one(scene: MakeScene, restart: bool) -> None:
+    notes = await scene()
+    numbers = itertools.count()
+    await notes.note("a", *fillers(REACH - 1, numbers), "a")
+    async with notes:
+        await notes.reaches(REACH + 1)
+        if not restart:
+            await notes.note(*fillers(REACH - 1, numbers), "a", *fillers(REACH, numbers), "a")
+            await notes.reaches(3 * REACH + 2)
+    if restart:
+        await notes.note(*fillers(REACH - 1, numbers), "a", *fillers(REACH, numbers), "a")
+        async with notes:
+            await notes.reaches(3 * REACH + 2)
+    # The third stands out of reach of the first, and is a repeat of the second; the fourth is out of reach of all.
+    assert sorted(set(range(3 * REACH + 2)) - set(await notes.places())) == [REACH, 2 * REACH]
+    assert notes.counted("repeat") == 2
+
+
+@pytest.mark.parametrize("restart", [False, True])
+async def test_what_was_parked_may_be_sent_again_until_it_was_replayed(scene: MakeScene, restart: bool) -> None:
+    notes = await scene()
+    notes.plan.poison = {"a", "b"}
+    await notes.note("a", "b")
+    async with notes:
+        await notes.reaches(2)
+        letters = await notes.letters()
+        notes.plan.poison = set()
+        assert await notes.connections.dead_letters.settle(letters[1].id, "requested")
+
+        async def replayed() -> bool:
+            return bool(await notes.letters("replayed"))
+
+        await until(replayed)
+        if not restart:
+            await notes.note("a", "b")
+            await notes.reaches(4)
+    if restart:
+        await notes.note("a", "b")
+        async with notes:
+            await notes.reaches(4)
+    assert await notes.places() == [1, 2]
+
+
+@pytest.mark.parametrize("restart", [False, True])
+async def test_what_a_producer_took_back_was_never_seen(scene: MakeScene, restart: bool) -> None:
+    notes = await scene()
+    producer = AIOKafkaProducer(bootstrap_servers=notes.connections.settings.kafka_url, transactional_id=notes.group)
+    await producer.start()
+    try:
+        await producer.begin_transaction()
+        await producer.send_and_wait(notes.name, event("a"), partition=0)
+        await producer.abort_transaction()
+    finally:
+        await producer.stop()
+    async with notes:
+        await notes.note("b")
+        await notes.reaches(3)
+        if not restart:
+            await notes.note("a")
+            await notes.reaches(4)
+    if restart:
+        await notes.note("a")
+        async with notes:
+            await notes.reaches(4)
+    assert await notes.notes() == ["b", "a"]
