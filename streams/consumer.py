@@ -55,6 +55,7 @@ class BatchConsumer(Consumer):
         self.generation = 0
         self.progressed_at = monotonic()
         self.backing_off = ""  # what the group waits for now, in words; none of it is stuck
+        self.behind = False
         self._located: dict[TopicPartition, int] | None = None  # end of what was handed over, by partition
         self._outstanding: Batch | None = None
         self._polled: Batch | None = None
@@ -93,6 +94,19 @@ class BatchConsumer(Consumer):
             if self._polled is not None:
                 self._polled.drop(partition)
         self._changed.set()
+
+    @property
+    def has_work(self) -> bool:
+        """True while a batch is in hand or waits to be, or there is more to read."""
+        return self._outstanding is not None or self._polled is not None or self.behind
+
+    async def look_behind(self) -> None:
+        """See whether the broker has more than was handed over; the last fetch can't tell. Raises KafkaError."""
+        assigned = {TopicPartition(tp.topic, tp.partition) for tp in self._thread.assignment_or_none()}
+        located = self._located or {}
+        read = [partition for partition in assigned if located.get(partition, 0) >= 0]  # those at -1 are stopped
+        ends = await self._thread.kafka.end_offsets(read) if read else {}
+        self.behind = any(end > located.get(partition, -1) for partition, end in ends.items())
 
     def _release(self, batch: Batch) -> None:
         if batch.message is not None:
@@ -204,7 +218,6 @@ class BatchConsumer(Consumer):
             await self._wait(self._changed)
             return
         self.backing_off = ""
-        self.progressed_at = monotonic()
         if generation != self.generation or self.letting_go:
             return
         self._thread.seek_all(found)

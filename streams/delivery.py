@@ -212,7 +212,7 @@ class Delivery:
             if consumer.backing_off:
                 log.info("%s goes on", self.group)
                 consumer.backing_off = ""
-                consumer.progressed_at = monotonic()
+            consumer.progressed_at = monotonic()
             self._remember(work)
             return True, result
 

@@ -76,10 +76,17 @@ class Publisher:
         self._tenures: dict[int, Tenure] = {}
         self.renew_cache: Callable[[list[Entry]], Awaitable[None]] | None = None
         self._busy = False
+        self.progressed_at = monotonic()
+        self.backing_off = False
 
     def start(self) -> None:
         """Begin."""
         self._task = asyncio.create_task(self._run())
+
+    @property
+    def has_work(self) -> bool:
+        """True while events wait, or are under way."""
+        return bool(self._waiting) or self._busy
 
     async def crashed(self) -> None:
         """Never returns; raises what ended the publisher, after which its group has to start anew."""
@@ -156,6 +163,7 @@ class Publisher:
                 await self.renew_cache(entries)
             await self._send(partition, [(str(entry.aggregate_id).encode(), entry.event) for entry in entries])
             count += len(entries)
+            self.progressed_at = monotonic()
             offset, index = entries[-1].command_offset, entries[-1].index + 1
         await self._store.published(self._group, standing.topic_id, partition, standing.next_offset)
         if count:
@@ -211,6 +219,7 @@ class Publisher:
             )
             await self._again(partition, tenure)
         else:
+            self.progressed_at = monotonic()
             key = (tenure.topic_id, partition)
             self._published[key] = max(self._published.get(key, 0), parts[-1].end)
 
@@ -222,12 +231,15 @@ class Publisher:
             try:
                 await self._broker.renew(failed)
                 await self._catch_up(partition, tenure.topic_id)
-                return
+                break
             except FAILED as error:
                 failed = self._broker.producer
+                refused = isinstance(error, KafkaError) and not error.retriable and self._broker.away is None
+                self.backing_off = not refused
                 log.debug("%s: partition %d still waits: %s", self._group, partition, error)
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, 2.0)
+        self.backing_off = False
 
     async def _tell_quietly(self) -> None:
         try:

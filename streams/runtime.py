@@ -253,6 +253,7 @@ class Running:
         self._task: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
         self.app: GroupApp | None = None
+        self._publisher: Publisher | None = None
         self.trouble: str | None = "it has not started yet"
 
     def start(self) -> None:
@@ -286,6 +287,18 @@ class Running:
         stopped = len(self.app.positions.stopped) if self.app is not None else 0
         return f"ok, but {stopped} partitions are stopped: ./yeoul dead-letters stopped" if stopped else "ok"
 
+    def work(self) -> dict[str, float]:
+        """What there is to do that nothing away holds up, and when it last got further, monotonic seconds."""
+        consumer, publisher = self.consumer, self._publisher
+        if consumer is None or self.trouble is not None or self._connections.broker.away is not None:
+            return {}
+        work = {}
+        if consumer.has_work and not consumer.backing_off:
+            work["records to handle"] = consumer.progressed_at
+        if publisher is not None and publisher.has_work and not publisher.backing_off:
+            work["events to publish"] = publisher.progressed_at
+        return work
+
     async def _run(self) -> None:
         while not self._stopping.is_set():
             try:
@@ -317,7 +330,7 @@ class Running:
         )
         app = build_app(connections.settings, self.group, self.full_name, self._slot.instance, parts.progress)
         _agent(app, self.group, list(named), delivery)
-        self.app = app
+        self.app, self._publisher = app, parts.publisher
         if parts.publisher is not None:
             parts.publisher.start()
         replays = asyncio.create_task(_replays(delivery))

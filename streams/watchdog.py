@@ -1,7 +1,7 @@
 """Ends a worker that is stuck, so that whoever supervises it starts another: exit status 70.
 
-Stuck is: the loop does not turn, or a group has work and makes no progress. Waiting for a store or the broker is not,
-nor is a partition that was stopped.
+Stuck is: the loop does not turn, or a group has work (a batch in hand, records on the broker, events to publish) and
+makes no progress. Waiting for a store or the broker is not, nor is a partition that was stopped.
 """
 
 import asyncio
@@ -20,6 +20,8 @@ log = logging.getLogger("yeoul.streams.watchdog")
 LOOP_S = 30.0
 PROGRESS_S = 120.0
 EVERY_S = 1.0
+ASK_EVERY_S = 5.0
+ASK_S = 2.0
 EXIT_STATUS = 70
 
 
@@ -31,19 +33,20 @@ class Watchdog:
         self._loop_s = loop_s
         self._progress_s = progress_s
         self._turned_at = monotonic()
+        self._standing: dict[tuple[Running, str], tuple[float, float]] = {}
         self._stopped = threading.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
         """Begin to look."""
-        self._task = asyncio.create_task(self._turn())
+        self._tasks = [asyncio.create_task(self._turn()), asyncio.create_task(self._ask())]
         threading.Thread(target=self._look, name="watchdog", daemon=True).start()
 
     def stop(self) -> None:
         """Stop looking."""
         self._stopped.set()
-        if self._task is not None:
-            self._task.cancel()
+        for task in self._tasks:
+            task.cancel()
 
     async def _turn(self) -> None:
         while True:
@@ -55,6 +58,22 @@ class Watchdog:
                     metrics.PARTITIONS.labels(running.full_name).set(len(consumer._thread.assignment_or_none()))
             await asyncio.sleep(EVERY_S)
 
+    async def _ask(self) -> None:
+        while True:
+            await self.ask()
+            await asyncio.sleep(ASK_EVERY_S)
+
+    async def ask(self) -> None:
+        """Ask the broker which groups have more to read; one that it does not tell of is not known to be stuck."""
+        for running in self._running:
+            consumer = running.consumer
+            if consumer is not None:
+                try:
+                    await asyncio.wait_for(consumer.look_behind(), ASK_S)
+                except Exception as error:  # while a group starts or stops, its consumer raises all kinds of things
+                    consumer.behind = False
+                    log.debug("%s: whether there is more to read is not known: %r", running.full_name, error)
+
     def _look(self) -> None:
         looked_at = monotonic()
         while not self._stopped.wait(EVERY_S):
@@ -62,24 +81,27 @@ class Watchdog:
             if now - looked_at > 5 * EVERY_S:
                 # The whole process stood still (a debugger, SIGSTOP, a laptop's lid): that is nobody's fault.
                 self._turned_at = now
-                for running in self._running:
-                    if running.consumer is not None:
-                        running.consumer.progressed_at = now
+                self._standing.clear()
             looked_at = now
-            reason = self._stuck(now)
+            reason = self.stuck(now)
             if reason is not None:
                 log.critical("the worker is stuck: %s. It ends, to be started again", reason)
                 faulthandler.dump_traceback(file=sys.stderr)
                 os._exit(EXIT_STATUS)
 
-    def _stuck(self, now: float) -> str | None:
+    def stuck(self, now: float) -> str | None:
+        """Why the process is stuck, if it is, by what this and earlier looks saw. `now`: monotonic seconds."""
         if now - self._turned_at > self._loop_s:
             return f"its loop has not turned for {now - self._turned_at:.0f} s"
+        standing = {}
         for running in self._running:
-            consumer = running.consumer
-            if consumer is None or running.trouble is not None or consumer.backing_off:
-                continue
-            busy = consumer._outstanding is not None
-            if busy and now - consumer.progressed_at > self._progress_s:
-                return f"{running.full_name} has had the same batch for {now - consumer.progressed_at:.0f} s"
+            for what, got_further_at in running.work().items():
+                before = self._standing.get((running, what))
+                if before is None or before[0] != got_further_at:
+                    before = (got_further_at, now)
+                standing[running, what] = before
+        self._standing = standing
+        for (running, what), (_, since) in standing.items():
+            if now - since > self._progress_s:
+                return f"{running.full_name} has {what} and got no further for {now - since:.0f} s"
         return None

@@ -4,10 +4,12 @@ The point is in the product's code; the signal is a real one (KILL, STOP) that t
 there for the NTH time. Points: before_commit, in_transaction, after_commit (nothing published yet), after_publish
 (nothing acknowledged yet), before_answers (committed, neither answered nor published), before_publish.
 
-`POINT:DELAY:MILLISECONDS` waits there each time instead. Several are separated by commas.
+`POINT:DELAY:MILLISECONDS` waits there each time instead (before_poll, too). `watchdog:PATIENCE:SECONDS` is how long the
+watchdog looks on. Several are separated by commas.
 """
 
 import asyncio
+import functools
 import os
 import signal
 import sys
@@ -19,7 +21,9 @@ from agents.accounts import AccountDecisions
 from cli.connection import settings
 from stores.aggregates import Commands
 from stores.cache import Cache
+from streams.in_loop import InLoopConsumer
 from streams.publisher import Publisher
+from streams.watchdog import Watchdog
 
 POINTS: dict[str, tuple[type, str, bool]] = {
     "before_commit": (Commands, "commit", True),
@@ -28,6 +32,7 @@ POINTS: dict[str, tuple[type, str, bool]] = {
     "after_publish": (Publisher, "_send", False),
     "before_publish": (Publisher, "_send", True),
     "before_answers": (Cache, "put_and_publish", True),
+    "before_poll": (InLoopConsumer, "poll", True),
 }
 
 
@@ -72,6 +77,8 @@ if __name__ == "__main__":
         where, what, when = fault.split(":")
         if what == "DELAY":
             delay(where, int(when))
+        elif what == "PATIENCE":
+            worker.Watchdog = functools.partial(Watchdog, progress_s=float(when))  # type: ignore[attr-defined,assignment]
         else:
             strike(where, signal.Signals[f"SIG{what}"], int(when))
     sys.exit(worker.run(settings("kafka", "postgres", "redis"), sys.argv[2:]))

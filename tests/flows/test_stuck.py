@@ -1,0 +1,45 @@
+"""A worker that is stuck ends itself, so that another one is started; one that only waits does not."""
+
+import asyncio
+
+import pytest
+
+from embedded.stack import Stack
+from streams.watchdog import EXIT_STATUS
+from tests.flows.harness import System
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+FOREVER = "DELAY:1000000000"
+
+
+@pytest.mark.parametrize(
+    ("point", "reason"), [("before_poll", "records to handle"), ("before_publish", "events to publish")]
+)
+async def test_it_ends_itself_and_its_successor_does_the_work(installation: System, point: str, reason: str) -> None:
+    stuck = installation.worker("resources", point=f"watchdog:PATIENCE:3,{point}:{FOREVER}")
+    await stuck.start()
+    await installation.send([installation.create(number) for number in range(20)])
+    assert await stuck.ended(60) == EXIT_STATUS
+    assert f"has {reason} and got no further" in stuck.log.read_text()
+    await installation.worker("resources").start()
+    await installation.until_done(20, 30)
+    await installation.check_created(20)
+
+
+async def test_waiting_for_servers_is_not_being_stuck(installation: System, stack: Stack) -> None:
+    worker = installation.worker("resources", point="watchdog:PATIENCE:3")
+    await worker.start()
+    await stack.stop("postgres")
+    try:
+        await installation.send([installation.create(number) for number in range(20)])
+        await asyncio.sleep(8)  # the length of the outage
+    finally:
+        await stack.start("postgres")
+    await installation.until_done(20, 30)
+    await stack.stop("kafka")
+    await asyncio.sleep(8)  # the length of the outage
+    await stack.start("kafka")
+    await worker.ready()
+    await installation.check_created(20)
+    assert worker.status is None
