@@ -54,5 +54,6 @@ async def open(settings: Settings, process: str = "web") -> AsyncIterator[Stores
     try:
         yield stores
     finally:
+        await stores.cache.close()
         await stores.database.close()
         await stores.redis.close()

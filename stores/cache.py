@@ -1,11 +1,21 @@
 """The shared cache in Redis: finished objects as bytes, with versions, so that a late writer can't bring old ones back.
 
-An entry is the version in 12 digits and the object's JSON; nothing after the version means that the object is gone.
-Entries live LIFE_S at most. After an outage in which a write was missed, everything cached is dropped first.
+An entry is the epoch in which it was written, the version in 12 digits and the object's JSON; nothing after the version
+means that the object is gone. Entries live LIFE_S at most, and count only while their epoch is the current one, which
+stands in Redis under a key of its own. So a new epoch drops everything cached at once.
+
+A write that missed Redis leaves an older copy there. So a process that saw Redis away, for reads or writes, begins a
+new epoch before it reads or writes there again; and one that missed a write does so as soon as Redis is back. What was
+read from PostgreSQL before that can't come in later: it is stored under the epoch that was the current one when the
+reader began.
 """
 
+import asyncio
+import contextlib
 import logging
+import os
 from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from stores.redis import Redis, RedisAway
@@ -15,22 +25,39 @@ log = logging.getLogger("yeoul.stores.cache")
 LIFE_S = 60
 ABSENT_LIFE_S = 5
 DIGITS = 12
+EPOCH_BYTES = 8
+PROBE_S = 0.25
+"""How often a process that missed a write looks whether Redis is back, seconds."""
 
-# KEYS: entries. ARGV: life in seconds, then a value for each. Sets those that are newer than what is there.
+_NO_EPOCH = bytes(EPOCH_BYTES)
+
+# KEYS: the epoch, then entries. ARGV: life in seconds, the writer's epoch, then a value for each entry. Sets those that
+# are newer than what is there, of whatever epoch that is: a version never comes back. One that is as new is set if it
+# counts and what is there does not. Returns the current epoch.
 _SET_NEWER = """
-for i, key in ipairs(KEYS) do
+local epoch = redis.call('GET', KEYS[1])
+for i = 2, #KEYS do
   local value = ARGV[i + 1]
-  local there = redis.call('GETRANGE', key, 0, 11)
-  if there == '' or there < string.sub(value, 1, 12) then
-    redis.call('SET', key, value, 'EX', ARGV[1])
+  local there = redis.call('GETRANGE', KEYS[i], 0, 19)
+  local old, new = string.sub(there, 9), string.sub(value, 1, 12)
+  if there == '' or old < new or (old == new and ARGV[2] == epoch and string.sub(there, 1, 8) ~= epoch) then
+    redis.call('SET', KEYS[i], ARGV[2] .. value, 'EX', ARGV[1])
   end
 end
+return epoch
 """
 
 
 def entry(version: int, document: bytes) -> bytes:
-    """How an object stands in the cache."""
+    """How an object stands in the cache, behind its epoch."""
     return b"%012d" % version + document
+
+
+class Found(NamedTuple):
+    """The entries there are, and what `fill` needs to know of the moment; None when nothing can be kept now."""
+
+    entries: dict[UUID, bytes]
+    epoch: bytes | None
 
 
 class Cache:
@@ -38,23 +65,52 @@ class Cache:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
-        self._missed_writes = False
+        self._epoch_key = f"{redis.prefix}:cache:epoch"
+        self._epoch: bytes | None = None
+        self._outages = redis.outages
+        self._renewing = asyncio.Lock()
+        self._recovery: asyncio.Task[None] | None = None
 
     def key(self, noun: str, id: UUID) -> str:
         """The entry's name in Redis."""
         return f"{self._redis.prefix}:cache:{noun}:{id}"
 
-    async def get(self, noun: str, ids: Sequence[UUID]) -> dict[UUID, bytes]:
+    async def close(self) -> None:
+        """Stop looking for Redis; what this process has missed stays in the cache until its time is over."""
+        if self._recovery is not None:
+            self._recovery.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._recovery
+
+    async def get(self, noun: str, ids: Sequence[UUID]) -> Found:
         """The entries there are."""
         try:
             with self._redis.use() as client:
-                values = await client.mget([self.key(noun, id) for id in ids])
+                if self._doubtful():
+                    return Found({}, await self._renew(client))
+                epoch, *values = await client.mget([self._epoch_key, *(self.key(noun, id) for id in ids)])
+                if self._doubtful() or epoch is None:
+                    # Meanwhile a connection was lost, so this may be the answer of another server; or Redis is empty.
+                    return Found({}, await self._renew(client))
         except RedisAway:
-            return {}
-        return {id: value for id, value in zip(ids, values, strict=True) if value is not None}
+            return Found({}, None)
+        self._epoch = epoch
+        found = {
+            id: value[EPOCH_BYTES:]
+            for id, value in zip(ids, values, strict=True)
+            if value is not None and value.startswith(epoch)
+        }
+        return Found(found, epoch)
+
+    async def fill(self, noun: str, entries: Mapping[UUID, bytes], epoch: bytes | None, *, life: int = LIFE_S) -> None:
+        """Keep what was read from PostgreSQL after `get` gave this epoch."""
+        if epoch is None or not entries or self._doubtful():
+            return
+        with contextlib.suppress(RedisAway), self._redis.use() as client:
+            await self._set(client, noun, entries, epoch, life)
 
     async def put(self, noun: str, entries: Mapping[UUID, bytes], *, life: int = LIFE_S) -> bool:
-        """Set what is newer than what is there; False if Redis is away."""
+        """Set what was written and is newer than what is there; False if Redis is away."""
         return await self.put_and_publish(noun, entries, {}, life=life)
 
     async def put_and_publish(
@@ -63,26 +119,70 @@ class Cache:
         """As `put`, then publish a message on each channel, in one round trip and in this order."""
         try:
             with self._redis.use() as client:
-                if self._missed_writes:
-                    await self._drop_all()
-                    self._missed_writes = False
+                epoch = await self._current(client) if entries else _NO_EPOCH
                 pipeline = client.pipeline(transaction=False)
                 if entries:
-                    # By its text, which the server keeps compiled: by its hash, redis-py asks first whether it is
-                    # known.
-                    keys = [self.key(noun, id) for id in entries]
-                    pipeline.eval(_SET_NEWER, len(keys), *keys, life, *entries.values())
+                    self._set(pipeline, noun, entries, epoch, life)
                 for channel, message in messages.items():
                     pipeline.publish(channel, message)
-                await pipeline.execute()
+                results = await pipeline.execute()
         except RedisAway:
-            self._missed_writes = self._missed_writes or bool(entries)
+            if entries:
+                self._missed_a_write()
             return False
+        if entries:
+            self._epoch = results[0]
         return True
 
-    async def _drop_all(self) -> None:
-        count = 0
-        async for key in self._redis.client.scan_iter(match=f"{self._redis.prefix}:cache:*", count=1000):
-            await self._redis.client.unlink(key)
-            count += 1
-        log.info("dropped %d cached objects: a write was missed while Redis was away", count)
+    async def outdate(self, noun: str, versions: Mapping[UUID, int]) -> None:
+        """From now on nothing older than these versions is found: what is, is to be read from PostgreSQL."""
+        try:
+            with self._redis.use() as client:
+                floors = {id: entry(version, b"") for id, version in versions.items()}
+                await self._set(client, noun, floors, _NO_EPOCH, LIFE_S)
+        except RedisAway:
+            self._missed_a_write()
+
+    def _set(self, client: Any, noun: str, entries: Mapping[UUID, bytes], epoch: bytes, life: int) -> Any:
+        # By its text, which the server keeps compiled: by its hash, redis-py asks first whether it is known.
+        keys = [self._epoch_key, *(self.key(noun, id) for id in entries)]
+        return client.eval(_SET_NEWER, len(keys), *keys, life, epoch, *entries.values())
+
+    # -- epochs ------------------------------------------------------------------------------------------------------
+
+    def _doubtful(self) -> bool:
+        """True if Redis was away since this process last knew that what is there is right."""
+        return self._outages != self._redis.outages
+
+    async def _current(self, client: Any) -> bytes:
+        if self._doubtful():
+            return await self._renew(client)
+        if self._epoch is None:
+            self._epoch = await client.get(self._epoch_key)
+        return self._epoch or await self._renew(client)
+
+    async def _renew(self, client: Any) -> bytes:
+        """The epoch that begins now, or began while this waited for its turn."""
+        async with self._renewing:
+            outages = self._redis.outages
+            epoch = os.urandom(EPOCH_BYTES)
+            if self._doubtful():
+                await client.set(self._epoch_key, epoch)
+                log.info("everything cached is dropped: Redis was away, and writes may be missing there")
+            else:
+                epoch = await client.set(self._epoch_key, epoch, nx=True, get=True) or epoch
+            self._epoch, self._outages = epoch, outages
+            return epoch
+
+    def _missed_a_write(self) -> None:
+        self._outages = -1
+        if self._recovery is None or self._recovery.done():
+            self._recovery = asyncio.get_running_loop().create_task(self._recover())
+
+    async def _recover(self) -> None:
+        """Drop what is cached as soon as Redis is back, on behalf of those who do not know that it was away."""
+        while self._doubtful():
+            await asyncio.sleep(PROBE_S)
+            with contextlib.suppress(RedisAway), self._redis.use(probing=True) as client:
+                if self._doubtful():
+                    await self._renew(client)

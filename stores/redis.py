@@ -47,10 +47,14 @@ class Redis:
         self.outages = 0
         """Counts up with each failure: who remembers an older count knows that writes of others may be missing."""
 
+    def interrupted(self) -> None:
+        """A connection outside of `use` was lost: that is an outage, even if nobody asked anything meanwhile."""
+        self.outages += 1
+
     @contextlib.contextmanager
-    def use(self) -> Iterator[Any]:
-        """The client, for one exchange. Raises RedisAway."""
-        if monotonic() < self._broken_until:
+    def use(self, *, probing: bool = False) -> Iterator[Any]:
+        """The client, for one exchange; `probing`: also soon after a failure. Raises RedisAway."""
+        if not probing and monotonic() < self._broken_until:
             raise RedisAway("Redis did not answer a moment ago")
         try:
             yield self.client

@@ -96,16 +96,14 @@ class Resources:
         return View(found, seen.owner_id, seen.visibility, seen.version)
 
     async def _load(self, ids: list[UUID]) -> dict[UUID, bytes]:
-        found = await self._cache.get("resources", ids)
+        found, epoch = await self._cache.get("resources", ids)
         missing = [id for id in ids if id not in found]
         if missing:
             states = await self.states(missing)
             loaded = {id: cached(state) for id, state in states.items()}
             absent = {id: entry(0, b"") for id in missing if id not in states}
-            if loaded:
-                await self._cache.put("resources", loaded)
-            if absent:
-                await self._cache.put("resources", absent, life=ABSENT_LIFE_S)
+            await self._cache.fill("resources", loaded, epoch)
+            await self._cache.fill("resources", absent, epoch, life=ABSENT_LIFE_S)
             found |= loaded
         return found
 

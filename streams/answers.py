@@ -147,6 +147,7 @@ class Inbox:
                 log.exception("the channel of answers failed; it is opened again")
             finally:
                 self.listening = False
+                self._redis.interrupted()
                 with contextlib.suppress(Exception):
                     await pubsub.aclose()
             await asyncio.sleep(AGAIN_S)
@@ -164,6 +165,8 @@ class Inbox:
                 continue
             asked = False
             if message["type"] == "subscribe":
+                if self.listening:  # redis-py has opened the channel anew by itself
+                    self._redis.interrupted()
                 self.listening = True
                 subscribed.set()
             elif message["type"] == "message":

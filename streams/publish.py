@@ -21,7 +21,6 @@ from domain.refusals import Code, Refusal
 from security.signatures import sign
 from stores import Stores, StoresAway
 from stores.aggregates import Operation
-from stores.cache import entry
 from stores.loader import Loader
 from stores.redis import RedisAway
 from streams import markers
@@ -160,7 +159,7 @@ class Commands:
                 return None if marker.state == markers.DONE else Pending(operation)
         if not _may_ask(actor, row.actor):
             return None
-        await self._renew_cache(row)
+        await self._outdate(row)
         return answer_from(row, replayed=False)
 
     def _broker_went(self, reason: str) -> None:
@@ -230,13 +229,13 @@ class Commands:
             row = await self._operations.get(order.operation)
         if row is None:
             return None
-        await self._renew_cache(row)
+        await self._outdate(row)
         return _answer_to(order, row, replayed=False)
 
-    async def _renew_cache(self, row: Operation) -> None:
-        """The agent's own renewal may have been lost with the answer: the caller must read what it wrote."""
+    async def _outdate(self, row: Operation) -> None:
+        """The agent's own renewal may have been lost with the answer: the caller must read what it wrote, or newer."""
         if row.noun == "resources" and row.outcome == "succeeded":
-            await self._stores.cache.put("resources", {row.aggregate_id: entry(row.version, row.answer)})
+            await self._stores.cache.outdate("resources", {row.aggregate_id: row.version})
 
     def _background(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)

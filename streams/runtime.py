@@ -65,6 +65,7 @@ class Connections:
     async def close(self) -> None:
         """Close them all."""
         await self.broker.stop()
+        await self.cache.close()
         await self.database.close()
         await self.redis.close()
 

@@ -2,11 +2,14 @@
 
 import asyncio
 import logging
+import os
+import signal
 
 import msgspec
 import pytest
 
 from domain.refusals import Code, Detail, Problem
+from embedded.stack import Stack
 from streams.answers import Inbox, Sent, write
 from streams.publish import Answer, Pending
 from tests.commands.conftest import Clock, Path
@@ -137,8 +140,25 @@ async def test_a_listener_that_dies_is_started_again(path: Path) -> None:
     try:
         await hears()
         assert raised == []
+        outages = path.stores.redis.outages
         await path.stores.redis.client.client_kill_filter(_type="pubsub")
         await hears()
         assert inbox.listening
+        assert path.stores.redis.outages > outages
     finally:
         await inbox.stop()
+
+
+async def test_a_front_that_asks_nothing_notices_a_frozen_redis(path: Path, stack: Stack) -> None:
+    outages = path.stores.redis.outages
+    os.kill(stack.pids["valkey"], signal.SIGSTOP)
+    try:
+        async with asyncio.timeout(HANG_S):
+            while path.stores.redis.outages == outages:
+                await asyncio.sleep(0.02)
+        assert not path.commands._inbox.listening
+    finally:
+        os.kill(stack.pids["valkey"], signal.SIGCONT)
+    async with asyncio.timeout(HANG_S):
+        while not path.commands._inbox.listening:
+            await asyncio.sleep(0.02)

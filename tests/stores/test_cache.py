@@ -1,8 +1,8 @@
 """The shared cache: newer replaces older, never the other way, and an outage leaves nothing old behind."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from uuid import uuid4
+from collections.abc import AsyncIterator, Awaitable, Callable
+from uuid import UUID, uuid4
 
 import pytest
 import pytest_asyncio
@@ -20,19 +20,41 @@ async def redis(settings: Settings) -> AsyncIterator[Redis]:
     await redis.close()
 
 
-@pytest.fixture
-def cache(redis: Redis) -> Cache:
-    return Cache(redis)
+@pytest_asyncio.fixture(loop_scope="session")
+async def cache(redis: Redis) -> AsyncIterator[Cache]:
+    cache = Cache(redis)
+    yield cache
+    await cache.close()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def other(settings: Settings) -> AsyncIterator[Cache]:
+    """The cache as another process has it, which asks nothing while Redis is away."""
+    redis = Redis(settings)
+    cache = Cache(redis)
+    yield cache
+    await cache.close()
+    await redis.close()
+
+
+async def entries(cache: Cache, *ids: UUID) -> dict[UUID, bytes]:
+    return (await cache.get("resources", ids)).entries
+
+
+async def until(condition: Callable[[], Awaitable[object]]) -> None:
+    async with asyncio.timeout(20):
+        while not await condition():
+            await asyncio.sleep(0.02)
 
 
 async def test_an_entry_is_found_by_its_noun_and_id(cache: Cache) -> None:
     a, b = uuid4(), uuid4()
     assert await cache.put("resources", {a: entry(1, b"{a}"), b: entry(12, b"{b}")})
-    assert await cache.get("resources", [b, uuid4(), a]) == {
+    assert await entries(cache, b, uuid4(), a) == {
         a: b"000000000001{a}",
         b: b"000000000012{b}",
     }
-    assert await cache.get("accounts", [a]) == {}
+    assert (await cache.get("accounts", [a])).entries == {}
 
 
 @pytest.mark.parametrize(
@@ -50,14 +72,14 @@ async def test_only_what_is_newer_is_set(cache: Cache, there: bytes, comes: byte
     id, other = uuid4(), uuid4()
     await cache.put("resources", {id: there})
     await cache.put("resources", {other: comes, id: comes})
-    assert await cache.get("resources", [id, other]) == {id: stays, other: comes}
+    assert await entries(cache, id, other) == {id: stays, other: comes}
 
 
 async def test_writers_in_any_order_leave_the_newest(cache: Cache) -> None:
     id = uuid4()
     versions = [3, 11, 7, 2, 10, 1]
     await asyncio.gather(*(cache.put("resources", {id: entry(version, b"")}) for version in versions))
-    assert await cache.get("resources", [id]) == {id: entry(11, b"")}
+    assert await entries(cache, id) == {id: entry(11, b"")}
 
 
 async def test_entries_end_by_themselves(cache: Cache, redis: Redis) -> None:
@@ -76,46 +98,110 @@ async def test_the_object_is_in_the_cache_when_the_message_arrives(cache: Cache,
     await cache.put_and_publish("resources", {id: entry(1, b"x")}, {"answers": b"done"})
     message = await pubsub.get_message(timeout=5)
     assert message["data"] == b"done"
-    assert await cache.get("resources", [id]) == {id: entry(1, b"x")}
+    assert await entries(cache, id) == {id: entry(1, b"x")}
     await pubsub.aclose()
 
 
-async def test_a_write_missed_in_an_outage_drops_everything_that_is_older(
-    cache: Cache, redis: Redis, stack: Stack, settings: Settings
+async def test_what_missed_a_write_drops_everything_for_all_as_soon_as_redis_is_back(
+    cache: Cache, other: Cache, redis: Redis, stack: Stack
 ) -> None:
     old, missed, foreign = uuid4(), uuid4(), "others:cache:1"
     await cache.put("resources", {old: entry(1, b"old"), missed: entry(1, b"before")})
+    assert len(await entries(other, old, missed)) == 2
     await redis.client.set(foreign, b"kept")
     await stack.stop("valkey")
     try:
         assert not await cache.put("resources", {missed: entry(2, b"after")})
-        assert await cache.get("resources", [old]) == {}
-        assert await redis.ready() != "ok"
     finally:
         await stack.start("valkey")
-    new = uuid4()
-    async with asyncio.timeout(20):
-        while not await cache.put("resources", {new: entry(1, b"new")}):
-            await asyncio.sleep(0.02)
-    # What the server kept on its disk is older than the write that it missed.
-    assert await cache.get("resources", [old, missed, new]) == {new: entry(1, b"new")}
+
+    async def dropped() -> bool:
+        return await entries(other, old, missed) == {}
+
+    # What the server kept on its disk is older than the write that it missed. Nobody writes or reads meanwhile.
+    await until(dropped)
     assert await redis.client.get(foreign) == b"kept"
-    assert await redis.ready() == "ok"
+    assert await cache.put("resources", {missed: entry(2, b"after")})
+    assert await entries(other, old, missed) == {missed: entry(2, b"after")}
 
 
-async def test_an_outage_without_a_missed_write_keeps_the_entries(cache: Cache, redis: Redis, stack: Stack) -> None:
-    id = uuid4()
+async def test_who_saw_redis_away_reads_nothing_from_before(
+    cache: Cache, other: Cache, redis: Redis, stack: Stack
+) -> None:
+    id, new = uuid4(), uuid4()
     await cache.put("resources", {id: entry(1, b"x")})
     await stack.stop("valkey")
     try:
-        assert await cache.get("resources", [id]) == {}
-        assert not await cache.put_and_publish("resources", {}, {"answers": b"lost"})
+        assert await cache.get("resources", [id]) == ({}, None)
     finally:
         await stack.start("valkey")
+    assert await entries(other, id) == {id: entry(1, b"x")}  # it is there
     async with asyncio.timeout(20):
-        while await redis.ready() != "ok":
+        while (found := await cache.get("resources", [id])).epoch is None:
             await asyncio.sleep(0.02)
-    assert await cache.get("resources", [id]) == {id: entry(1, b"x")}
+    assert found.entries == {}
+    await cache.fill("resources", {id: entry(3, b"y")}, found.epoch)
+    await other.put("resources", {new: entry(1, b"new")})
+    assert await entries(cache, id, new) == {id: entry(3, b"y")}
+    assert await entries(other, id, new) == {id: entry(3, b"y")}  # it did not know of the new epoch when it wrote
+    await other.put("resources", {new: entry(2, b"newer")})
+    assert await entries(cache, id, new) == {id: entry(3, b"y"), new: entry(2, b"newer")}
+
+
+async def test_a_connection_that_was_lost_elsewhere_is_an_outage(cache: Cache, redis: Redis) -> None:
+    id = uuid4()
+    await cache.put("resources", {id: entry(1, b"x")})
+    redis.interrupted()
+    assert await entries(cache, id) == {}
+
+
+async def test_what_was_read_before_everything_was_dropped_does_not_come_in_late(
+    cache: Cache, other: Cache, redis: Redis
+) -> None:
+    id = uuid4()
+    epoch = (await other.get("resources", [id])).epoch
+    redis.interrupted()
+    await entries(cache, id)
+    await other.fill("resources", {id: entry(1, b"old")}, epoch)
+    assert await entries(other, id) == {}
+    # Whoever reads it now may keep it, although that one is there.
+    await cache.fill("resources", {id: entry(1, b"old")}, (await cache.get("resources", [id])).epoch)
+    assert await entries(other, id) == {id: entry(1, b"old")}
+
+
+async def test_a_late_write_neither_shows_nor_lets_older_ones_in(cache: Cache, other: Cache, redis: Redis) -> None:
+    id = uuid4()
+    await entries(other, id)
+    redis.interrupted()
+    epoch = (await cache.get("resources", [id])).epoch
+    assert await other.put("resources", {id: entry(5, b"late")})
+    assert await entries(cache, id) == {}
+    await cache.fill("resources", {id: entry(4, b"older")}, epoch)
+    assert await entries(cache, id) == {}
+    await cache.fill("resources", {id: entry(5, b"read")}, epoch)
+    assert await entries(cache, id) == {id: entry(5, b"read")}
+
+
+async def test_nothing_older_than_a_known_version_is_found(cache: Cache) -> None:
+    id, newer = uuid4(), uuid4()
+    await cache.put("resources", {id: entry(1, b"old"), newer: entry(3, b"newer")})
+    await cache.outdate("resources", {id: 2, newer: 2})
+    found = await cache.get("resources", [id, newer])
+    assert found.entries == {newer: entry(3, b"newer")}
+    await cache.fill("resources", {id: entry(1, b"old")}, found.epoch)  # read before version 2 was committed
+    assert await entries(cache, id) == {}
+    await cache.fill("resources", {id: entry(2, b"new")}, found.epoch)
+    assert await entries(cache, id) == {id: entry(2, b"new")}
+
+
+async def test_an_emptied_redis_is_an_empty_cache(cache: Cache, other: Cache, redis: Redis) -> None:
+    id = uuid4()
+    await cache.put("resources", {id: entry(1, b"x")})
+    await redis.client.delete(cache._epoch_key)
+    assert await entries(other, id) == {}
+    await cache.put("resources", {id: entry(2, b"x")})
+    await cache.put("resources", {id: entry(3, b"x")})
+    assert await entries(other, id) == {id: entry(3, b"x")}
 
 
 async def test_a_cache_that_is_away_costs_little(cache: Cache, redis: Redis, stack: Stack) -> None:
@@ -144,7 +230,7 @@ async def test_no_outage_uses_the_connections_up(cache: Cache, redis: Redis, sta
             redis._broken_until = 0.0  # as if BREAK_S had passed
             assert not await cache.put("resources", {uuid4(): entry(1, b"x")})
             redis._broken_until = 0.0
-            assert await cache.get("resources", [uuid4()]) == {}
+            assert await entries(cache, uuid4()) == {}
     finally:
         await stack.start("valkey")
     assert not redis.client.connection_pool._in_use_connections
