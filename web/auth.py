@@ -87,7 +87,7 @@ async def register(request: web.Request) -> Reply:
 
 
 async def login(request: web.Request) -> Reply:
-    """`POST /auth/login`: a token, or 401, which takes as long for an unknown address as for a wrong password."""
+    """`POST /auth/login`: a token, or 401, which costs the same work for an unknown address as for a wrong password."""
     parts = request.app[PARTS]
     given = (await writes.read_body(request, LOGIN, LONGEST_BODY)).value
     account = await parts.stores.accounts.by_email_index(fields.index(parts.settings.index_key, given.email))
@@ -99,9 +99,10 @@ async def login(request: web.Request) -> Reply:
 
 
 async def _hash_of(parts: Parts, account: accounts.Account | None) -> str | None:
-    """The hash of the account's password; None if there is no account, or its key was erased."""
-    wrapped = None if account is None else await parts.stores.accounts.key(account.id)
+    """The hash of the account's password; None, for the same work, if there is no account or its key was erased."""
+    wrapped = await parts.stores.accounts.key(fields.NOBODY if account is None else account.id)
     if account is None or wrapped is None:
+        parts.sealer.open_nothing()
         return None
     return parts.sealer.open(wrapped, account.id, "password", account.password_sealed)
 
