@@ -1,12 +1,11 @@
 """The request headers that mean something here, read without regular expressions. Wrong ones are refused by name."""
 
 import os
-from collections.abc import Callable
 
 from aiohttp import web
 
-from domain.refusals import Detail, Problem
-from web.refused import Refused, invalid
+from domain.refusals import Problem
+from web.refused import invalid
 
 LONGEST_WAIT_S = 30.0
 LONGEST_KEY = 255
@@ -66,17 +65,6 @@ def no_none_match(request: web.Request) -> None:
     """Refuses If-None-Match on a change: a precondition that is not looked at must not be passed over."""
     if "If-None-Match" in request.headers:
         raise invalid("If-None-Match", Problem.UNSUPPORTED, "If-Match")
-
-
-def wrong(request: web.Request, *reads: Callable[[web.Request], object]) -> tuple[Detail, ...]:
-    """What each of `reads`, functions of this module, would refuse: all of it at once."""
-    found: tuple[Detail, ...] = ()
-    for read in reads:
-        try:
-            read(request)
-        except Refused as no:
-            found += no.refusal.details
-    return found
 
 
 def none_match(request: web.Request, version: int) -> bool:

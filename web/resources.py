@@ -11,13 +11,13 @@ from aiohttp import web
 from domain import resources
 from domain.access import Visibility, may_read
 from domain.refusals import Code, Problem
-from domain.text import Slug
+from domain.text import Slug, printable
 from security import signatures
 from stores.resources import PageQuery
 from web import headers, writes
 from web.parts import ACTOR, PARTS
 from web.presenters import Reply
-from web.refused import invalid, refused
+from web.refused import Wrong, invalid, refused
 from web.validation import Schema
 
 PATH = "/api/v1/resources/"
@@ -30,21 +30,24 @@ FILTERS: dict[str, Any] = {"kind": Slug, "status": Slug, "visibility": Visibilit
 PARAMETERS = frozenset({"limit", "cursor", "sort", *(f"filter[{name}]" for name in FILTERS)})
 _CURSOR = b"cursor of resources"
 
-_CHANGE = (headers.if_match, headers.no_none_match, headers.idempotency_key)
-"""The headers of a change that may be wrong; they are refused together."""
-
 _encode = msgspec.json.Encoder().encode
 
 
 async def create(request: web.Request) -> Reply:
     """`POST /resources`: 201 with the finished resource, its address and its ETag."""
-    parsed = await writes.read_body(request, BODY, wrong=headers.wrong(request, headers.idempotency_key))
+    wrong = Wrong()
+    with wrong:
+        key = headers.idempotency_key(request)
+    with wrong:
+        parsed = await writes.read_body(request, BODY)
+    wrong.refuse()
     answer = writes.answered(
         await writes.submit(
             request,
             noun="resources",
             command="create_resource",
             data=_encode(parsed.value),
+            key=key,
             canonical=parsed.canonical,
         )
     )
@@ -68,8 +71,16 @@ async def read(request: web.Request) -> Reply:
 async def replace(request: web.Request) -> Reply:
     """`PUT /resources/{id}`: every writable field becomes what the body says; one left out becomes its default."""
     resource_id = _id(request)
-    parsed = await writes.read_body(request, BODY, wrong=headers.wrong(request, *_CHANGE))
-    expected = headers.if_match(request)
+    wrong = Wrong()
+    with wrong:
+        key = headers.idempotency_key(request)
+    with wrong:
+        expected = headers.if_match(request)
+    with wrong:
+        headers.no_none_match(request)
+    with wrong:
+        parsed = await writes.read_body(request, BODY)
+    wrong.refuse()
     new = parsed.value
     command = resources.UpdateResource(
         expected_version=expected,
@@ -87,6 +98,7 @@ async def replace(request: web.Request) -> Reply:
             noun="resources",
             command="update_resource",
             data=_encode(command),
+            key=key,
             canonical=parsed.canonical,
             aggregate_id=resource_id,
             matching=expected,
@@ -98,14 +110,21 @@ async def replace(request: web.Request) -> Reply:
 async def delete(request: web.Request) -> Reply:
     """`DELETE /resources/{id}`: 204; the resource is found by nobody from then on."""
     resource_id = _id(request)
-    writes.refuse(headers.wrong(request, *_CHANGE))
-    expected = headers.if_match(request)
+    wrong = Wrong()
+    with wrong:
+        key = headers.idempotency_key(request)
+    with wrong:
+        expected = headers.if_match(request)
+    with wrong:
+        headers.no_none_match(request)
+    wrong.refuse()
     answer = writes.answered(
         await writes.submit(
             request,
             noun="resources",
             command="delete_resource",
             data=_encode(resources.DeleteResource(expected)),
+            key=key,
             aggregate_id=resource_id,
             matching=expected,
         )
@@ -116,14 +135,20 @@ async def delete(request: web.Request) -> Reply:
 async def listing(request: web.Request) -> Reply:
     """`GET /resources`: what the caller may see, page by page; `meta.next_cursor` is null on the last one."""
     parts = request.app[PARTS]
-    asked = _asked(request)
-    limit = _limit(asked.get("limit"))
+    wrong = Wrong()
+    asked = _asked(request, wrong)
+    with wrong:
+        limit = _limit(asked.get("limit"))
     sort_text = asked.get("sort", DEFAULT_SORT)
-    sort = _sort(sort_text)
-    filters = _filters(asked)
+    with wrong:
+        sort = _sort(sort_text)
+    filters = _filters(asked, wrong)
+    with wrong:
+        marked = _marked(asked.get("cursor"), parts.settings.cursor_key)
+    wrong.refuse()
     # A cursor belongs to one order and one filter; with another it would skip or repeat.
     bound = [sort_text, sorted((name, str(value)) for name, value in filters.items())]
-    after = _after(asked.get("cursor"), parts.settings.cursor_key, bound, sort)
+    after = None if marked is None else _after(marked, bound, sort)
     actor = request[ACTOR]
     found = await parts.stores.resources.page(
         PageQuery(limit=limit + 1, visible_to=actor, sort=sort, filters=filters, after=after)
@@ -149,14 +174,18 @@ def _id(request: web.Request) -> UUID:
     return found
 
 
-def _asked(request: web.Request) -> dict[str, str]:
+def _asked(request: web.Request, wrong: Wrong) -> dict[str, str]:
+    """The parameters that are known and given once."""
     query = request.query
-    for name in query:
-        if name not in PARAMETERS:
-            raise invalid(name, Problem.UNKNOWN)
-        if len(query.getall(name)) > 1:
-            raise invalid(name, Problem.TWICE)
-    return dict(query)
+    asked = {}
+    for name in dict.fromkeys(query):
+        with wrong:
+            if name not in PARAMETERS:
+                raise invalid(printable(name), Problem.UNKNOWN)
+            if len(query.getall(name)) > 1:
+                raise invalid(name, Problem.TWICE)
+            asked[name] = query[name]
+    return asked
 
 
 def _limit(text: str | None) -> int:
@@ -176,31 +205,36 @@ def _sort(text: str) -> tuple[tuple[str, bool], ...]:
     return tuple(columns)
 
 
-def _filters(asked: dict[str, str]) -> dict[str, str | UUID]:
+def _filters(asked: dict[str, str], wrong: Wrong) -> dict[str, str | UUID]:
     filters: dict[str, str | UUID] = {}
     for name, kind in FILTERS.items():
         text = asked.get(f"filter[{name}]")
         if text is None:
             continue
-        try:
-            filters[name] = msgspec.convert(text, kind)
-        except msgspec.ValidationError:
-            allowed = ", ".join(Visibility) if kind is Visibility else "UUID" if kind is UUID else "a-z 0-9 _ . -"
-            raise invalid(f"filter[{name}]", Problem.PATTERN, allowed) from None
+        with wrong:
+            try:
+                filters[name] = msgspec.convert(text, kind)
+            except msgspec.ValidationError:
+                allowed = ", ".join(Visibility) if kind is Visibility else "UUID" if kind is UUID else "a-z 0-9 _ . -"
+                raise invalid(f"filter[{name}]", Problem.PATTERN, allowed) from None
     return filters
 
 
-def _after(
-    text: str | None, key: bytes, bound: list[Any], sort: tuple[tuple[str, bool], ...]
-) -> tuple[Any, ...] | None:
-    """The place in the order that a cursor of ours marks: a value for each column, and the id."""
+def _marked(text: str | None, key: bytes) -> list[Any] | None:
+    """What a cursor of ours was made of: the list that it belongs to, and a place in it."""
     if text is None:
         return None
     content = signatures.disclose(key, _CURSOR, text)
     if content is None:
         raise invalid("cursor", Problem.INVALID)
-    marked, place = orjson.loads(content)
-    if marked != orjson.loads(orjson.dumps(bound)):
+    marked: list[Any] = orjson.loads(content)
+    return marked
+
+
+def _after(marked: list[Any], bound: list[Any], sort: tuple[tuple[str, bool], ...]) -> tuple[Any, ...]:
+    """The place in the order that a cursor marks: a value for each column, and the id."""
+    of, place = marked
+    if of != orjson.loads(orjson.dumps(bound)):
         raise invalid("cursor", Problem.ANOTHER_LIST)
     values = [
         value if column == "title" else datetime.fromisoformat(value)

@@ -28,14 +28,13 @@ from msgspec import inspect
 
 from domain import text
 from domain.refusals import Code, Detail, Problem, Refusal
-from web.refused import Refused, invalid
+from web.refused import MOST_DETAILS, Refused, invalid
 
 T = TypeVar("T")
 
 WHOLE = "$"
 """How a detail names the document itself."""
 
-MOST_DETAILS = 100
 MOST_ITEMS = 1_000
 """Items of a list that are looked at; every list of ours is shorter, unless it is refused for its length anyway."""
 # A string that doesn't end is matched to the end of the text: failing there would look for it again at every quote.

@@ -6,23 +6,21 @@ from uuid import UUID
 
 from aiohttp import web
 
-from domain.refusals import Code, Detail, Refusal
+from domain.refusals import Code, Refusal
 from streams import identity
 from streams.publish import Answer, Order, Pending
 from web import headers
 from web.parts import ACTOR, PARTS, REQUEST_ID
 from web.refused import Refused, refused
-from web.validation import MOST_DETAILS, Parsed, Schema, T
+from web.validation import Parsed, Schema, T
 
 OPERATIONS = "/api/v1/operations/"
 
 
-async def read_body(
-    request: web.Request, schema: Schema[T], at_most: int | None = None, wrong: tuple[Detail, ...] = ()
-) -> Parsed[T]:
+async def read_body(request: web.Request, schema: Schema[T], at_most: int | None = None) -> Parsed[T]:
     """The body as a value of `schema`; `at_most` bytes, if that is less than the settings allow.
 
-    Raises Refused: 415, 413, 400. `wrong` are the headers to be refused together with the fields that are wrong.
+    Raises Refused: 415, 413, 400.
     """
     given = request.headers
     if not headers.is_json(given.get("Content-Type")):
@@ -41,20 +39,7 @@ async def read_body(
     body = await request.read()  # unpacked, and no longer than the settings allow
     if len(body) > limit:
         raise refused(Code.BODY_TOO_LARGE)
-    try:
-        parsed = schema.read(body)
-    except Refused as no:
-        if no.refusal.code is not Code.VALIDATION_ERROR:
-            raise
-        raise Refused(Refusal(Code.VALIDATION_ERROR, (wrong + no.refusal.details)[:MOST_DETAILS])) from None
-    refuse(wrong)
-    return parsed
-
-
-def refuse(wrong: tuple[Detail, ...]) -> None:
-    """Raises Refused if anything is wrong."""
-    if wrong:
-        raise Refused(Refusal(Code.VALIDATION_ERROR, wrong))
+    return schema.read(body)
 
 
 async def submit(
@@ -63,17 +48,18 @@ async def submit(
     noun: str,
     command: str,
     data: bytes,
+    key: str | None,
     canonical: bytes = b"",
     aggregate_id: UUID | None = None,
     matching: int | None = None,
 ) -> Answer | Pending:
     """Sends a command of the caller and waits for its answer as the caller prefers.
 
-    `canonical` (the body) and `matching` (If-Match) are what makes two requests with one idempotency key the same.
+    `key`: the caller's Idempotency-Key. `canonical` (the body) and `matching` (If-Match) are what makes two requests
+    with one key the same.
     Without `aggregate_id` the aggregate's id is derived from the operation, so a retry creates the same one.
     """
     actor = request[ACTOR]
-    key = headers.idempotency_key(request)
     method, path = request.method, request.path
     operation = identity.new_operation() if key is None else identity.operation_id(actor.id, method, path, key)
     order = Order(

@@ -5,6 +5,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from yarl import URL
 
 from domain.access import Role
 from stores import StoresAway
@@ -298,6 +299,47 @@ async def test_wrong_query_parameters_are_named(client: Client, query: str, fiel
     answer = await client.get(f"{PATH}?{query}")
     assert answer.status == 400
     assert [detail["field"] for detail in (await answer.json())["error"]["details"]] == [field]
+
+
+@pytest.mark.parametrize(
+    ("query", "fields"),
+    [
+        ("limit=0&sort=x&nope=1", ["limit", "nope", "sort"]),
+        ("a=1&b=2&filter[kind]=A&filter[visibility]=x&filter[owner_id]=1&cursor=x&limit=x",
+         ["a", "b", "cursor", "filter[kind]", "filter[owner_id]", "filter[visibility]", "limit"]),
+        ("limit=1&limit=0&nope=1&nope=2&sort=x", ["limit", "nope", "sort"]),
+        ("%ED%A0%80=1&" + "x" * 300 + "=1&limit=0", ["limit", "x" * 199 + "…", "���"]),
+        ("&".join(f"n{number}" for number in range(300)), None),
+    ],
+)  # fmt: skip
+async def test_every_wrong_query_parameter_is_named_at_once(
+    client: Client, query: str, fields: list[str] | None
+) -> None:
+    answer = await client.get(URL(f"{PATH}?{query}", encoded=True))
+    assert answer.status == 400
+    named = sorted(detail["field"] for detail in (await answer.json())["error"]["details"])
+    assert len(named) == 100 if fields is None else named == fields
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
+async def test_wrong_headers_and_wrong_members_are_named_at_once(
+    client: Client, bearer: Any, fakes: Fakes, method: str
+) -> None:
+    path = PATH if method == "POST" else f"{PATH}/{uuid4()}"
+    body = None if method == "DELETE" else {"kind": "no kind", "color": "red"}
+    headers = bearer(**{"Idempotency-Key": "é", "If-Match": "7"})
+    answer = await client.request(method, path, json=body, headers=headers)
+    assert answer.status == 400
+    named = {detail["field"] for detail in (await answer.json())["error"]["details"]}
+    assert (
+        named
+        == {
+            "POST": {"Idempotency-Key", "kind", "color", "title"},
+            "PUT": {"Idempotency-Key", "If-Match", "kind", "color", "title"},
+            "DELETE": {"Idempotency-Key", "If-Match"},
+        }[method]
+    )
+    assert fakes.commands.submitted == []
 
 
 async def test_a_cursor_belongs_to_its_list(client: Client, bearer: Any) -> None:
