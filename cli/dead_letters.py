@@ -172,7 +172,7 @@ async def _settle(known: Settings, database: Database, letters: DeadLetters, opt
 
         done = await replay(known, letters, chosen)
     refused = [letter.id for letter, ok in zip(chosen, done, strict=True) if not ok]
-    words = "dropped" if options.action == "drop" else "sent again"
+    words = "dropped" if options.action == "drop" else "sent again, or left to their group; what fails is parked again"
     print(f"{sum(done)} {words}")
     if refused:
         print(f"not parked any more: {', '.join(map(str, refused))}", file=sys.stderr)

@@ -110,16 +110,18 @@ class DeadLetters:
         row = await self._database.fetchrow("SELECT * FROM dead_letters WHERE id = $1", id)
         return None if row is None else _parked(row)
 
-    async def settle(self, id: int, state: str, *, was: Sequence[str] = ("parked",)) -> bool:
-        """Move a row to `requested`, `replayed` or `dropped`; False if it was in none of the states `was`.
+    async def settle(self, id: int, state: str, *, was: Sequence[str] = ("parked",), error: str | None = None) -> bool:
+        """Move a row to another state, and give it another error; False if it was in none of the states `was`.
 
         Raises StoresAway.
         """
         status = await self._database.execute(
-            "UPDATE dead_letters SET state = $2, settled_at = now() WHERE id = $1 AND state = ANY($3)",
+            """UPDATE dead_letters SET state = $2, settled_at = now(), error = coalesce($4, error)
+               WHERE id = $1 AND state = ANY($3)""",
             id,
             state,
             list(was),
+            None if error is None else storable(error),
         )
         return status != "UPDATE 0"
 

@@ -16,27 +16,23 @@ from time import monotonic, perf_counter
 from typing import Any
 from uuid import UUID
 
-from aiokafka.structs import ConsumerRecord
-
 from stores import StoresAway
-from stores.dead_letters import DeadLetters, Letter
+from stores.dead_letters import DeadLetters, Letter, Parked
 from stores.postgres import waits_for
 from stores.progress import Mismatch, Move
 from streams.batches import Batch
-from streams.envelope import Unreadable, check_written_by
+from streams.decoding import Decoder, text_of
 from streams.poison import Poison
 from streams.progress import Owned, Progress
 from streams.readers import Reader, record_of
 from streams.repeats import fresh
 from streams.work import Handler, Part, Work, key_of
 from telemetry import metrics
-from topics import Repeats
 
 log = logging.getLogger("yeoul.streams.delivery")
 
 ATTEMPTS = 3
 """Times a record that is alone may fail before it is parked."""
-MOST_ERROR_TEXT = 2000
 
 
 class Delivery:
@@ -54,6 +50,7 @@ class Delivery:
         """`published`: the published offset that a commit takes along. `copy`: what follows a parked letter."""
         self.group = group
         self._handler = handler
+        self._decoder = Decoder(group, handler)
         self._progress = progress
         self._letters = letters
         self._published = published
@@ -62,17 +59,24 @@ class Delivery:
         self._turn = asyncio.Lock()
         self._following: asyncio.Task[None] | None = None
 
-    async def settled(self) -> None:
-        """Wait until what follows the last commit was done."""
-        if self._following is not None:
-            await self._following
+    async def settled(self) -> bool:
+        """Wait until what follows the last commit was done; False if it failed, which is told once."""
+        following, self._following = self._following, None
+        if following is None:
+            return True
+        try:
+            await following
+        except Exception:
+            log.exception("%s: what follows a commit failed", self.group)
+            return False
+        return True
 
     async def deliver(self, batch: Batch) -> None:
         """One batch, to its end: finished, or thrown away to be read again."""
         async with self._turn:
             started = perf_counter()
             try:
-                work = self._decode(batch)
+                work = self._decoder.work(batch, self._progress.owned)
                 done = await self._settle(batch, work)
             except Mismatch as error:
                 metrics.FENCE_MISMATCHES.labels(self.group).inc()
@@ -86,52 +90,12 @@ class Delivery:
             metrics.BATCH_SECONDS.labels(self.group).observe(perf_counter() - started)
             batch.consumer.finish(batch)
 
-    # -- decode ------------------------------------------------------------------------------------------------------
-
-    def _decode(self, batch: Batch) -> Work:
-        parts: list[Part] = []
-        letters: list[Letter] = []
-        for key, span in batch.spans.items():
-            owned = self._progress.owned.get(key)
-            if owned is None:
-                raise Mismatch(f"{key} is not ours")
-            part = Part(key, owned, span, [], [])
-            for record in batch.records.get(key, ()):
-                if record.offset < span.begin:
-                    continue
-                try:
-                    message = self._read(owned, record)
-                except Unreadable as error:
-                    letters.append(self._letter(owned, record, error.code, str(error), 1))
-                    continue
-                except Exception as error:  # a defect of ours: still no reason to hold the others up
-                    log.exception("%s/%d@%d can't be decoded", record.topic, record.partition, record.offset)
-                    letters.append(self._letter(owned, record, "handler_failed", _text(error), 1))
-                    continue
-                part.records.append(record)
-                part.messages.append(message)
-            parts.append(part)
-        return Work(parts, letters)
-
-    def _read(self, owned: Owned, record: ConsumerRecord) -> Any:
-        message = self._handler.decode(record)
-        if message is not None and owned.topic.repeats is Repeats.SEQUENCE:
-            check_written_by(owned.topic.owner, message)
-        return message
-
-    def _letter(self, owned: Owned, record: ConsumerRecord, code: str, error: str, attempts: int) -> Letter:
-        return Letter(
-            group=self.group, topic=record.topic, topic_id=owned.topic_id, partition=record.partition,
-            offset=record.offset, key=record.key, value=record.value, headers=tuple(record.headers),
-            produced_at=record.timestamp, code=code, error=error[:MOST_ERROR_TEXT], handler=self._handler.name,
-            attempts=attempts,
-        )  # fmt: skip
-
     # -- handle and commit -------------------------------------------------------------------------------------------
 
     async def _settle(self, batch: Batch, work: Work) -> bool:
         """Commit the work, in pieces if a record fails; False when it must be let go first. Raises Mismatch."""
         failures = 0
+        blamed: Exception | None = None
         while True:
             chosen = fresh(work)
             try:
@@ -149,23 +113,32 @@ class Delivery:
                     raise
                 failures += 1
                 if failures >= ATTEMPTS:
-                    work = self._park_the_only(chosen, error, failures)
+                    work, blamed = self._park_the_only(chosen, error, failures), error
             else:
-                if done and work.letters and self._copy is not None:
-                    await self._copy(work.letters)
-                if done and result is not None:
-                    # While the next batch is decided; but in order, and never more than one behind.
-                    await self.settled()
-                    self._following = asyncio.create_task(self._handler.after(result))
-                return done and not await self._stop_poisoned(chosen)
+                return done and await self._follow(chosen, result, blamed)
+
+    async def _follow(self, work: Work, result: Any, blamed: Exception | None) -> bool:
+        """What comes after the commit; False when what is left of the batch must be read again."""
+        if blamed is not None:
+            last = work.letters[-1]
+            log.error("parked %s/%d@%d", last.topic, last.partition, last.offset, exc_info=blamed)
+        if work.letters and self._copy is not None:
+            await self._copy(work.letters)
+        if result is not None:
+            # While the next batch is decided; but in order, and never more than one behind.
+            if not await self.settled():
+                return False  # its events may be missing: looking the positions up publishes them before these
+            self._following = asyncio.create_task(self._handler.after(result))
+        return not await self._stop_poisoned(work)
 
     def _park_the_only(self, work: Work, error: Exception, attempts: int) -> Work:
         parts = []
         letters = list(work.letters)
         for part in work.parts:
-            for record in part.records:
-                log.error("parked %s/%d@%d", record.topic, record.partition, record.offset, exc_info=error)
-                letters.append(self._letter(part.owned, record, "handler_failed", _text(error), attempts))
+            letters += [
+                self._decoder.letter(part.owned, record, "handler_failed", text_of(error), attempts)
+                for record in part.records
+            ]
             parked = Part(part.key, part.owned, part.span, [], [])
             parked.sequence = part.sequence  # it is passed by; what was sighted in it is not
             parts.append(parked)
@@ -254,26 +227,31 @@ class Delivery:
         """Take dead letters again that an operator asked for; returns how many. Raises StoresAway."""
         if not isinstance(self._handler, Reader):
             return 0
-        owned = dict(self._progress.owned)
+        keys = list(self._progress.owned)
         letters = await self._letters.requested(
-            self.group, [key.topic for key in owned], [key.partition for key in owned]
+            self.group, [key.topic for key in keys], [key.partition for key in keys]
         )
         for letter in letters:
             async with self._turn:
+                owned = self._progress.owned.get(key_of(letter))
+                if owned is None:
+                    continue  # somebody else's by now
                 try:
-                    message = self._read(owned[key_of(letter)], record_of(letter))
-                    if message is not None:
-                        await self._handler.replay(letter, owned[key_of(letter)], message)
-                        recent = owned[key_of(letter)].recent
-                        if recent is not None and letter.topic_id == owned[key_of(letter)].topic_id:
-                            recent.remember(message.source, message.id, letter.offset)
+                    why = await self._replay(self._handler, letter, owned)
                 except StoresAway:
                     raise
                 except Exception as error:
-                    log.warning("dead letter %d fails again: %s", letter.id, error)
-                    await self._letters.settle(letter.id, "parked", was=("requested",))
+                    why = text_of(error)
+                if why is not None:
+                    log.warning("dead letter %d is parked again: %s", letter.id, why)
+                    await self._letters.settle(letter.id, "parked", was=("requested",), error=why)
         return len(letters)
 
-
-def _text(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"
+    async def _replay(self, reader: Reader, letter: Parked, owned: Owned) -> str | None:
+        message = self._decoder.read(owned, record_of(letter))
+        if message is None:
+            return "this version does not know its type and skips it"
+        await reader.replay(letter, owned, message)
+        if owned.recent is not None and letter.topic_id == owned.topic_id:
+            owned.recent.remember(message.source, message.id, letter.offset)
+        return None

@@ -386,5 +386,9 @@ class Running:
 async def _replays(delivery: Delivery) -> None:
     while True:
         await asyncio.sleep(REPLAY_EVERY_S)
-        with contextlib.suppress(StoresAway):
+        try:
             await delivery.replay_requested()
+        except StoresAway:
+            continue
+        except Exception:
+            log.exception("%s: dead letters could not be taken again", delivery.group)

@@ -41,6 +41,10 @@ class Plan:
         """Ids at which `decode` itself has a defect."""
         self.error = "{} is poison"
         """What the handler says of an id that it can't handle."""
+        self.types = {"noted"}
+        """What it knows; others are skipped."""
+        self.after_fails = 0
+        """How often what follows a commit fails from now on."""
         self.statement: str | None = None
         """SQL that it runs first when it is given records."""
         self.gate: Gate | None = None
@@ -61,9 +65,14 @@ class Notes(Reader):
         event = read_foreign(record)
         if event.id in self._plan.startling:
             raise ZeroDivisionError(event.id)
-        return event if event.type == "noted" else None
+        return event if event.type in self._plan.types else None
 
-    async def handle(self, connection: Any, parts: Sequence[Part]) -> None:
+    async def after(self, result: bool) -> None:
+        if self._plan.after_fails:
+            self._plan.after_fails -= 1
+            raise ZeroDivisionError("behind the commit")
+
+    async def handle(self, connection: Any, parts: Sequence[Part]) -> bool:
         self._plan.calls += 1
         if self._plan.statement is not None and any(part.records for part in parts):
             await connection.execute(self._plan.statement)
@@ -77,6 +86,7 @@ class Notes(Reader):
                     raise ValueError(self._plan.error.format(message.id))
         if self._plan.gate is not None:
             await self._plan.gate(parts)
+        return True
 
 
 class Scene:

@@ -58,9 +58,32 @@ async def test_a_letter_that_fails_again_is_parked_again(scene: MakeScene) -> No
             await notes.connections.dead_letters.settle(letter.id, "requested")
         await until(lambda: _parked_again(notes, 2))
         assert notes.plan.calls == calls + 1
+        notes.plan.error = "{} is poison in another way"
+        await notes.connections.dead_letters.settle(letters[0].id, "requested")
+        await until(lambda: _says(notes, "ValueError: bad is poison in another way"))
         await notes.note("later")
         await notes.reaches(4)
     assert await notes.notes() == ["good", "later"]
+
+
+async def _says(notes: Scene, error: str) -> bool:
+    return error in [letter.error for letter in await notes.letters()]
+
+
+async def test_a_letter_whose_type_is_not_known_any_more_is_parked_again_and_says_why(scene: MakeScene) -> None:
+    notes = await scene()
+    notes.plan.poison = {"a"}
+    await notes.note("a", "b")
+    async with notes:
+        await notes.reaches(2)
+        (letter,) = await notes.letters()
+        notes.plan.types = {"noted.again"}
+        assert await notes.connections.dead_letters.settle(letter.id, "requested")
+        await until(lambda: _says(notes, "this version does not know its type and skips it"))
+        notes.plan.types, notes.plan.poison = {"noted"}, set()
+        assert await notes.connections.dead_letters.settle(letter.id, "requested")
+        await until(lambda: settled(notes, "replayed"))
+    assert await notes.notes() == ["a", "b"]
 
 
 async def _parked_again(notes: Scene, count: int) -> bool:
