@@ -68,9 +68,12 @@ def test_clients_find_every_endpoint(method: str, path: str) -> None:
 
 
 def test_producers_find_every_reason_of_a_dead_letter() -> None:
-    sources = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "streams").glob("*.py"))
-    codes = {*UNREADABLE.findall(sources), "handler_failed"}
-    assert len(codes) > 5
+    codes = {"handler_failed"}
+    for room in ("streams", "agents"):
+        found = UNREADABLE.findall("".join(path.read_text(encoding="utf-8") for path in (ROOT / room).rglob("*.py")))
+        assert found, room
+        codes.update(found)
+    assert len(codes) > 8
     assert [code for code in sorted(codes) if f"`{code}`" not in page("docs/kafka.md")] == []
 
 
