@@ -100,7 +100,7 @@ class Direct(Side):
 
 
 class Yeoul(Side):
-    """The product, as `up` starts it, but with one worker process that runs every group."""
+    """The product, as `up` starts it (its access log in JSON lines too), but with one worker that runs every group."""
 
     name = "yeoul"
     path = "/api/v1/resources"
@@ -118,7 +118,6 @@ class Yeoul(Side):
             **self.stage.environ,
             "YEOUL_WEB_PORT": str(self.port),
             "YEOUL_WEB_PROCESSES": "2",
-            "YEOUL_LOG_LEVEL": "warning",
         }
 
     async def start(self) -> None:

@@ -3,10 +3,14 @@
 What most people would build instead of Yeoul, and as good as they would build it: uvloop, several processes on one
 port (SO_REUSEPORT), msgspec for validation, orjson for answers, asyncpg's statement cache and its default pool, the
 token checked on each request. No events, no idempotency, no history come with it.
+
+It writes a line for each request to its log, as Yeoul does, by aiohttp's own access log; of its fields only those that
+Yeoul's lines have too (time, request, status, seconds), which costs less than aiohttp's default.
 """
 
 import argparse
 import asyncio
+import logging
 import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -36,6 +40,8 @@ INSERT INTO resources (id, kind, title, body, tags, attributes, visibility, stat
 VALUES ($1, $2, $3, $4, $5, $6, $7, 'open', $8, 1, now(), now()) RETURNING *
 """
 SELECT = "SELECT * FROM resources WHERE id = $1"
+
+ACCESS_LINE = '%t "%r" %s %Tf'
 
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 POOL: web.AppKey[Any] = web.AppKey("pool", object)
@@ -150,8 +156,11 @@ async def migrate(dsn: str) -> None:
 def serve(options: argparse.Namespace) -> None:
     """Serve in this process until SIGTERM."""
     uvloop.install()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
     app = build(options.dsn, options.reset)
-    web.run_app(app, host="127.0.0.1", port=options.port, reuse_port=True, access_log=None, print=lambda _: None)
+    web.run_app(
+        app, host="127.0.0.1", port=options.port, reuse_port=True, access_log_format=ACCESS_LINE, print=lambda _: None
+    )
 
 
 def main() -> None:
