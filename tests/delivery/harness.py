@@ -249,6 +249,19 @@ class Scene:
         return REGISTRY.get_sample_value(name, {"group": self.group, **labels}) or 0.0
 
 
+class Door:
+    """Holds the handler in its transaction, after it has written, until it is opened."""
+
+    def __init__(self, scene: Scene) -> None:
+        self.entered = asyncio.Event()
+        self.open = asyncio.Event()
+        scene.plan.gate = self._hold
+
+    async def _hold(self, _parts: Sequence[Part]) -> None:
+        self.entered.set()
+        await self.open.wait()
+
+
 def event(id: str, *, source: str = "/tests", kind: str = "noted", place: tuple[int, int, int] | None = None) -> bytes:
     """A structured CloudEvent; `place` is (life, command offset, index) of an event of ours."""
     attributes = {"id": id, "source": source, "type": kind, "specversion": "1.0"}

@@ -1,29 +1,14 @@
 """Another owner, or a database that is away: nothing is handled twice, nothing is lost, and nobody starts again."""
 
 import asyncio
-from collections.abc import Sequence
 
 import pytest
 
 from embedded.stack import Stack
-from streams.work import Part
 from tests.contracts.harness import until
 from tests.delivery.conftest import MakeScene
-from tests.delivery.harness import Scene, event
+from tests.delivery.harness import Door, event
 from topics import Repeats
-
-
-class Door:
-    """Holds the handler in its transaction, after it has written, until it is opened."""
-
-    def __init__(self, scene: Scene) -> None:
-        self.entered = asyncio.Event()
-        self.open = asyncio.Event()
-        scene.plan.gate = self._hold
-
-    async def _hold(self, _parts: Sequence[Part]) -> None:
-        self.entered.set()
-        await self.open.wait()
 
 
 async def test_what_another_owner_handled_is_not_handled_again(scene: MakeScene) -> None:

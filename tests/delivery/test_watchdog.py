@@ -16,7 +16,7 @@ from streams.watchdog import Watchdog
 from streams.work import Part
 from tests.contracts.harness import until
 from tests.delivery.conftest import MakeScene
-from tests.delivery.harness import Scene
+from tests.delivery.harness import Door, Scene
 
 PATIENCE_S = 100.0
 
@@ -40,19 +40,6 @@ class Dog:
         self._now += seconds
         await self._dog.ask()
         return self._dog.stuck(self._now)
-
-
-class Door:
-    """Holds the handler of a scene in its transaction until it is opened."""
-
-    def __init__(self, scene: Scene) -> None:
-        self.entered = asyncio.Event()
-        self.open = asyncio.Event()
-        scene.plan.gate = self._hold
-
-    async def _hold(self, _parts: Sequence[Part]) -> None:
-        self.entered.set()
-        await self.open.wait()
 
 
 def consumer(notes: Scene) -> BatchConsumer:
