@@ -11,8 +11,9 @@ from agents import accounts, analytics, resources
 from config import Settings
 from stores import StoresAway
 from stores.aggregates import Operations
+from streams.groups import Connections, Group
 from streams.health import Health
-from streams.runtime import Connections, Group, Running
+from streams.runtime import Running
 from streams.watchdog import Watchdog
 from telemetry import logs
 

@@ -9,7 +9,7 @@ from domain.refusals import Code, Refusal
 from stores.accounts import TABLE, claim, unclaim
 from stores.aggregates import Operation
 from streams.decisions import Decisions, Noun, Outcome
-from streams.runtime import CommandGroup
+from streams.groups import CommandGroup
 from streams.work import Work
 
 NOUN = Noun(

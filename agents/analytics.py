@@ -11,8 +11,8 @@ import topics
 from domain import accounts, resources
 from stores.analytics import Slot, add
 from streams.envelope import Foreign, Unreadable, read_foreign
+from streams.groups import ReaderGroup
 from streams.readers import Reader
-from streams.runtime import ReaderGroup
 from streams.work import Part
 
 LONGEST_NAME = 256

@@ -3,7 +3,7 @@
 from domain.resources import COMMANDS, EVENT_NAMES, decide, document, evolve
 from stores.resources import TABLE, cached
 from streams.decisions import Noun
-from streams.runtime import CommandGroup
+from streams.groups import CommandGroup
 
 NOUN = Noun(
     name="resources",

@@ -22,8 +22,9 @@ from bench.baselines.reporting import Meter
 from config import Settings
 from stores.postgres import Database
 from streams.envelope import Unreadable
+from streams.groups import Connections, ReaderGroup
 from streams.readers import Reader
-from streams.runtime import Connections, ReaderGroup, Running
+from streams.runtime import Running
 from streams.work import Part
 from telemetry import logs
 from topics import Repeats, Topic

@@ -7,7 +7,8 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from config import Settings
-from streams.runtime import Connections, Running
+from streams.groups import Connections
+from streams.runtime import Running
 
 
 class Health:

@@ -3,41 +3,27 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator
 from pathlib import Path
 from time import monotonic
-from typing import Any, Literal, Protocol
+from typing import Any
 
-import faust
 from aiokafka.errors import KafkaError
-from faust.tables.manager import TableManager
 
 import topics
-from config import Settings
 from stores import StoresAway
-from stores.aggregates import Journal
-from stores.cache import Cache
-from stores.dead_letters import DeadLetters
-from stores.postgres import Database, of
-from stores.progress import ProgressStore
-from stores.redis import Redis
+from streams.app import GroupApp, build_app
 from streams.batches import Batch
-from streams.consumer import BatchConsumer, BatchTopic, BatchTransport
+from streams.consumer import BatchConsumer
 from streams.copies import Copies
-from streams.decisions import Decisions, Noun
 from streams.delivery import Delivery
-from streams.producer import Broker
-from streams.progress import Progress
+from streams.groups import Connections, Group
 from streams.publisher import Publisher
-from streams.recent import LookBack
 from streams.slots import Slot
-from streams.work import Handler
 from telemetry import metrics
-from topics import Topic
 
 log = logging.getLogger("yeoul.streams.runtime")
 
-SESSION_S = 10.0
 RESTART_S = 1.0
 REPLAY_EVERY_S = 1.0
 STOP_S = 20.0
@@ -48,179 +34,6 @@ STRANDED_S = 60.0
 
 class Stranded(Exception):
     """A group fell out of its consumer group and did not find back."""
-
-
-class Connections:
-    """What the groups of one process share."""
-
-    def __init__(self, settings: Settings, process: str) -> None:
-        self.settings = settings
-        self.database: Database = of(settings, process, patience_s=30.0)
-        self.redis = Redis(settings)
-        self.cache = Cache(self.redis)
-        self.progress = ProgressStore(self.database)
-        self.dead_letters = DeadLetters(self.database)
-        self.broker = Broker(settings, process, [topic.full_name(settings.topic_prefix) for topic in topics.TOPICS])
-
-    async def close(self) -> None:
-        """Close them all."""
-        await self.broker.stop()
-        await self.cache.close()
-        await self.database.close()
-        await self.redis.close()
-
-
-class Group(Protocol):
-    """A subscriber: what it reads, and the handler of its records."""
-
-    name: str
-    topics: tuple[Topic, ...]
-    start: Literal["beginning", "end"]
-    read_ahead: bool
-    max_records: int
-    gather_s: float
-
-    def assemble(self, connections: Connections, full_name: str, named: Mapping[str, Topic]) -> "Assembly":
-        """Progress, handler and publisher of this group."""
-
-
-class Assembly:
-    """The parts of a running group."""
-
-    def __init__(self, progress: Progress, handler: Handler, publisher: Publisher | None) -> None:
-        self.progress = progress
-        self.handler = handler
-        self.publisher = publisher
-
-
-class CommandGroup:
-    """The owner of a noun: its commands in, its events out."""
-
-    start: Literal["beginning", "end"] = "beginning"
-    read_ahead = False
-    max_records = 1000
-    """More would not commit faster, and whoever waits for an answer waits for the whole batch."""
-    gather_s = 0.0
-
-    def __init__(self, noun_name: str, noun: Noun, decisions: type[Decisions] = Decisions) -> None:
-        self.name = noun_name
-        self.topics: tuple[Topic, ...] = (topics.COMMANDS_OF[noun_name],)
-        self._noun = noun
-        self._decisions = decisions
-
-    def assemble(self, connections: Connections, full_name: str, named: Mapping[str, Topic]) -> Assembly:
-        """See Group.assemble."""
-        settings = connections.settings
-        events = topics.EVENTS_OF[self.name].full_name(settings.topic_prefix)
-        journal = Journal(connections.database, self.name)
-        publisher = Publisher(full_name, connections.broker, events, connections.progress, journal)
-        progress = Progress(
-            full_name,
-            named,
-            connections.progress,
-            take_over=publisher.take_over,
-            release=publisher.release,
-        )
-        decisions = self._decisions(
-            self._noun, full_name, connections.database, connections.cache, progress, publisher, settings.command_key
-        )
-        return Assembly(progress, decisions, publisher)
-
-
-class ReaderGroup:
-    """A reader of events. `build` makes its handler from the database and the group's full name."""
-
-    def __init__(
-        self, name: str, read: tuple[Topic, ...], build: Callable[[Database, str], Handler], *,
-        start: Literal["beginning", "end"] = "beginning", read_ahead: bool = True,
-        max_records: int = 5000, gather_s: float = 0.05,
-    ) -> None:  # fmt: skip
-        """`gather_s`: how long a reader that has caught up lets events gather, seconds; nobody waits for its answer."""
-        self.name = name
-        self.topics = read
-        self.start: Literal["beginning", "end"] = start
-        self.read_ahead = read_ahead
-        self.max_records = max_records
-        self.gather_s = gather_s
-        self._build = build
-
-    def assemble(self, connections: Connections, full_name: str, named: Mapping[str, Topic]) -> Assembly:
-        """See Group.assemble."""
-        handler = self._build(connections.database, full_name)
-        look_back = LookBack(connections.settings.kafka_url, full_name, handler.decode, connections.dead_letters)
-        progress = Progress(full_name, named, connections.progress, look_back=look_back, start=self.start)
-        return Assembly(progress, handler, None)
-
-
-class NoTables(TableManager):
-    """Faust waits a second for tables to be declared before it joins the group; there are none here."""
-
-    async def on_start(self) -> None:
-        """Called by Faust."""
-        await self._update_channels()
-        await self.recovery.start()
-
-
-class GroupApp(faust.App):
-    """A Faust app whose events are batches. The attributes are read by the batch transport."""
-
-    positions: Progress
-    read_ahead: bool
-    gather_s: float
-    batch_bytes = 16 << 20
-
-    class BootStrategy(faust.App.BootStrategy):
-        """No producer of Faust's (ours is idempotent and tells what arrived) and no web server."""
-
-        enable_kafka_producer = False
-        enable_web = False
-
-    async def on_stop(self) -> None:
-        """The batch in hand comes first."""
-        consumer = self.batch_consumer
-        if consumer is not None:
-            await consumer.drain()
-        await super().on_stop()
-
-    @property
-    def batch_consumer(self) -> BatchConsumer | None:
-        """The consumer, once there is one."""
-        return self._consumer if isinstance(self._consumer, BatchConsumer) else None
-
-
-def build_app(settings: Settings, group: Group, full_name: str, instance: str, progress: Progress) -> GroupApp:
-    """The Faust app of a group, without its agent."""
-    app = GroupApp(
-        full_name,
-        broker=[f"kafka://{server}" for server in settings.kafka_url.split(",")],
-        store="memory://",
-        datadir=Path(settings.state_dir) / "faust",
-        autodiscover=False,
-        Topic=BatchTopic,
-        TableManager=NoTables,
-        web_enabled=False,
-        topic_allow_declare=False,
-        topic_disable_leader=True,
-        table_standby_replicas=0,
-        consumer_group_instance_id=instance,
-        broker_session_timeout=SESSION_S,
-        broker_heartbeat_interval=2.0,
-        broker_rebalance_timeout=30.0,
-        broker_request_timeout=30.0,
-        broker_commit_interval=2.0,
-        broker_max_poll_records=group.max_records,
-        consumer_max_fetch_size=4 << 20,
-        # A topic that was deleted has no partitions: only a look at the metadata finds the one made in its place.
-        consumer_metadata_max_age_ms=5000,
-        producer_request_timeout=30.0,
-        stream_wait_empty=False,
-        worker_redirect_stdouts=False,
-    )
-    app.positions = progress
-    app.read_ahead = group.read_ahead
-    app.gather_s = group.gather_s
-    app.transport = BatchTransport(app.conf.broker_consumer, app)
-    return app
 
 
 def _agent(app: GroupApp, group: Group, names: list[str], delivery: Delivery) -> None:

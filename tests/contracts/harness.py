@@ -14,10 +14,11 @@ from aiokafka.structs import ConsumerRecord
 
 from config import Settings
 from streams import runtime
+from streams.app import GroupApp, build_app
 from streams.batches import Batch
 from streams.consumer import BatchConsumer
+from streams.groups import ReaderGroup
 from streams.protocol import topic_info
-from streams.runtime import GroupApp, ReaderGroup, build_app
 
 HANG_S = 40.0
 """Bounds a test that hangs; no test waits this long for anything that works, seconds."""

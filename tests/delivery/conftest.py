@@ -10,7 +10,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from config import Settings
 from stores import migrations
-from streams.runtime import Connections
+from streams.groups import Connections
 from tests.contracts.harness import Broker
 from tests.delivery.harness import Scene
 from topics import Repeats

@@ -18,8 +18,9 @@ from stores.dead_letters import Parked
 from stores.postgres import Database
 from stores.progress import Standing
 from streams.envelope import Foreign, read_foreign, sequence
+from streams.groups import Connections, ReaderGroup
 from streams.readers import Reader
-from streams.runtime import Connections, ReaderGroup, Running
+from streams.runtime import Running
 from streams.work import Part
 from tests.contracts.harness import Broker, until
 from topics import Repeats, Topic

@@ -23,9 +23,10 @@ from stores.dead_letters import Parked
 from stores.resources import Resources
 from streams.admin import ensure_topics
 from streams.envelope import SIGNATURE, Command, Event, read_event, write
+from streams.groups import CommandGroup, Connections
 from streams.publisher import Publisher
 from streams.replay import replay
-from streams.runtime import CommandGroup, Connections, Running
+from streams.runtime import Running
 from tests.contracts.harness import Broker, until
 from topics import COMMANDS_RESOURCES, EVENTS_RESOURCES
 

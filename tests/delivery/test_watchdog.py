@@ -11,7 +11,7 @@ from embedded.stack import Stack
 from stores.progress import Mismatch
 from streams.admin import ensure_topics
 from streams.consumer import BatchConsumer
-from streams.runtime import Connections
+from streams.groups import Connections
 from streams.watchdog import Watchdog
 from streams.work import Part
 from tests.contracts.harness import until

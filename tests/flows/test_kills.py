@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from streams.runtime import SESSION_S
+from streams.app import SESSION_S
 from tests.flows.harness import System, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
