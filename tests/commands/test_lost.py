@@ -1,6 +1,7 @@
 """What the front says of a command when Kafka refused it, went away, or may have it or not."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import time
@@ -17,6 +18,7 @@ from aiokafka.errors import MessageSizeTooLargeError
 from config import Settings
 from embedded.stack import Stack
 from streams import publish
+from streams.protocol import topic_info
 from streams.publish import Answer, BrokerAway, Conflict, Order, Pending
 from tests.commands.conftest import Clock, Path
 from topics import COMMANDS_RESOURCES
@@ -75,6 +77,28 @@ async def until_shown(path: Path, order: Order, status: str | None) -> None:
     async with asyncio.timeout(HANG_S):
         while await shown(path, order) != status:
             await asyncio.sleep(0.02)
+
+
+@contextlib.asynccontextmanager
+async def frozen(path: Path, stack: Stack) -> AsyncIterator[None]:
+    """Kafka stands still, and has answered its last request."""
+    producer = path.commands.broker.producer
+    assert producer is not None
+    os.kill(stack.pids["kafka"], signal.SIGSTOP)
+    try:
+        with contextlib.suppress(TimeoutError):
+            while True:  # it does not stop at the very moment
+                await asyncio.wait_for(topic_info(producer.client, []), 0.1)
+        yield
+    finally:
+        os.kill(stack.pids["kafka"], signal.SIGCONT)
+
+
+async def until_there(path: Path) -> None:
+    """Wait until the front sees Kafka again."""
+    async with asyncio.timeout(HANG_S):
+        while path.commands.broker.away is not None:
+            await asyncio.sleep(0.05)
 
 
 @pytest.fixture
@@ -160,31 +184,26 @@ async def test_the_operation_of_a_late_loss_turns_from_pending_to_failed(
 ) -> None:
     await limit(5_000)
     order, keyed = path.order(data=LARGE), path.order(keyed=True, data=LARGE)
-    os.kill(stack.pids["kafka"], signal.SIGSTOP)
-    try:
+    async with frozen(path, stack):
         answers = await asyncio.gather(*(path.commands.submit(one, wait=0.4) for one in (order, keyed)))
         assert answers == [Pending(order.operation), Pending(keyed.operation)]
         assert [await shown(path, one) for one in (order, keyed)] == ["pending", "pending"]
-    finally:
-        os.kill(stack.pids["kafka"], signal.SIGCONT)
     await until_shown(path, order, "failed")
     await until_shown(path, keyed, "failed")
+    await until_there(path)
 
 
 async def test_a_command_under_way_when_kafka_crashes_is_pending_and_arrives_once(path: Path, stack: Stack) -> None:
     before = await records(path.settings)
     order = path.order()
-    os.kill(stack.pids["kafka"], signal.SIGSTOP)
-    try:
+    async with frozen(path, stack):
         assert await path.commands.submit(order, wait=0.4) == Pending(order.operation)
-    finally:
         await stack.kill("kafka")
         await stack.start("kafka")
     async with asyncio.timeout(HANG_S):
         while await records(path.settings) == before:
             await asyncio.sleep(0.1)
-        while path.commands.broker.away is not None:
-            await asyncio.sleep(0.1)
+        await until_there(path)
         # Behind it in the same partition: nothing of it comes later.
         after = path.order(aggregate_id=order.aggregate_id)
         assert await path.commands.submit(after, wait=0) == Pending(after.operation)
@@ -214,24 +233,18 @@ async def test_a_retry_that_never_left_leaves_what_was_known(path: Path, limit: 
 
 
 async def test_one_that_was_answered_with_202_and_then_given_back_shows_as_failed(path: Path, stack: Stack) -> None:
-    first = path.order()
-    os.kill(stack.pids["kafka"], signal.SIGSTOP)
-    try:
-        sent = asyncio.create_task(path.commands.submit(first, wait=0.2))
-        await asyncio.sleep(0.05)
-        # Behind the first, which is under way: this one waits in the front, until the broker is found to be away.
-        order, keyed = path.order(), path.order(keyed=True)
+    first, order, keyed = path.order(), path.order(), path.order(keyed=True)
+    async with frozen(path, stack):
+        sent = asyncio.create_task(path.commands.submit(first, wait=0.3))
+        await asyncio.sleep(0.02)
+        # Behind the first, which is under way: these wait in the front, until the broker is found to be away.
         answers = await asyncio.gather(*(path.commands.submit(one, wait=0.1) for one in (order, keyed)))
         assert answers == [Pending(order.operation), Pending(keyed.operation)]
         await sent
         await until_shown(path, order, "failed")
         await until_shown(path, keyed, "failed")
         assert await shown(path, first) == "pending"
-    finally:
-        os.kill(stack.pids["kafka"], signal.SIGCONT)
-    async with asyncio.timeout(HANG_S):
-        while path.commands.broker.away is not None:
-            await asyncio.sleep(0.05)
+    await until_there(path)
 
 
 async def test_an_operation_that_was_forgotten_is_unknown_although_its_marker_stands(
