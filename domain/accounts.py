@@ -80,7 +80,6 @@ Event = AccountCreated | RoleChanged
 
 COMMANDS: dict[str, type[Command]] = {"create_account": CreateAccount, "change_role": ChangeRole}
 EVENTS: dict[str, type[Event]] = {"account.created": AccountCreated, "account.role_changed": RoleChanged}
-COMMAND_NAMES: dict[type[Command], str] = {kind: name for name, kind in COMMANDS.items()}
 EVENT_NAMES: dict[type[Event], str] = {kind: name for name, kind in EVENTS.items()}
 
 EXISTS = Refusal(Code.ALREADY_EXISTS)

@@ -138,7 +138,6 @@ EVENTS: dict[str, type[Event]] = {
     "resource.updated": ResourceUpdated,
     "resource.deleted": ResourceDeleted,
 }
-COMMAND_NAMES: dict[type[Command], str] = {kind: name for name, kind in COMMANDS.items()}
 EVENT_NAMES: dict[type[Event], str] = {kind: name for name, kind in EVENTS.items()}
 
 _in_order = msgspec.json.Encoder(order="deterministic").encode

@@ -215,18 +215,6 @@ class Journal:
             for row in rows
         ]  # fmt: skip
 
-    async def of_aggregate(self, aggregate_id: UUID, *, after_version: int = 0, limit: int = 100) -> list[bytes]:
-        """What happened to one aggregate, in order, as event JSON. Raises StoresAway."""
-        rows = await self._database.fetch(
-            """SELECT event FROM journal WHERE aggregate_id = $1 AND noun = $2 AND version > $3
-               ORDER BY version LIMIT $4""",
-            aggregate_id,
-            self._noun,
-            after_version,
-            limit,
-        )
-        return [row["event"].encode() for row in rows]
-
 
 class Operations:
     """Looking operations up, many at a time."""

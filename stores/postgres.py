@@ -2,16 +2,13 @@
 
 import asyncio
 import contextlib
-import logging
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import asyncpg
 
 from config import Settings
-
-log = logging.getLogger("yeoul.stores.postgres")
 
 AWAY = (
     OSError,
@@ -176,17 +173,3 @@ def of(settings: Settings, process: str, size: int | None = None, patience_s: fl
     A statement that takes longer than `patience_s` counts as unanswered: a database that is frozen is away, too.
     """
     return Database(settings.postgres_url, size=size or settings.postgres_pool, process=process, patience_s=patience_s)
-
-
-async def keep_trying(work: Callable[[], Any], *, give_up: Callable[[], bool], what: str) -> Any:
-    """Run `work` until the stores are there again, with backoff and jitter; None when `give_up` says so."""
-    delay = 0.05
-    while True:
-        try:
-            return await work()
-        except StoresAway as error:
-            if give_up():
-                return None
-            log.warning("%s waits: %s", what, error)
-            await asyncio.sleep(delay)
-            delay = min(delay * 2, 1.0)

@@ -16,7 +16,7 @@ import msgspec
 from aiokafka.structs import ConsumerRecord
 
 from domain.access import Actor, Role
-from domain.aggregates import Context, Occurrence
+from domain.aggregates import Context, Occurrence, fold
 from domain.refusals import Code, Refusal
 from security.signatures import verify
 from stores.aggregates import Commands, Entry, NotNew, Operation, Table
@@ -203,8 +203,8 @@ class Decisions:
                     continue
                 refusal = refused.get(envelope.operation)
                 state = states.get(envelope.subject)
+                context = Context(Actor(envelope.actor, _ROLES[envelope.actorrole]), envelope.subject, now)
                 if refusal is None:
-                    context = Context(Actor(envelope.actor, _ROLES[envelope.actorrole]), envelope.subject, now)
                     events = self.noun.decide(state, message.command, context)
                     if isinstance(events, Refusal):
                         refusal, events = events, ()
@@ -213,9 +213,9 @@ class Decisions:
                 version = 0 if state is None else state.version
                 if events and envelope.subject not in outcome.loaded:
                     outcome.loaded[envelope.subject] = version
+                state = fold(self.noun.evolve, state, events, context)
                 for index, event in enumerate(events):
                     version += 1
-                    state = self.noun.evolve(state, event, Occurrence(envelope.subject, envelope.actor, version, now))
                     told = self._event(envelope, event, index, version, now, sequence(owned.life, record.offset, index))
                     outcome.journal.append(
                         Entry(owned.life, part.key.partition, record.offset, index, envelope.subject, version, told)

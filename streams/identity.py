@@ -40,8 +40,3 @@ def aggregate_id(operation: UUID) -> UUID:
 def event_id(operation: UUID, index: int) -> str:
     """The id of the index-th event of an operation."""
     return f"{operation}.{index}"
-
-
-def consequence(event: str, index: int) -> UUID:
-    """The operation of the index-th command that a reader sends because of an event."""
-    return _derived("consequence", event, str(index))

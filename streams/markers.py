@@ -42,7 +42,6 @@ class Marker(msgspec.Struct, array_like=True):
     """`since` in seconds since 1970. A `state` that is none of ours is of a newer version: something goes on."""
 
     actor: UUID | None
-    fingerprint: str
     since: float
     state: str = RUNNING
 
@@ -54,10 +53,9 @@ _decode = msgspec.msgpack.Decoder(Marker).decode
 class Attempt:
     """One try of an operation, and what it has written; made by whoever sends it."""
 
-    def __init__(self, operation: UUID, actor: UUID | None, fingerprint: str) -> None:
+    def __init__(self, operation: UUID, actor: UUID | None) -> None:
         self.operation = operation
         self.actor = actor
-        self.fingerprint = fingerprint
         self.before = b""
         self.mine = b""
         self.lost = False
@@ -128,7 +126,7 @@ class Markers:
 
 
 def _write(attempt: Attempt, state: str) -> bytes:
-    return _encode(Marker(attempt.actor, attempt.fingerprint, time.time(), state))
+    return _encode(Marker(attempt.actor, time.time(), state))
 
 
 def _read(raw: bytes | None) -> Marker | None:

@@ -119,7 +119,7 @@ class Commands:
         """Send a command and wait up to `wait` seconds for its answer. Raises BrokerAway, Conflict."""
         if self.broker.away is not None:
             raise BrokerAway(self.broker.away)
-        attempt = Attempt(order.operation, order.actor.id, order.fingerprint)
+        attempt = Attempt(order.operation, order.actor.id)
         if order.keyed:
             known = await self._begin(order, attempt)
             if known is not None:

@@ -21,7 +21,7 @@ from config import Settings
 from domain.access import Actor, Role
 from domain.aggregates import Context, Occurrence
 from domain.refusals import Refusal
-from domain.resources import COMMAND_NAMES, EVENTS, CreateResource, DeleteResource, Resource, UpdateResource, evolve
+from domain.resources import COMMANDS, EVENTS, CreateResource, DeleteResource, Resource, UpdateResource, evolve
 from security.signatures import sign
 from stores.aggregates import Journal, Operations
 from stores.cache import Cache
@@ -39,6 +39,7 @@ from streams.publisher import Publisher
 from topics import COMMANDS_RESOURCES
 
 PARTITIONS = 2
+NAMES = {kind: name for name, kind in COMMANDS.items()}
 ACTORS = [Actor(UUID(int=1), Role.USER), Actor(UUID(int=2), Role.USER), Actor(UUID(int=3), Role.ADMIN)]
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -141,7 +142,7 @@ class Log:
         subject, operation = self.ids[one.aggregate], self.operations[one.operation]
         value = write(
             Command(
-                id=str(operation), source="/yeoul/web", type=COMMAND_NAMES[type(one.command)], subject=subject,
+                id=str(operation), source="/yeoul/web", type=NAMES[type(one.command)], subject=subject,
                 time=START, operation=operation, data=msgspec.Raw(data), actor=one.actor.id,
                 actorrole=one.actor.role.value, fingerprint=f"{one.aggregate} {data.decode()}",
             )
