@@ -67,7 +67,7 @@ async def test_strange_commands_are_parked_and_their_neighbours_pass(installatio
         "unsigned command": (*_command(installation, 1)[:2], []),
         "unsigned, by another": (*_command(installation, 2)[:2], [(SIGNATURE, b"0" * 64)]),
         "unsigned, in no known alphabet": (*_command(installation, 2)[:2], [(SIGNATURE, b"\xff\x00")]),
-        "not_json": _signed(installation, b"key", os.urandom(200)),
+        "not_json": _signed(installation, b"key", b"\xff" + os.urandom(200)),
         "not_json big": _signed(installation, b"key", b"x" * (5 << 20)),
         "tombstone": _signed(installation, b"key", None),
         "wrong_shape": _signed(installation, b"key", b'{"of": ["another", "shape"]}'),
