@@ -20,7 +20,7 @@ async def _stopped(process: Process) -> bool:
     return Path(f"/proc/{process.pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "T"
 
 
-@pytest.mark.parametrize("point", ["before_commit", "after_commit"])
+@pytest.mark.parametrize("point", ["before_commit", "after_commit", "before_publish"])
 async def test_the_fence_stops_a_zombie(installation: System, point: str) -> None:
     frozen = installation.worker("resources", slots="frozen", point=f"{point}:STOP:2")
     reader = installation.worker("analytics")
@@ -40,7 +40,8 @@ async def test_the_fence_stops_a_zombie(installation: System, point: str) -> Non
     await installation.until_done(2 * COUNT, 60)
     await asyncio.gather(frozen.ready(), other.ready())
     repeats = await installation.check_created(2 * COUNT)
-    assert repeats > 0 or point != "after_commit"  # what it published late came from the other one before
+    # What it was about to send, the other one has sent before. After a commit it may hear first that it is no owner.
+    assert repeats > 0 or point != "before_publish"
     assert await counted(installation, "resource.created") == 2 * COUNT
     print(f"\n{point}: taken over {taken_over:.1f} s after the other worker's start; {repeats} repeats dropped")
 
