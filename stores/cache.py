@@ -117,15 +117,16 @@ class Cache:
         self, noun: str, entries: Mapping[UUID, bytes], messages: Mapping[str, bytes], *, life: int = LIFE_S
     ) -> bool:
         """As `put`, then publish a message on each channel, in one round trip and in this order."""
+        commands: list[tuple[Any, ...]] = []
         try:
-            with self._redis.use() as client:
-                epoch = await self._current(client) if entries else _NO_EPOCH
-                pipeline = client.pipeline(transaction=False)
-                if entries:
-                    self._set(pipeline, noun, entries, epoch, life)
-                for channel, message in messages.items():
-                    pipeline.publish(channel, message)
-                results = await pipeline.execute()
+            if entries:
+                with self._redis.use() as client:
+                    epoch = await self._current(client)
+                commands.append(self._setting(noun, entries, epoch, life))
+            commands += [("PUBLISH", channel, message) for channel, message in messages.items()]
+            if not commands:
+                return True
+            results = await self._redis.exchange(commands)
         except RedisAway:
             if entries:
                 self._missed_a_write()
@@ -143,10 +144,13 @@ class Cache:
         except RedisAway:
             self._missed_a_write()
 
-    def _set(self, client: Any, noun: str, entries: Mapping[UUID, bytes], epoch: bytes, life: int) -> Any:
+    def _setting(self, noun: str, entries: Mapping[UUID, bytes], epoch: bytes, life: int) -> tuple[Any, ...]:
         # By its text, which the server keeps compiled: by its hash, redis-py asks first whether it is known.
         keys = [self._epoch_key, *(self.key(noun, id) for id in entries)]
-        return client.eval(_SET_NEWER, len(keys), *keys, life, epoch, *entries.values())
+        return ("EVAL", _SET_NEWER, len(keys), *keys, life, epoch, *entries.values())
+
+    def _set(self, client: Any, noun: str, entries: Mapping[UUID, bytes], epoch: bytes, life: int) -> Any:
+        return client.execute_command(*self._setting(noun, entries, epoch, life))
 
     # -- epochs ------------------------------------------------------------------------------------------------------
 

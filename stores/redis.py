@@ -1,12 +1,17 @@
 """The way to Redis (or Valkey): everything kept there can be lost, so being away is a normal state, not an error.
 
 After a failure nobody asks again for BREAK_S: an unreachable Redis must cost a caller nothing, a frozen one little.
+
+There are two ways to ask. `use` hands out redis-py's client, whose pool serves many callers at once. `exchange` is for
+the worker, which has one thing to tell after each batch and callers who wait for it: one connection, the commands in
+one piece, written before anything else gets a turn. The client's pool, retries and a task for each write cost as much
+there as deciding ten commands does.
 """
 
 import asyncio
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from time import monotonic
 from typing import Any
 
@@ -41,8 +46,13 @@ class Redis:
             health_check_interval=0,
             max_connections=32,
             timeout=5,
+            # Of the third version we use nothing, and redis-py makes a text of each message on a channel for its log.
+            protocol=2,
         )
         self.client: Any = redis.asyncio.Redis(connection_pool=pool)
+        # Its time is bounded as a whole, in `exchange`.
+        self._line: Any = pool.connection_class(**{**pool.connection_kwargs, "socket_timeout": None})
+        self._turn = asyncio.Lock()
         self._broken_until = 0.0
         self.outages = 0
         """Counts up with each failure: who remembers an older count knows that writes of others may be missing."""
@@ -68,6 +78,25 @@ class Redis:
             log.info("Redis is back")
             self._broken_until = 0.0
 
+    async def exchange(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Send the commands in one piece, in this order; returns what each answered. Raises RedisAway."""
+        async with self._turn:
+            with self.use():
+                try:
+                    async with asyncio.timeout(TIMEOUT_S):
+                        return await self._exchanged(commands)
+                except BaseException:
+                    # What is still to be answered would be taken for the answer to the next exchange.
+                    await self._line.disconnect(nowait=True)
+                    raise
+
+    async def _exchanged(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        line = self._line
+        if line.is_connected and await line.can_read():  # it was closed meanwhile: nothing else comes unasked
+            await line.disconnect(nowait=True)
+        await line.send_packed_command(line.pack_commands(commands))
+        return [await line.read_response() for _ in commands]
+
     async def ready(self) -> str:
         """`ok`, or why not."""
         try:
@@ -80,4 +109,5 @@ class Redis:
     async def close(self) -> None:
         """Close the connections."""
         with contextlib.suppress(RedisError, OSError):
+            await self._line.disconnect()
             await self.client.aclose(close_connection_pool=True)

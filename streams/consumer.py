@@ -201,8 +201,10 @@ class BatchConsumer(Consumer):
 
     async def _wait(self, event: asyncio.Event) -> None:
         event.clear()
+        # Not wait_for, which makes a task of each wait in Python 3.11: this one is passed twice a batch.
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(event.wait(), IDLE_POLL_S)
+            async with asyncio.timeout(IDLE_POLL_S):
+                await event.wait()
 
     async def _locate(self) -> None:
         generation = self.generation

@@ -103,7 +103,7 @@ class ReaderGroup:
     def __init__(
         self, name: str, read: tuple[Topic, ...], build: Callable[[Database, str], Handler], *,
         start: Literal["beginning", "end"] = "beginning", read_ahead: bool = True,
-        max_records: int = 5000, gather_s: float = 0.05,
+        max_records: int = 5000, gather_s: float = 0.25,
     ) -> None:  # fmt: skip
         """`gather_s`: how long a reader that has caught up lets events gather, seconds; nobody waits for its answer."""
         self.name = name

@@ -28,9 +28,9 @@ log = logging.getLogger("yeoul.streams.publisher")
 
 MOST_WAITING = 20_000
 """Events that may wait to be published before the handler waits too."""
-GATHER_S = 0.03
+GATHER_S = 0.1
 """How long events gather under load, seconds. Nobody's answer waits for them, and each request costs the worker and the
-broker as much as five commands do."""
+broker as much as five commands do, and then their readers the same."""
 LAZY_S = 0.2
 """How long a published offset may wait for a batch whose commit takes it along, seconds."""
 FAILED = (KafkaError, OSError, TimeoutError, StoresAway)
@@ -186,7 +186,8 @@ class Publisher:
 
     async def _round(self) -> None:
         try:
-            await asyncio.wait_for(self._work.wait(), LAZY_S)
+            async with asyncio.timeout(LAZY_S):
+                await self._work.wait()
         except TimeoutError:
             await self._tell_quietly()
             return

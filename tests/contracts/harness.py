@@ -92,7 +92,7 @@ class Member:
         self._settings = settings
         self._topics = topics
         self._instance = f"{self.group}-{instance}"
-        self._shape = ReaderGroup(group, (), cast("Any", None), read_ahead=read_ahead)
+        self._shape = ReaderGroup(group, (), cast("Any", None), read_ahead=read_ahead, gather_s=0.0)
         self._batch_bytes = batch_bytes
         self._handle = handle
         self._handed: asyncio.Queue[Batch] = asyncio.Queue()
