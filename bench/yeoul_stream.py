@@ -76,7 +76,9 @@ async def run(settings: Settings, topic: str, group: str) -> None:
         repeats=Repeats.OPERATION,  # the fence alone: each record is counted by one committed batch
     )
     connections = Connections(settings, "bench")
-    running = Running(connections, ReaderGroup(group, (read,), lambda database, name: Count(database, name, meter)))
+    running = Running(
+        connections, ReaderGroup(group, (read,), lambda shared, name: Count(shared.database, name, meter))
+    )
     meter.report()
     running.start()
     await stop.wait()

@@ -96,6 +96,9 @@ VARIABLES: tuple[Variable, ...] = (
     Variable(
         "YEOUL_CACHE_DIR", "cache_dir", "~/.cache/yeoul", "Where the broker's files are kept for all clones", folder
     ),
+    Variable(
+        "YEOUL_METRICS_FILE", "metrics_file", "./config/metrics.toml", "Declares the metrics: docs/analytics.md", folder
+    ),
     Variable("YEOUL_POSTGRES_POOL", "postgres_pool", "8", "Connections to PostgreSQL for each process", whole(1, 200)),
     Variable("YEOUL_COMMAND_KEY", "command_key", "", f"Signs commands: {HOW_TO_KEY}", key, render_key, secret=True),
     Variable("YEOUL_INDEX_KEY", "index_key", "", f"Finds sealed addresses: {HOW_TO_KEY}", key, render_key, secret=True),
@@ -136,6 +139,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_format: str = "auto"
     state_dir: Path = Path(".yeoul")
     cache_dir: Path = msgspec.field(default_factory=lambda: folder("~/.cache/yeoul"))
+    metrics_file: Path = Path("config/metrics.toml")
     postgres_pool: int = 8
     command_key: bytes = b""
     index_key: bytes = b""

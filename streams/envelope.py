@@ -114,7 +114,8 @@ _PREFIX = b'{"specversion":"1.0","datacontenttype":"application/json",'
 _encode = msgspec.json.Encoder().encode
 _decode_command = msgspec.json.Decoder(Command).decode
 _decode_event = msgspec.json.Decoder(Event).decode
-_decode_foreign = msgspec.json.Decoder(Foreign).decode
+_check_json = msgspec.json.Decoder(msgspec.Raw).decode
+_foreign = msgspec.json.Decoder(Foreign)
 
 
 def write(message: Command | Event) -> bytes:
@@ -136,16 +137,21 @@ def read_event(value: bytes | None) -> Event:
 
 def read_foreign(record: ConsumerRecord) -> Foreign:
     """Anybody's CloudEvent, structured or binary; raises Unreadable."""
+    event: Foreign = read_foreign_as(record, _foreign)
+    return event
+
+
+def read_foreign_as(record: ConsumerRecord, decoder: "msgspec.json.Decoder[Any]") -> Any:
+    """As `read_foreign`, as another struct with attributes of a CloudEvent; raises Unreadable."""
     headers = record.headers
     if headers:
         for name, _value in headers:
             if name == "ce_specversion":
-                return _read_binary(record)
-    event: Foreign = _read(record.value, _decode_foreign)
-    return event
+                return _read_binary(record, decoder)
+    return _read(record.value, decoder.decode)
 
 
-def _read_binary(record: ConsumerRecord) -> Foreign:
+def _read_binary(record: ConsumerRecord, decoder: "msgspec.json.Decoder[Any]") -> Any:
     attributes: dict[str, Any] = {}
     try:
         for name, value in record.headers:
@@ -153,13 +159,22 @@ def _read_binary(record: ConsumerRecord) -> Foreign:
                 if value is None:
                     raise Unreadable("not_a_cloudevent", f"the header {name!r} has no value")
                 attributes[name[3:]] = value.decode()
-        if record.value is not None:
+        # The data may be of any kind: JSON goes in as it is, anything else as null.
+        if record.value is not None and _is_json(record.value):
             attributes["data"] = msgspec.Raw(record.value)
-        return msgspec.convert(attributes, Foreign, strict=False)
+        return decoder.decode(_encode(attributes))
     except UnicodeDecodeError as error:
         raise Unreadable("not_utf8", f"a ce_ header is not UTF-8: {error.reason}") from None
     except msgspec.ValidationError as error:
         raise Unreadable("not_a_cloudevent", str(error)) from None
+
+
+def _is_json(value: bytes) -> bool:
+    try:
+        _check_json(value)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    return True
 
 
 def _read(value: bytes | None, decode: Any) -> Any:

@@ -15,6 +15,7 @@ from streams.decisions import Decisions, Noun
 from streams.producer import Broker
 from streams.progress import Progress
 from streams.publisher import Publisher
+from streams.readers import Reader
 from streams.recent import LookBack
 from streams.work import Handler
 from topics import Topic
@@ -98,10 +99,10 @@ class CommandGroup:
 
 
 class ReaderGroup:
-    """A reader of events. `build` makes its handler from the database and the group's full name."""
+    """A reader of events. `build` makes its handler from what the process shares and the group's full name."""
 
     def __init__(
-        self, name: str, read: tuple[Topic, ...], build: Callable[[Database, str], Handler], *,
+        self, name: str, read: tuple[Topic, ...], build: Callable[[Connections, str], Reader], *,
         start: Literal["beginning", "end"] = "beginning", read_ahead: bool = True,
         max_records: int = 5000, gather_s: float = 0.25,
     ) -> None:  # fmt: skip
@@ -116,7 +117,9 @@ class ReaderGroup:
 
     def assemble(self, connections: Connections, full_name: str, named: Mapping[str, Topic]) -> Assembly:
         """See Group.assemble."""
-        handler = self._build(connections.database, full_name)
+        handler = self._build(connections, full_name)
         look_back = LookBack(connections.settings.kafka_url, full_name, handler.decode, connections.dead_letters)
-        progress = Progress(full_name, named, connections.progress, look_back=look_back, start=self.start)
+        progress = Progress(
+            full_name, named, connections.progress, look_back=look_back, start=self.start, prepare=handler.prepare
+        )
         return Assembly(progress, handler, None)

@@ -49,6 +49,7 @@ class Progress:
         start: Literal["beginning", "end"] = "beginning",
         take_over: Callable[[int, UUID], Awaitable[None]] | None = None,
         release: Callable[[], None] = lambda: None,
+        prepare: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self.group = group
         self.owned: dict[TopicPartition, Owned] = {}
@@ -58,12 +59,15 @@ class Progress:
         self._start = start
         self._take_over = take_over
         self._release = release
+        self._prepare = prepare
         self._ids: dict[str, UUID] = {}
         self._lives_seen = monotonic()
         self.stopped: set[TopicPartition] = set()
 
     async def locate(self, kafka: AIOKafkaConsumer, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         """The next offset of each partition; one left out is stopped. Raises StoresAway, KafkaError."""
+        if self._prepare is not None:
+            await self._prepare()
         found: dict[TopicPartition, int] = {}
         by_topic: dict[str, list[int]] = {}
         for partition in partitions:

@@ -24,6 +24,9 @@ class Reader(abc.ABC):
         self._database = database
         self._group = group
 
+    async def prepare(self) -> None:  # noqa: B027 - most readers need nothing
+        """Called before positions are looked up: at each assignment, and after a mismatch. Raises StoresAway."""
+
     @abc.abstractmethod
     def decode(self, record: ConsumerRecord) -> Any:
         """See Handler.decode."""

@@ -116,7 +116,10 @@ class Scene:
         self.connections = connections
         self.broker = broker
         self._group = ReaderGroup(
-            f"notes-{number}", (self.topic,), lambda database, group: Notes(database, group, self.plan), start=start
+            f"notes-{number}",
+            (self.topic,),
+            lambda shared, group: Notes(shared.database, group, self.plan),
+            start=start,
         )
         self.group = f"{settings.topic_prefix}.notes-{number}"
         self._running: Running | None = None

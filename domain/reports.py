@@ -1,0 +1,128 @@
+"""From the rows of a metric's table to what people ask for: windows, gaps filled, values of measures.
+
+Panes of all feeds come in; a window is what its panes add up to. Sums, counts, minima and maxima are exact; distinct
+values and percentiles are within the accuracy of domain/sketches.py.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from decimal import Decimal, localcontext
+from typing import Any
+
+import msgspec
+
+from domain import sketches, windows
+from domain.metrics import COUNT, Kind, Measure, Metric
+from domain.tables import EXACT
+from domain.windows import Window
+
+
+class Part(msgspec.Struct, frozen=True):
+    """What one feed has of a measure, of a group, in the pane that begins at `start` (seconds)."""
+
+    start: int
+    group: str
+    measure: str
+    n: int
+    total: Decimal | None = None
+    low: Decimal | None = None
+    high: Decimal | None = None
+    sketch: bytes | None = None
+
+
+class Line(msgspec.Struct, frozen=True):
+    """A window of a group as it is shown. `group`: a value for each path of `group_by`; `values`: by measure.
+
+    A value is a number (int or Decimal, exact), an estimate (int or float), a dict of percentiles, a list of
+    {"value", "count"}, or None where nothing was measured.
+    """
+
+    start: int
+    group: tuple[Any, ...]
+    values: dict[str, Any]
+
+
+Cells = dict[tuple[int, str], dict[str, list[Part]]]
+
+
+def gathered(window: Window, parts: Iterable[Part], since: int, until: int) -> Cells:
+    """The parts of each window that begins from `since` (included) to `until` (excluded), by group and measure."""
+    cells: Cells = {}
+    for part in parts:
+        for start in windows.containing(window, part.start):
+            if since <= start < until:
+                cells.setdefault((start, part.group), {}).setdefault(part.measure, []).append(part)
+    return cells
+
+
+def lines(metric: Metric, cells: Cells) -> list[Line]:
+    """The windows in order: by time, then by group."""
+    return [
+        Line(start, tuple(msgspec.json.decode(group)), values(metric.all_measures, cells[start, group]))
+        for start, group in sorted(cells)
+    ]
+
+
+def values(measures: Sequence[Measure], parts: Mapping[str, Sequence[Part]]) -> dict[str, Any]:
+    """What each measure comes to."""
+    with localcontext(prec=EXACT):
+        return {measure.name: value(measure, parts.get(measure.name, ())) for measure in measures}
+
+
+def value(measure: Measure, parts: Sequence[Part]) -> Any:
+    """What a measure comes to, of all its parts; None of nothing, and 0 of no events."""
+    n = sum(part.n for part in parts)
+    sketched = [part.sketch for part in parts if part.sketch is not None]
+    match measure.kind:
+        case Kind.COUNT:
+            return n
+        case Kind.DISTINCT:
+            return sketches.estimate_distinct(sketches.merge_distinct(sketched))
+        case Kind.TOP:
+            return _top(sketched, measure.most)
+        case Kind.PERCENTILES:
+            found = sketches.estimate_percentiles(sketches.merge_percentiles(sketched), measure.at)
+            return {f"p{percent:g}": _rounded(each) for percent, each in zip(measure.at, found, strict=True)}
+    if not n:
+        return Decimal() if measure.kind is Kind.SUM else None
+    total = sum((part.total for part in parts if part.total is not None), Decimal())
+    match measure.kind:
+        case Kind.SUM:
+            return total
+        case Kind.MIN:
+            return min(part.low for part in parts if part.low is not None)
+        case Kind.MAX:
+            return max(part.high for part in parts if part.high is not None)
+        case _:
+            return round(total / n, 12).normalize()
+
+
+def _rounded(found: float | None) -> float | None:
+    # More digits than these say nothing: the value is within 1 %.
+    return None if found is None else float(f"{found:.6g}")
+
+
+def _top(sketched: Sequence[bytes], most: int) -> list[dict[str, Any]]:
+    whole = sketches.merge_top(sketched)
+    first = sorted(whole.counts.items(), key=lambda item: (-item[1], item[0]))[:most]
+    shown = [{"value": msgspec.json.decode(text), "count": count} for text, count in first]
+    return [*shown, {"value": "__other__", "count": whole.others}] if whole.others else shown
+
+
+def filled(metric: Metric, window: Window, found: Sequence[Line], since: int, until: int) -> list[Line]:
+    """The same with a line of nothing for each group in each window that has none, up to `until`."""
+    groups = list(dict.fromkeys(line.group for line in found)) or ([()] if not metric.group_by else [])
+    there = {(line.start, line.group): line for line in found}
+    empty = values(metric.all_measures, {})
+    return [
+        there.get((start, group)) or Line(start, group, empty)
+        for start in starts(window, since, until)
+        for group in groups
+    ]
+
+
+def starts(window: Window, since: int, until: int) -> Iterator[int]:
+    """The beginnings of the windows that begin from `since` (included) to `until` (excluded)."""
+    return windows.starts(window.pane, since, until)
+
+
+__all__ = ["COUNT", "Line", "Part", "filled", "gathered", "lines", "starts", "value", "values"]

@@ -1,0 +1,354 @@
+"""What a batch of events adds to the tables of the metrics. Pure: the same events in the same order add the same.
+
+    events of one partition, in order → times → watermark → for each metric: who counts → groups → cells
+
+Nothing here depends on where one batch ends and the next begins: a table that is built again from the log is the same
+to the bit. What depends on the order of events (which ones are late, which groups found room) depends on their order
+within a partition only, and on the time at which the log took them, never on a clock of ours.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from decimal import Decimal, localcontext
+from functools import lru_cache
+from operator import attrgetter
+from typing import Any
+
+import msgspec
+import numpy as np
+from msgspec import UNSET, Raw, UnsetType
+
+from domain import sketches, windows
+from domain.metrics import COUNT, SKETCHED, Kind, Metric
+
+FUTURE_S = 300
+"""An event whose time is further ahead of the log's than this, seconds, is of a wrong clock: it is in no window."""
+EARLIEST, LATEST = 946_684_800, 7_258_118_400
+"""The years 2000 and 2200, seconds since 1970."""
+LONGEST_VALUE = 256
+"""Characters of a group's or top's value, as JSON; a longer one counts as OTHER."""
+OTHER = "__other__"
+LATE, FUTURE, EXPIRED = "late", "future", "expired"
+"""Why an event is in no window of a metric: behind the watermark by more than the metric's lateness, ahead of the log
+by more than FUTURE_S, older than its window is kept."""
+DIGITS, LARGEST = 38, 30
+"""The most digits of a number, and how far its exponent of ten may be from zero; others are no numbers."""
+EXACT = 200
+"""Digits of sums: more than 10^60 of the longest numbers need, so no sum is ever rounded."""
+_OTHER = msgspec.json.encode(OTHER)
+_NULL = b"null"
+
+
+class Numbers(msgspec.Struct):
+    """What was added up of the values of a measure: how many there were, and what `sum`, `min` and `max` need."""
+
+    n: int = 0
+    total: Decimal | None = None
+    low: Decimal | None = None
+    high: Decimal | None = None
+    sketch: bytes | None = None
+    """What is added, of `distinct` and `percentiles`."""
+    top: dict[str, int] | None = None
+    """What is added of a `top`, in the order in which the values came."""
+
+
+class Slot(msgspec.Struct, frozen=True):
+    """A row of a table, but for the partition. `group`: a JSON list with a value for each path of `group_by`."""
+
+    metric: int
+    pane: int
+    start: int
+    group: str
+
+
+class Additions(msgspec.Struct):
+    """What the events of one partition add, slots in the order in which they came first."""
+
+    watermark: int
+    cells: dict[Slot, dict[str, Numbers]] = {}
+    dropped: Counter[tuple[int, str, int]] = msgspec.field(default_factory=Counter)
+    """Events in no window: by metric, reason, and the watermark's minute."""
+
+
+class Table(msgspec.Struct, frozen=True):
+    """A metric that is added to, under the number of its version."""
+
+    id: int
+    metric: Metric
+
+
+class Plan:
+    """What to read of events, and what to do with them, made once from the tables that are added to."""
+
+    def __init__(self, tables: Sequence[Table]) -> None:
+        self.tables = tuple(tables)
+        paths = {path for table in tables for path in _paths_of(table.metric)}
+        members = sorted({path.split(".")[1] for path in paths if path.startswith("data.")})
+        data: Any = None
+        if members:
+            # Undecoded: a group's value is decoded once for each value, not once for each event.
+            fields = [
+                (f"f{n}", Raw | UnsetType, msgspec.field(default=UNSET, name=name)) for n, name in enumerate(members)
+            ]
+            data = msgspec.defstruct("Data", fields, frozen=True, gc=False)
+        self.data = data
+        """The type of an event's data with what the metrics look at; None if they look at none of it."""
+        self._member = {name: f"f{n}" for n, name in enumerate(members)}
+        self.counted = tuple(_Counted(table, self) for table in tables)
+
+    def reader(self, path: str) -> Any:
+        """Gives the JSON bytes of the value at `path` of an event; null where there is none."""
+        first, _, rest = path.partition(".")
+        if first != "data":
+            of = attrgetter(first)
+            return lambda event: _json(of(event))
+        name, *inner = rest.split(".")
+        member = self._member[name]
+
+        def read(event: Any) -> bytes:
+            raw = getattr(event.data, member, UNSET)
+            if raw is UNSET:
+                return _NULL
+            value = bytes(raw)
+            return _within(value, tuple(inner)) if inner else value
+
+        return read
+
+
+def _paths_of(metric: Metric) -> Iterable[str]:
+    yield from metric.group_by
+    yield from (path for path, _ in metric.where)
+    yield from (measure.path for measure in metric.measures)
+
+
+@lru_cache(maxsize=65_536)
+def _json(text: str | None) -> bytes:
+    return _NULL if text is None else msgspec.json.encode(text)
+
+
+@lru_cache(maxsize=65_536)
+def _within(value: bytes, path: tuple[str, ...]) -> bytes:
+    found: Any = msgspec.json.decode(value)
+    for name in path:
+        found = found.get(name) if isinstance(found, dict) else None
+    return msgspec.json.encode(found)
+
+
+@lru_cache(maxsize=65_536)
+def scalar(value: bytes) -> bytes:
+    """The one spelling of a JSON value; OTHER if it is too long, null for a list or an object."""
+    if value[:1] in (b"{", b"["):
+        return _NULL
+    found = msgspec.json.encode(msgspec.json.decode(value))
+    return found if len(found) <= LONGEST_VALUE else _OTHER
+
+
+@lru_cache(maxsize=65_536)
+def number(value: bytes) -> Decimal | None:
+    """A JSON number, exact; None for anything else and for what is out of bounds."""
+    if value[:1] not in b"-0123456789":
+        return None
+    found = Decimal(value.decode())
+    digits = len(found.as_tuple().digits)
+    return found if digits <= DIGITS and (not found or -LARGEST <= found.adjusted() <= LARGEST) else None
+
+
+class _Counted:
+    """How one table counts: its paths as readers."""
+
+    def __init__(self, table: Table, plan: Plan) -> None:
+        metric = table.metric
+        self.table = table
+        self._wants: dict[str, bool] = {}
+        self.panes = metric.panes()
+        self.where = tuple((plan.reader(path), frozenset(map(_spelt, values))) for path, values in metric.where)
+        self.groups = tuple(plan.reader(path) for path in metric.group_by)
+        self.measures = tuple((measure, plan.reader(measure.path)) for measure in metric.measures)
+
+    def wants(self, event_type: str) -> bool:
+        """True if events of this type are counted."""
+        found = self._wants.get(event_type)
+        if found is None:
+            if len(self._wants) >= 10_000:  # strangers name types
+                self._wants.clear()
+            found = self._wants[event_type] = self.table.metric.matches(event_type)
+        return found
+
+    def keys(self, events: Sequence[Any]) -> list[tuple[bytes, ...]]:
+        """The undecoded group of each event."""
+        if not self.groups:
+            return [()] * len(events)
+        return list(zip(*([read(event) for event in events] for read in self.groups), strict=True))
+
+
+def _spelt(value: Any) -> bytes:
+    return scalar(msgspec.json.encode(value))
+
+
+@lru_cache(maxsize=65_536)
+def group_of(key: tuple[bytes, ...]) -> str:
+    """A group as it is stored."""
+    return (b"[" + b",".join(map(scalar, key)) + b"]").decode()
+
+
+def _wrong_clock(times: Any, appended: Any) -> Any:
+    # What no calendar of ours reaches is of a wrong clock, too.
+    return (times > appended + FUTURE_S) | (times < EARLIEST) | (times > LATEST)
+
+
+def latest(times: Any, appended: Any) -> int:
+    """The latest time of these events, seconds, as the watermark has it; 0 if all are of wrong clocks."""
+    return int(np.where(_wrong_clock(times, appended), 0, times).max(initial=0))
+
+
+def add_up(plan: Plan, events: Sequence[Any], times: Any, appended: Any, watermark: int) -> Additions:
+    """What events of one partition add, in their order.
+
+    `times` and `appended` (int64 arrays): when each happened and when the log took it, seconds. `watermark`: the latest
+    time before them. An event has `type`, `source`, `subject` and `data` (of `plan.data`, or anything else).
+    """
+    future = _wrong_clock(times, appended)
+    # The watermark as each event finds it: the latest time of those before it.
+    marks = np.maximum.accumulate(np.concatenate([[watermark], np.where(future, watermark, times)]))
+    additions = Additions(int(marks[-1]))
+    found, none = marks[:-1], not future.any()
+    types = [event.type for event in events]
+    different = set(types)
+    with localcontext(prec=EXACT):
+        for counted in plan.counted:
+            wanted = {name for name in different if counted.wants(name)}
+            if not wanted:
+                continue
+            # In the order of the log, whatever the types: which groups find room depends on it.
+            chosen = np.arange(len(types))
+            if wanted != different:
+                chosen = chosen[[name in wanted for name in types]]
+            if not none:
+                chosen = _drop(additions, counted, FUTURE, chosen, future[chosen], found)
+            late = times[chosen] + counted.table.metric.lateness < found[chosen]
+            if late.any():
+                chosen = _drop(additions, counted, LATE, chosen, late, found)
+            _add(additions, counted, events, chosen, times, appended, found)
+    return additions
+
+
+def _drop(additions: Additions, counted: _Counted, reason: str, chosen: Any, which: Any, marks: Any) -> Any:
+    """Count those of the chosen that are in no window; returns the others."""
+    for at in chosen[which].tolist():
+        additions.dropped[(counted.table.id, reason, windows.floor(windows.MINUTE, max(int(marks[at]), 0)))] += 1
+    return chosen[~which]
+
+
+def _add(
+    additions: Additions, counted: _Counted, events: Any, chosen: Any, times: Any, appended: Any, marks: Any
+) -> None:
+    picked = [events[at] for at in chosen.tolist()]
+    for read, allowed in counted.where:
+        fits = [scalar(read(event)) in allowed for event in picked]
+        if not all(fits):
+            chosen = chosen[np.array(fits, bool)]
+            picked = [event for event, fit in zip(picked, fits, strict=True) if fit]
+    keys = counted.keys(picked)
+    for pane, keep in counted.panes.items():
+        old = times[chosen] < appended[chosen] - keep
+        if old.any():
+            _drop(additions, counted, EXPIRED, chosen, old, marks)
+            kept = np.flatnonzero(~old).tolist()
+            seconds, of_pane, kept_events = times[chosen][kept], [keys[at] for at in kept], [picked[at] for at in kept]
+        else:
+            seconds, of_pane, kept_events = times[chosen], keys, picked
+        if of_pane:
+            starts = _starts(pane, seconds)
+            _count(additions, counted, pane, starts, of_pane)
+            _measure(additions, counted, pane, starts, of_pane, kept_events)
+
+
+def _starts(pane: int, seconds: Any) -> list[int]:
+    if pane != windows.MONTH:
+        starts: list[int] = (seconds - seconds % pane).tolist()
+        return starts
+    calendar = windows.Calendar(pane, int(seconds.min()), int(seconds.max()))
+    return [calendar.start(second) for second in seconds.tolist()]
+
+
+def _count(
+    additions: Additions, counted: _Counted, pane: int, starts: list[int], keys: list[tuple[bytes, ...]]
+) -> None:
+    cells, id = additions.cells, counted.table.id
+    for (start, key), count in Counter(zip(starts, keys, strict=True)).items():
+        cell = cells.setdefault(Slot(id, pane, start, group_of(key)), {})
+        numbers = cell.get(COUNT)
+        if numbers is None:
+            numbers = cell[COUNT] = Numbers()
+        numbers.n += count
+
+
+def _measure(
+    additions: Additions, counted: _Counted, pane: int, starts: list[int], keys: list[tuple[bytes, ...]],
+    events: list[Any],
+) -> None:  # fmt: skip
+    for measure, read in counted.measures:
+        gathered: dict[tuple[int, tuple[bytes, ...]], list[bytes]] = {}
+        for start, key, event in zip(starts, keys, events, strict=True):
+            value = read(event)
+            if value != _NULL:
+                gathered.setdefault((start, key), []).append(value)
+        for (start, key), values in gathered.items():
+            added = added_up(measure.kind, values)
+            if added is None:
+                continue
+            cell = additions.cells[Slot(counted.table.id, pane, start, group_of(key))]
+            before = cell.get(measure.name)
+            cell[measure.name] = added if before is None else joined(measure.kind, before, added)
+
+
+def added_up(kind: Kind, values: Sequence[bytes]) -> Numbers | None:
+    """What these JSON values are together; None if none of them can be measured so."""
+    if kind is Kind.DISTINCT:
+        spelt = list({scalar(value) for value in values})
+        return Numbers(len(values), sketch=sketches.distinct(sketches.hashes(spelt)))
+    if kind is Kind.TOP:
+        return Numbers(len(values), top=dict(Counter(scalar(value).decode() for value in values)))
+    numbers = [found for value in values if (found := number(value)) is not None]
+    if not numbers:
+        return None
+    if kind is Kind.PERCENTILES:
+        return Numbers(len(numbers), sketch=sketches.percentiles(np.array([float(found) for found in numbers])))
+    return Numbers(len(numbers), sum(numbers, Decimal()), min(numbers), max(numbers))
+
+
+def joined(kind: Kind, one: Numbers, other: Numbers) -> Numbers:
+    """Both together, `one` before `other`."""
+    n = one.n + other.n
+    if kind is Kind.TOP:
+        return Numbers(n, top=dict(Counter(one.top or {}) + Counter(other.top or {})))
+    if kind in SKETCHED:
+        merge = sketches.merge_distinct if kind is Kind.DISTINCT else sketches.merge_percentiles
+        return Numbers(n, sketch=merge([part.sketch for part in (one, other) if part.sketch is not None]))
+    parts = [part for part in (one, other) if part.total is not None]
+    return Numbers(
+        n,
+        sum((part.total for part in parts if part.total is not None), Decimal()),
+        min(part.low for part in parts if part.low is not None),
+        max(part.high for part in parts if part.high is not None),
+    )
+
+
+def admitted(groups: Sequence[str], known: set[str], there: int, most: int) -> dict[str, str]:
+    """Where each of these groups goes, in the order in which they came: itself while there is room, else OTHER.
+
+    `known`: those of them that are there already; `there`: how many are, in all.
+    """
+    places = {}
+    for group in groups:
+        if group in known or there < most:
+            there += group not in known
+            places[group] = group
+        else:
+            places[group] = other_group(group)
+    return places
+
+
+def other_group(group: str) -> str:
+    """The group that stands for those without room: OTHER for each value."""
+    return msgspec.json.encode([OTHER] * len(msgspec.json.decode(group))).decode()
