@@ -6,8 +6,9 @@ transaction that moves the position → the new totals to those who watch
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
+from operator import attrgetter
 from time import monotonic
 from typing import Annotated, Any, Literal
 
@@ -98,12 +99,20 @@ class MetricTables(Reader):
     def decode(self, record: ConsumerRecord) -> Any:
         """See streams.work.Handler."""
         event = read_foreign_as(record, self._seen)
-        if len(event.source) > LONGEST_NAME or len(event.type) > LONGEST_NAME or "\0" in event.source + event.type:
-            raise Unreadable("bad_name", f"source and type have at most {LONGEST_NAME} characters, and no NUL")
-        strangers = record.topic.endswith("." + topics.INGEST.name)
-        if strangers and (event.source.startswith(OUR_SOURCES) or event.type in OURS):
-            raise Unreadable("reserved", "this source or type is Yeoul's own; strangers can't speak in its name")
+        _check_names(record.topic, (event.source,), (event.type,))
         return event
+
+    def decode_all(self, records: Sequence[ConsumerRecord]) -> list[Any] | None:
+        """See streams.work.Handler."""
+        if any(name.startswith("ce_") for headers in {record.headers for record in records} for name, _ in headers):
+            return None
+        decode = self._seen.decode
+        try:
+            events = [decode(record.value) for record in records]
+            _check_names(records[0].topic, set(map(_source, events)), set(map(_type, events)))
+        except Exception:  # whatever it is, it is said of the record that it is about, when that one is alone
+            return None
+        return events
 
     async def handle(self, connection: Any, parts: Sequence[Part]) -> list[Row]:
         """Add up in memory, then write; returns the new totals."""
@@ -147,18 +156,29 @@ class MetricTables(Reader):
             log.debug("totals were not told: %s", error)
 
 
+_source, _type = attrgetter("source"), attrgetter("type")
+
+
+def _check_names(topic: str, sources: Iterable[str], types: Iterable[str]) -> None:
+    """Raises Unreadable for a source or type that can't be kept, or that is not for strangers to use."""
+    for name in (*sources, *types):
+        if len(name) > LONGEST_NAME or "\0" in name:
+            raise Unreadable("bad_name", f"source and type have at most {LONGEST_NAME} characters, and no NUL")
+    if topic.endswith("." + topics.INGEST.name) and (
+        any(source.startswith(OUR_SOURCES) for source in sources) or not OURS.isdisjoint(types)
+    ):
+        raise Unreadable("reserved", "this source or type is Yeoul's own; strangers can't speak in its name")
+
+
 def _times(part: Part) -> tuple[Any, Any]:
     """When each event happened, and when the log took it, seconds."""
-    appended = np.fromiter((record.timestamp for record in part.records), np.int64, len(part.records)) // 1000
-    times = np.fromiter(
-        (
-            record.timestamp // 1000 if event.time is None else event.time.timestamp()
-            for record, event in zip(part.records, part.messages, strict=True)
-        ),
-        np.float64,
-        len(part.records),
-    )
-    return np.floor(times).astype(np.int64), appended
+    appended = np.array([record.timestamp for record in part.records], np.int64) // 1000
+    times = [event.time for event in part.messages]
+    if None in times:
+        seconds = [at if time is None else time.timestamp() for time, at in zip(times, appended.tolist(), strict=True)]
+    else:
+        seconds = list(map(datetime.timestamp, times))
+    return np.floor(np.array(seconds, np.float64)).astype(np.int64), appended
 
 
 def build(connections: Connections, group: str) -> MetricTables:

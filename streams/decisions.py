@@ -6,7 +6,7 @@ the same as one after the other.
 
 import contextlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from typing import Any
@@ -135,6 +135,10 @@ class Decisions:
                 with contextlib.suppress(Unreadable):
                     found.append(read_command(letter.value))
         return found
+
+    def decode_all(self, records: Sequence[ConsumerRecord]) -> None:
+        """See streams.work.Handler: each signature is looked at alone."""
+        return
 
     async def commit(self, work: Work, moves: list[Move]) -> Outcome:
         """See streams.work.Handler."""

@@ -35,9 +35,15 @@ class Decoder:
             if key not in owned:
                 raise Mismatch(f"{key} is not ours")
             part = Part(key, owned[key], span, [], [])
-            for record in batch.records.get(key, ()):
-                if record.offset < span.begin:
-                    continue
+            records = batch.records.get(key, [])
+            if records and records[0].offset < span.begin:
+                records = [record for record in records if record.offset >= span.begin]
+            messages = self._together(part.owned, records)
+            if messages is not None:
+                part.records, part.messages = records, messages
+                parts.append(part)
+                continue
+            for record in records:
                 try:
                     message = self.read(part.owned, record)
                 except Unreadable as error:
@@ -51,6 +57,17 @@ class Decoder:
                 part.messages.append(message)
             parts.append(part)
         return Work(parts, letters)
+
+    def _together(self, owned: Owned, records: list[ConsumerRecord]) -> list[Any] | None:
+        """The messages of records that are all well, read at once where the handler can; else None, to go one by one."""
+        messages = self._handler.decode_all(records) if records else []
+        if messages is not None and owned.topic.repeats is Repeats.SEQUENCE:
+            try:
+                for message in messages:
+                    check_written_by(owned.topic.owner, message)
+            except Unreadable:
+                return None
+        return messages
 
     def read(self, owned: Owned, record: ConsumerRecord) -> Any:
         """The message, or None for a type that is not known here. Raises Unreadable."""

@@ -31,6 +31,10 @@ class Reader(abc.ABC):
     def decode(self, record: ConsumerRecord) -> Any:
         """See Handler.decode."""
 
+    def decode_all(self, records: Sequence[ConsumerRecord]) -> list[Any] | None:
+        """See Handler.decode_all: by default each is looked at alone."""
+        return None
+
     @abc.abstractmethod
     async def handle(self, connection: Any, parts: Sequence[Part]) -> Any:
         """Write what the messages mean, in the transaction of `connection`."""
