@@ -75,18 +75,3 @@ async def test_a_kill_at_the_worst_points(installation: System, point: str) -> N
     await installation.until_done(count, 60)
     repeats = await installation.check_created(count)
     assert repeats > 0 or point != "after_publish"  # published, not told: the next owner publishes it again
-
-
-async def test_sigterm_in_mid_batch_finishes_or_lets_go(installation: System) -> None:
-    count = 3_000
-    worker = installation.worker()
-    await worker.start()
-    sending = asyncio.create_task(installation.send([installation.create(number) for number in range(count)]))
-    await installation.until_done(200, 60)
-    worker.signal(signal.SIGTERM)
-    assert await worker.ended(20) == 0
-    await sending
-    other = installation.worker()
-    await other.start()
-    await installation.until_done(count, 60)
-    await installation.check_created(count)
