@@ -59,7 +59,7 @@ class Decoder:
         return Work(parts, letters)
 
     def _together(self, owned: Owned, records: list[ConsumerRecord]) -> list[Any] | None:
-        """The messages of records that are all well, read at once where the handler can; else None, to go one by one."""
+        """The messages of records that are all well, read at once; else None, to go one by one."""
         messages = self._handler.decode_all(records) if records else []
         if messages is not None and owned.topic.repeats is Repeats.SEQUENCE:
             try:

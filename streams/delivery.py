@@ -210,8 +210,7 @@ class Delivery:
             owned.next_offset = part.span.end
             owned.sequence = part.sequence
             if owned.recent is not None:
-                for (source, id), offset in part.sighted.items():
-                    owned.recent.remember(source, id, offset)
+                owned.recent.remember_all(part.sighted)
         for outcome, count in (
             ("handled", work.count),
             ("repeat", sum(part.repeats for part in work.parts)),

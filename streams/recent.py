@@ -28,6 +28,9 @@ UNPARSABLE = (CorruptRecordException, UnsupportedCodecError)
 
 Kept = str | bytes
 """A source or an id as it is remembered: text of 64 characters at most, or the 16 bytes of a digest."""
+Staged = dict[str, dict[str, int]]
+"""Offsets of what was sighted and is not committed yet, by source and id."""
+_NOTHING: dict[Any, int] = {}
 
 
 def _digest(text: str) -> Kept:
@@ -43,17 +46,46 @@ class Recent:
         self._count = 0
         self._swept_at = 0
 
-    def sight(self, staged: dict[tuple[str, str], int], source: str, id: str, offset: int) -> bool:
+    def sight_new(self, staged: Staged, found: Staged) -> bool:
+        """Sight all of these at once if none of them was sighted before; else False, and none is.
+
+        Nearly every batch is so, and to ask for each event costs as much as to decode it.
+        """
+        for source, ids in found.items():
+            if len(source) > LONGEST_KEPT or max(map(len, ids)) > LONGEST_KEPT:
+                return False
+            known = (self._offsets.get(source, _NOTHING), staged.get(source, _NOTHING))
+            if not all(before.keys().isdisjoint(ids) for before in known):
+                return False
+        for source, ids in found.items():
+            staged.setdefault(source, {}).update(ids)
+        return True
+
+    def sight(self, staged: Staged, source: str, id: str, offset: int) -> bool:
         """True if an equal event was sighted at a lower offset within reach, here or in `staged`.
 
         A sighting itself, it is noted in `staged`, for `remember` once it is committed.
         """
-        there = staged.get((source, id))
+        of_source = staged.get(source)
+        if of_source is None:
+            of_source = staged[source] = {}
+        there = of_source.get(id)
         if there is None:
             kept = self._offsets.get(source if len(source) <= LONGEST_KEPT else _digest(source), {})
             there = kept.get(id if len(id) <= LONGEST_KEPT else _digest(id))
-        staged[source, id] = offset
+        of_source[id] = offset
         return there is not None and there < offset <= there + REACH
+
+    def remember_all(self, staged: Staged) -> None:
+        """Note what was staged, once it is committed."""
+        for source, ids in staged.items():
+            kept = self._offsets.get(source, _NOTHING)
+            if len(source) <= LONGEST_KEPT and max(map(len, ids)) <= LONGEST_KEPT and kept.keys().isdisjoint(ids):
+                self._offsets.setdefault(source, {}).update(ids)
+                self._grown(len(ids), max(ids.values()))
+            else:
+                for id, offset in ids.items():
+                    self.remember(source, id, offset)
 
     def remember(self, source: str, id: str, offset: int) -> None:
         """Note an event; what is out of reach is forgotten now and then."""
@@ -63,7 +95,10 @@ class Recent:
         if of_source is None:
             of_source = self._offsets[kept_source] = {}
         of_source[kept_id] = max(offset, of_source.get(kept_id, offset))
-        self._count += 1
+        self._grown(1, offset)
+
+    def _grown(self, count: int, offset: int) -> None:
+        self._count += count
         if self._count >= 2 * REACH and offset - self._swept_at > REACH:
             self._sweep(offset)
 

@@ -10,6 +10,7 @@ from stores.dead_letters import Letter
 from stores.progress import Move
 from streams.batches import Span
 from streams.progress import Owned
+from streams.recent import Staged
 
 
 class Part:
@@ -17,7 +18,7 @@ class Part:
 
     A handler never gets repeats, nor messages that are None (a type that is not known); what was left out for that is
     told by `repeats`, `unknown`, and what the partition is to remember once this is committed: `sequence`, the highest
-    one passed, and `sighted`, offsets by (source, id).
+    one passed, and `sighted`, offsets by source and id.
     """
 
     __slots__ = ("key", "messages", "owned", "records", "repeats", "sequence", "sighted", "span", "unknown")
@@ -33,7 +34,7 @@ class Part:
         self.repeats = 0
         self.unknown = 0
         self.sequence = ""
-        self.sighted: dict[tuple[str, str], int] = {}
+        self.sighted: Staged = {}
 
     def split(self) -> "tuple[Part, Part]":
         """The first half and the rest; the cut is where the rest's first record stands."""

@@ -191,11 +191,10 @@ def test_long_names_take_no_more_memory_than_short_ones(monkeypatch: pytest.Monk
         tracemalloc.start()
         try:
             for number in range(count):
-                staged: dict[tuple[str, str], int] = {}
+                staged: recent.Staged = {}
                 seen.sight(staged, f"/source {number}{padding}", f"id {number}{padding}", number)
-                for (source, id), offset in staged.items():
-                    seen.remember(source, id, offset)
-                del staged, source, id
+                seen.remember_all(staged)
+                del staged
             return tracemalloc.get_traced_memory()[0]
         finally:
             tracemalloc.stop()

@@ -20,7 +20,7 @@ from typing import Any
 
 import worker
 from agents.accounts import AccountDecisions
-from agents.analytics import EventCounts
+from agents.analytics import MetricTables
 from cli.connection import settings
 from stores.aggregates import Commands
 from stores.cache import Cache
@@ -36,7 +36,7 @@ POINTS: dict[str, tuple[type, str, bool]] = {
     "before_publish": (Publisher, "_send", True),
     "before_answers": (Cache, "put_and_publish", True),
     "before_poll": (InLoopConsumer, "poll", True),
-    "before_counts": (EventCounts, "commit", True),
+    "before_counts": (MetricTables, "commit", True),
 }
 
 
