@@ -276,7 +276,7 @@ class Decisions:
     def _repeat(self, outcome: Outcome, envelope: Command, before: Operation) -> None:
         if before.fingerprint != envelope.fingerprint or before.actor != envelope.actor:
             if envelope.replyto:
-                reused = Sent(envelope.operation, "refused", False, 0, _KEY_REUSED)
+                reused = Sent(envelope.operation, "refused", False, 0, _KEY_REUSED, envelope.fingerprint)
                 outcome.answers.setdefault(envelope.replyto, []).append(reused)
             return
         self._tell(outcome, envelope, before, replayed=True)
@@ -285,7 +285,7 @@ class Decisions:
     def _tell(outcome: Outcome, envelope: Command, operation: Operation, *, replayed: bool) -> None:
         if envelope.replyto:
             result: Any = operation.outcome
-            sent = Sent(envelope.operation, result, replayed, operation.version, operation.answer)
+            sent = Sent(envelope.operation, result, replayed, operation.version, operation.answer, envelope.fingerprint)
             outcome.answers.setdefault(envelope.replyto, []).append(sent)
 
     # -- after -------------------------------------------------------------------------------------------------------

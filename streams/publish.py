@@ -124,7 +124,7 @@ class Commands:
             known = await self._begin(order, attempt)
             if known is not None:
                 return known
-        waiter = self._waiting.enter(order.operation, wait, lambda: self._look(order))
+        waiter = self._waiting.enter(order.operation, order.fingerprint, wait, lambda: self._look(order))
         try:
             self._send(order, waiter, attempt)
             answer = await waiter.future
