@@ -58,6 +58,8 @@ class Attempt:
         self.actor = actor
         self.before = b""
         self.mine = b""
+        self.again = False
+        """There was another before it: a failure that the table knows may be that one's."""
         self.lost = False
         # Its changes in the order in which they were asked for, whichever connection is quicker.
         self.turn = asyncio.Lock()
@@ -90,6 +92,7 @@ class Markers:
             attempt.mine = new
             return None
         attempt.before = attempt.mine = there
+        attempt.again = True
         return _read(there)
 
     async def run(self, attempt: Attempt) -> None:

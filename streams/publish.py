@@ -124,7 +124,7 @@ class Commands:
             known = await self._begin(order, attempt)
             if known is not None:
                 return known
-        waiter = self._waiting.enter(order.operation, order.fingerprint, wait, lambda: self._look(order))
+        waiter = self._waiting.enter(order.operation, order.fingerprint, wait, lambda: self._look(order, attempt))
         try:
             self._send(order, waiter, attempt)
             answer = await waiter.future
@@ -224,13 +224,15 @@ class Commands:
 
     # -- looking it up -----------------------------------------------------------------------------------------------
 
-    async def _look(self, order: Order) -> Answer | None:
+    async def _look(self, order: Order, attempt: Attempt) -> Answer | None:
         async with asyncio.timeout(LOOK_S):
             row = await self._operations.get(order.operation)
         if row is None:
             return None
         await self._outdate(row)
-        return _answer_to(order, row, replayed=False)
+        answer = _answer_to(order, row, replayed=False)
+        # The worker says it if this one fails too; what an earlier one came to is no answer to it.
+        return None if answer.outcome == "failed" and attempt.again else answer
 
     async def _outdate(self, row: Operation) -> None:
         """The agent's own renewal may have been lost with the answer: the caller must read what it wrote, or newer."""
@@ -249,7 +251,7 @@ class Commands:
         try:
             there = await self._markers.begin(attempt)
         except RedisAway:
-            return await self._done_before(order)
+            return await self._done_before(order, attempt)
         if there is not None and there.state == markers.RUNNING and time.time() - there.since < RUNNING_S:
             try:
                 row = await self._operations.get(order.operation)
@@ -261,13 +263,17 @@ class Commands:
             await self._markers.run(attempt)
         return None
 
-    async def _done_before(self, order: Order) -> Answer | None:
+    async def _done_before(self, order: Order, attempt: Attempt) -> Answer | None:
         """Without Redis the agent can't say that this repeats an operation, or misuses its key: the table can."""
         try:
             row = await self._operations.get(order.operation)
         except StoresAway:
             return None
-        return None if row is None or row.outcome == "failed" else _answer_to(order, row, replayed=True)
+        if row is None:
+            return None
+        attempt.again = True
+        answer = _answer_to(order, row, replayed=True)
+        return None if answer.outcome == "failed" else answer  # the same command may succeed after all
 
     async def _marker(self, operation: UUID) -> Marker | None:
         try:
