@@ -72,8 +72,12 @@ class Pending(msgspec.Struct, frozen=True):
 def _answer_to(order: Order, row: Operation, *, replayed: bool) -> Answer:
     """What the table knows of an operation, to whoever asks for it now."""
     if row.fingerprint != order.fingerprint or row.actor != order.actor.id:
-        return Answer(order.operation, "refused", False, b"", 0, Refusal(Code.KEY_REUSED))
+        return _reused(order)
     return answer_from(row, replayed=replayed)
+
+
+def _reused(order: Order) -> Answer:
+    return Answer(order.operation, "refused", False, b"", 0, Refusal(Code.KEY_REUSED))
 
 
 def _may_ask(actor: Actor, owner: UUID | None) -> bool:
@@ -119,7 +123,7 @@ class Commands:
         """Send a command and wait up to `wait` seconds for its answer. Raises BrokerAway, Conflict."""
         if self.broker.away is not None:
             raise BrokerAway(self.broker.away)
-        attempt = Attempt(order.operation, order.actor.id)
+        attempt = Attempt(order.operation, order.actor.id, order.fingerprint)
         if order.keyed:
             known = await self._begin(order, attempt)
             if known is not None:
@@ -252,11 +256,16 @@ class Commands:
             there = await self._markers.begin(attempt)
         except RedisAway:
             return await self._done_before(order, attempt)
-        if there is not None and there.state == markers.RUNNING and time.time() - there.since < RUNNING_S:
+        other = there is not None and there.fingerprint not in ("", order.fingerprint)
+        young = there is not None and there.state == markers.RUNNING and time.time() - there.since < RUNNING_S
+        if other or young:
             try:
                 row = await self._operations.get(order.operation)
             except StoresAway:
                 row = None
+            if row is None and other:
+                # Not left to the worker: a 202 would lead to an operation whose result is the other body's.
+                return _reused(order)
             if row is None:
                 raise Conflict(str(order.operation))
         if attempt.before:

@@ -117,6 +117,11 @@ async def written(path: Path, order: Order) -> tuple[Operation | None, str | Non
     return row, title, events["count"]
 
 
+async def lose_marker(path: Path, order: Order) -> None:
+    """As a Redis does that was emptied."""
+    await path.stores.redis.client.delete(path.commands._markers.key(order.operation))
+
+
 async def arrived(path: Path, count: int) -> None:
     """Wait until the topic of commands has so many records."""
     async with asyncio.timeout(HANG_S):
@@ -163,18 +168,39 @@ async def test_another_body_is_refused_when_the_first_is_done(path: Path, worker
     order = create("first")
     first = await told(path, order)
     assert says_reused(await told(path, other(order)))
+    await lose_marker(path, order)
+    assert says_reused(await told(path, other(order)))  # it has set the marker now, and the key is not its own
+    assert await told(path, order) == msgspec.structs.replace(first, replayed=True)
     row, title, events = await written(path, order)
     assert row is not None
     assert (row.fingerprint, row.answer, title, events) == ("first", first.document, "first", 1)
-    assert (await told(path, order)).replayed
+
+
+async def test_another_body_is_refused_while_the_first_goes_on(path: Path) -> None:
+    """No worker is there. The other body has the same operation: with 202 it would be shown the first one's result."""
+    order = create("first")
+    assert await path.commands.submit(order, wait=0) == Pending(order.operation)
+    there = await records(path.settings)
+    assert says_reused(await told(path, other(order)))
+    assert await records(path.settings) == there
+    assert await path.commands.find(order.operation, ACTOR) == Pending(order.operation)
+
+
+async def test_a_marker_that_names_no_command_is_anybodys(path: Path, soon_old: None) -> None:
+    """Of a front of before, while the fronts are renewed."""
+    order = create("first")
+    marker = msgspec.msgpack.encode([str(ACTOR.id), 0.0, "running"])
+    await path.stores.redis.client.set(path.commands._markers.key(order.operation), marker, ex=60)
+    assert await path.commands.submit(other(order), wait=0) == Pending(order.operation)
 
 
 async def test_another_body_is_refused_when_both_wait_for_one_batch(path: Path, idle: Worker, soon_old: None) -> None:
-    """No worker is there for a while, longer than a key counts as running."""
+    """No worker is there for a while, longer than a key counts as running, and Redis has lost the key's marker."""
     order = create("first")
     orders = [order, other(order), order, other(order, "a third body")]
     waiting = []
     for one in orders:
+        await lose_marker(path, order)
         there = await records(path.settings)
         waiting.append(asyncio.create_task(path.commands.submit(one, wait=WAIT_S)))
         await arrived(path, there + 1)
