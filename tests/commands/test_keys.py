@@ -279,3 +279,42 @@ async def test_a_retry_of_what_failed_is_told_what_becomes_of_itself(path: Path,
             await asyncio.sleep(0.02)
     done = await told(path, order)
     assert (done.outcome, done.replayed, done.version) == ("succeeded", True, 1)
+
+
+async def forget(path: Path, order: Order) -> None:
+    """As a day later: neither the table of operations nor Redis knows of it."""
+    await path.stores.database.execute(
+        "UPDATE operations SET created_at = now() - interval '25 hours' WHERE operation = $1", order.operation
+    )
+    assert await path.stores.operations.forget() == 1
+    await lose_marker(path, order)
+    assert await path.commands.find(order.operation, ACTOR) is None
+
+
+async def test_a_key_that_was_forgotten_makes_nothing_twice(path: Path, worker: Worker) -> None:
+    order = create("first")
+    assert (await told(path, order)).outcome == "succeeded"
+    for one in (order, other(order)):
+        await forget(path, order)
+        answer = await told(path, one)
+        assert answer.refusal is not None
+        assert (answer.outcome, answer.refusal.code) == ("refused", Code.ALREADY_EXISTS)
+    # Nor when what it made was deleted since.
+    assert (await told(path, change("delete_resource", order.aggregate_id))).outcome == "succeeded"
+    await forget(path, order)
+    answer = await told(path, order)
+    assert answer.refusal is not None
+    assert answer.refusal.code is Code.ALREADY_EXISTS
+    _row, title, events = await written(path, order)
+    assert (title, events) == ("first", 2)
+
+
+async def test_a_change_under_a_key_that_was_forgotten_is_a_new_change(path: Path, worker: Worker) -> None:
+    order = create("first")
+    await told(path, order)
+    update = change("update_resource", order.aggregate_id, title="second")
+    assert (await told(path, update)).version == 2
+    assert (await told(path, change("update_resource", order.aggregate_id, title="third"))).version == 3
+    await forget(path, update)
+    answer = await told(path, update)
+    assert (answer.outcome, answer.replayed, answer.version) == ("succeeded", False, 4)
