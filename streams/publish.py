@@ -234,7 +234,7 @@ class Commands:
         if row is None:
             return None
         await self._outdate(row)
-        answer = _answer_to(order, row, replayed=False)
+        answer = _answer_to(order, row, replayed=attempt.again)
         # The worker says it if this one fails too; what an earlier one came to is no answer to it.
         return None if answer.outcome == "failed" and attempt.again else answer
 
