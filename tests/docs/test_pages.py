@@ -11,6 +11,7 @@ from cli.main import COMMANDS
 from config.settings import VARIABLES
 from domain import accounts, resources
 from domain.refusals import STATUS, Code
+from stores.resources import FILTERABLE, SORTABLE
 from telemetry import metrics
 from topics import COMMANDS_OF, TOPICS
 from web.routes import API, PLAIN, V1
@@ -63,6 +64,14 @@ def test_a_topic_of_commands_names_each_of_them(noun: str, commands: dict[str, t
     assert topic.carries.partition(": ")[2].split(", ") == list(commands)
     row = next(line for line in page("docs/kafka.md").splitlines() if line.startswith(f"| `{topic.name}` |"))
     assert all(f"`{name}`" in row for name in commands)
+
+
+def test_clients_find_what_a_list_is_sorted_and_narrowed_by() -> None:
+    rows = page("docs/rest.md").splitlines()
+    sorts = next(line for line in rows if line.startswith("| `sort` |")).split(";")[0]
+    assert re.findall(r"`([a-z_]+)`", sorts) == ["sort", *SORTABLE]
+    narrows = next(line for line in rows if line.startswith("| `filter["))
+    assert re.findall(r"`filter\[([a-z_]+)\]`", narrows) == list(FILTERABLE)
 
 
 @pytest.mark.parametrize("code", Code)
