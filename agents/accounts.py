@@ -8,7 +8,7 @@ from domain.accounts import COMMANDS, EVENT_NAMES, CreateAccount, decide, docume
 from domain.refusals import Code, Refusal
 from stores.accounts import TABLE, claim, unclaim
 from stores.aggregates import Operation
-from streams.decisions import Decisions, Noun, Outcome
+from streams.decisions import Decisions, Noun, Outcome, reopens
 from streams.groups import CommandGroup
 from streams.work import Work
 
@@ -43,7 +43,7 @@ class AccountDecisions(Decisions):
             for part in work.parts
             for message in part.messages
             if isinstance(message.command, CreateAccount)
-            and (message.envelope.operation not in done or done[message.envelope.operation].outcome == "failed")
+            and (message.envelope.operation not in done or reopens(done[message.envelope.operation], message.envelope))
         ]
         wanted = [(message.command.email_index, message.envelope.subject) for message in new]
         winners, self._claimed = await claim(connection, wanted)

@@ -22,7 +22,7 @@ from stores.cache import Cache
 from stores.dead_letters import Parked
 from stores.resources import Resources
 from streams.admin import ensure_topics
-from streams.envelope import SIGNATURE, Command, Event, read_event, write
+from streams.envelope import SIGNATURE, Command, Event, write
 from streams.groups import CommandGroup, Connections
 from streams.publisher import Publisher
 from streams.replay import replay
@@ -105,7 +105,7 @@ class Desk:
                 return len(found) >= count
 
             await until(there)
-            return [read_event(record.value) for record in found]
+            return [msgspec.json.decode(record.value, type=Event) for record in found]
         finally:
             await consumer.stop()
 

@@ -184,6 +184,28 @@ async def test_only_an_operation_that_failed_gets_another_outcome(batches: Batch
     }
 
 
+async def test_what_failed_gets_its_outcome_from_its_own_command_only(batches: Batches, database: Database) -> None:
+    state = resource()
+    failed, anonymous = operation(state, outcome="failed"), operation(state, outcome="failed")
+    anonymous = msgspec.structs.replace(anonymous, actor=None)
+    await batches.commit([], [], [failed, anonymous])
+    again = msgspec.structs.replace(failed, outcome="succeeded", version=9, answer=b"again")
+    for another in (
+        msgspec.structs.replace(again, fingerprint="another"),
+        msgspec.structs.replace(again, actor=uuid4()),
+        msgspec.structs.replace(again, actor=None),
+    ):
+        await batches.commit([], [], [another])
+    operations = Operations(database)
+    assert await operations.find([failed.operation]) == {failed.operation: failed}
+    nobody_again = msgspec.structs.replace(anonymous, outcome="refused", answer=b"no")
+    await batches.commit([], [], [again, nobody_again])
+    assert await operations.find([failed.operation, anonymous.operation]) == {
+        failed.operation: again,
+        anonymous.operation: nobody_again,
+    }
+
+
 async def test_a_batch_of_nothing_moves_the_position(batches: Batches, progress: ProgressStore) -> None:
     await batches.commit([], [], [])
     assert (await progress.standings(GROUP, batches.topic_id, [0]))[0].next_offset == 1
