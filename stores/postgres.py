@@ -55,10 +55,15 @@ SESSION = {
     # The statements of the write path have many parts: planning them each time costs more than running them.
     "plan_cache_mode": "force_generic_plan",
     # Such a plan may be made while a table is empty, where a sequential scan looks best, and is kept: with 60,000 rows
-    # a create took four times as long. Every statement of ours has an index to go by.
+    # a create took four times as long. Every statement of ours has an index to go by, but for lists that are sorted by
+    # title: those read all that they might show and sort it, with this setting or without.
     "enable_seqscan": "off",
     "timezone": "UTC",
 }
+
+
+OPEN_S = 3.0
+"""How long one attempt to connect may take, seconds. Whoever comes meanwhile waits for the end of the same one."""
 
 
 class StoresAway(Exception):
@@ -101,22 +106,33 @@ class Database:
         self._patience = patience_s
         self._process = process
         self._pool: Any = None
-        self._opening = asyncio.Lock()
+        self._opening: asyncio.Task[Any] | None = None
 
     async def _open(self) -> Any:
-        async with self._opening:
-            if self._pool is None:
-                self._pool = await asyncpg.create_pool(
-                    self._url,
-                    min_size=1,
-                    max_size=self._size,
-                    timeout=3.0,
-                    command_timeout=self._patience,
-                    connection_class=Connection,
-                    server_settings={**SESSION, "application_name": f"yeoul {self._process}"},
-                    max_inactive_connection_lifetime=0.0,
-                )
-        return self._pool
+        """The pool. All who need it share one attempt, so that nobody waits for the attempts of those before."""
+        if self._opening is None:
+            self._opening = asyncio.create_task(self._connect())
+            self._opening.add_done_callback(self._opened)
+        return await asyncio.shield(self._opening)
+
+    async def _connect(self) -> Any:
+        async with asyncio.timeout(OPEN_S):
+            return await asyncpg.create_pool(
+                self._url,
+                min_size=1,
+                max_size=self._size,
+                timeout=OPEN_S,
+                command_timeout=self._patience,
+                connection_class=Connection,
+                server_settings={**SESSION, "application_name": f"yeoul {self._process}"},
+                max_inactive_connection_lifetime=0.0,
+            )
+
+    def _opened(self, opening: asyncio.Task[Any]) -> None:
+        self._opening = None
+        # Looked at also when everybody who waited for it is gone.
+        if not opening.cancelled() and opening.exception() is None:
+            self._pool = opening.result()
 
     @contextlib.asynccontextmanager
     async def connection(self) -> AsyncIterator[Any]:
@@ -160,6 +176,9 @@ class Database:
 
     async def close(self) -> None:
         """Close the pool; a connection that does not close within 2 s is cut."""
+        if self._opening is not None:
+            self._opening.cancel()
+            await asyncio.wait((self._opening,))
         if self._pool is not None:
             try:
                 await asyncio.wait_for(self._pool.close(), 2.0)

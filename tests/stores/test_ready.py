@@ -1,13 +1,21 @@
 """Each store answers for itself: one that is frozen says nothing about the other."""
 
+import asyncio
 import signal
+import socket
 import time
+from typing import Any
 
+import asyncpg
+import msgspec
 import psutil
+import pytest
 
 import stores
 from config import Settings
 from embedded.stack import Stack
+from stores import StoresAway
+from stores.postgres import OPEN_S, of
 
 
 async def test_a_frozen_store_is_named_alone_and_within_its_time(settings: Settings, stack: Stack) -> None:
@@ -27,3 +35,47 @@ async def test_a_frozen_store_is_named_alone_and_within_its_time(settings: Setti
                     process.send_signal(signal.SIGCONT)
             assert found[other] == "ok"
             assert found[name] not in ("ok", "", "TimeoutError")
+
+
+async def test_callers_share_one_attempt_to_connect(settings: Settings) -> None:
+    with socket.socket() as silent:
+        # The system takes the connections, and nobody answers.
+        silent.bind(("127.0.0.1", 0))
+        silent.listen(64)
+        url = f"postgresql://somebody:secret@127.0.0.1:{silent.getsockname()[1]}/d"
+        database = of(msgspec.structs.replace(settings, postgres_url=url), "tests")
+        began = time.monotonic()
+
+        async def caller() -> float:
+            with pytest.raises(StoresAway):
+                await database.fetch("SELECT 1")
+            return time.monotonic() - began
+
+        took = await asyncio.gather(*(caller() for _ in range(20)))
+        assert max(took) < OPEN_S + 1.0
+        assert await database.ready() != "ok"
+        await database.close()
+
+
+async def test_who_goes_away_takes_the_attempt_from_nobody(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    open_door = asyncio.Event()
+    attempts = 0
+    create_pool: Any = asyncpg.create_pool
+
+    async def create(*arguments: object, **named: object) -> object:
+        nonlocal attempts
+        attempts += 1
+        await open_door.wait()
+        return await create_pool(*arguments, **named)
+
+    monkeypatch.setattr(asyncpg, "create_pool", create)
+    database = of(settings, "tests")
+    impatient, patient = (asyncio.create_task(database.fetch("SELECT 1 AS one")) for _ in range(2))
+    while not attempts:
+        await asyncio.sleep(0)
+    impatient.cancel()
+    await asyncio.wait((impatient,))
+    open_door.set()
+    assert [row["one"] for row in await patient] == [1]
+    assert (impatient.cancelled(), attempts) == (True, 1)
+    await database.close()
