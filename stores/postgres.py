@@ -107,7 +107,8 @@ def away_is_known() -> Any:
     except BUSY as error:
         raise StoresAway(f"PostgreSQL can't do it now: {error}") from error
     except UNFIT as error:
-        raise StoresUnfit(str(error)) from error
+        # What it says is shown on one line; a hint stands on a line of its own.
+        raise StoresUnfit("; ".join(str(error).splitlines())) from error
 
 
 def waits_for(error: Exception) -> str | None:
