@@ -29,6 +29,7 @@ from faust.transport.drivers.aiokafka import Consumer, Transport
 from faust.types import TP, ConsumerMessage
 
 from stores import StoresAway
+from stores.postgres import THE_STORES, waits_for
 from streams.batches import Batch, Positions, Span, Unparsable
 from streams.in_loop import IDLE_POLL_S, InLoopConsumer
 
@@ -214,9 +215,10 @@ class BatchConsumer(Consumer):
         try:
             found = await self.positions.locate(self._thread.kafka, missing)
         except (StoresAway, KafkaError, OSError, TimeoutError) as error:
-            if not self.backing_off:
+            what = waits_for(error) or THE_STORES
+            if self.backing_off != what:
                 log.warning("%s: positions are not known yet: %s", self.app.conf.id, str(error) or type(error).__name__)
-            self.backing_off = "the stores"
+            self.backing_off = what
             await self._wait(self._changed)
             return
         self.backing_off = ""

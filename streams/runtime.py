@@ -94,10 +94,10 @@ class Running:
         consumer = self.consumer
         if self.trouble is not None:
             return self.trouble
+        if consumer is not None and consumer.backing_off:
+            return f"waiting for {consumer.backing_off}"
         if consumer is None or consumer._located is None:
             return "waiting for partitions"
-        if consumer.backing_off:
-            return f"waiting for {consumer.backing_off}"
         stopped = len(self.app.positions.stopped) if self.app is not None else 0
         return f"ok, but {stopped} partitions are stopped: ./yeoul dead-letters stopped" if stopped else "ok"
 

@@ -1,5 +1,6 @@
 """Commands through their whole group: what no front sent is parked; what failed is told, and reopened by a replay."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
@@ -9,6 +10,7 @@ import msgspec
 import pytest
 import pytest_asyncio
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
 from aiokafka.structs import ConsumerRecord
 from prometheus_client import REGISTRY
 
@@ -297,3 +299,27 @@ async def test_a_publisher_that_ends_starts_its_group_anew(desk: Desk, monkeypat
     assert REGISTRY.get_sample_value("yeoul_group_restarts_total", {"group": desk.group}) == 1.0
     await desk.send(desk.command("after"))
     await desk.published(3)
+
+
+async def test_a_publisher_that_finds_no_journal_waits_for_it(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    await desk.send(desk.command("before"))
+    await desk.published(1)
+    original = Publisher._send
+    refused = asyncio.Event()
+
+    async def send(publisher: Publisher, partition: int, records: list[tuple[bytes, bytes]]) -> None:
+        if not refused.is_set():
+            refused.set()
+            await desk.connections.database.execute("ALTER TABLE journal RENAME TO journal_of_later")
+            raise KafkaError("the producer met an error")
+        await original(publisher, partition, records)
+
+    monkeypatch.setattr(Publisher, "_send", send)
+    await desk.send(desk.command("struck"))
+    try:
+        await until(lambda: desk.running._publisher is not None and desk.running._publisher.backing_off)
+    finally:
+        await desk.connections.database.execute("ALTER TABLE journal_of_later RENAME TO journal")
+    events = await desk.published(2)
+    assert [event.sequence for event in events] == sorted({event.sequence for event in events})
+    assert not REGISTRY.get_sample_value("yeoul_group_restarts_total", {"group": desk.group})
