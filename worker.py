@@ -22,6 +22,8 @@ log = logging.getLogger("yeoul.worker")
 
 HOUSEKEEPING_S = 600.0
 MEMORY_EVERY_S = 60.0
+CLOSE_S = 2.5
+"""How long the connections may take to close at the end, seconds; with what groups take it is less than 20 in all."""
 
 GROUPS: dict[str, Group] = {
     "accounts": accounts.GROUP,
@@ -97,6 +99,9 @@ async def _run(settings: Settings, names: list[str]) -> int:
     for chore in chores:
         chore.cancel()
     await asyncio.gather(*(group.stop() for group in running))
-    await health.stop()
-    await connections.close()
+    try:
+        async with asyncio.timeout(CLOSE_S):
+            await asyncio.gather(health.stop(), connections.close())
+    except TimeoutError:
+        log.warning("connections did not close within %.1f s; they end with the process", CLOSE_S)
     return 0

@@ -21,7 +21,7 @@ class Program:
 
     stop_signal = signal.SIGTERM
     start_timeout_s = 60.0
-    # A worker finishes or lets go within 20 s.
+    # A worker finishes or lets go, leaves its groups and ends within 20 s.
     stop_timeout_s = 25.0
     may_wait = True
 

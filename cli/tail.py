@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import fnmatch
+import contextlib
 import sys
-from datetime import UTC, datetime
-from typing import Any
+from collections.abc import AsyncGenerator
+from typing import TYPE_CHECKING
 
 from cli.arguments import OFFSETS, whole
 from cli.connection import settings
+from cli.describe import DIM, END, describe, matches
 from cli.reach import reason
+
+if TYPE_CHECKING:
+    from aiokafka import AIOKafkaConsumer, ConsumerRecord
 
 HELP = "print each event as it happens; --type and --subject filter, --all shows every topic"
 
-DIM, BOLD, END = "\x1b[2m", "\x1b[1m", "\x1b[0m"
-GREEN, YELLOW, RED, BLUE, CYAN = (f"\x1b[{code}m" for code in (32, 33, 31, 34, 36))
-_BY_ENDING = {"created": GREEN, "updated": YELLOW, "deleted": RED, "parked": RED}
-SHOWN_DATA = 160
 WATCH_EVERY_S = 1.0
+WAIT_S = 0.5
+"""How long it waits for records before it looks again which partitions there are."""
+MOST = 500
+"""Records of a partition that are taken at a time."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -69,18 +73,66 @@ async def _tail(options: argparse.Namespace) -> int:
         print(f"{DIM}following {', '.join(wanted)} on {known.kafka_url}; Ctrl-C ends{END}", flush=True)
     watching = asyncio.create_task(_watch(known.kafka_url))
     try:
-        async for record in consumer:
-            if shown(record, options):
-                line = (record.value or b"").decode(errors="replace") if options.json else describe(record, colour)
-                print(line, flush=True)
-                if left is not None:
-                    left -= 1
-                    if left <= 0:
-                        return 0
+        async with contextlib.aclosing(_records(consumer)) as records:
+            async for record in records:
+                if matches(record, options.type, options.subject):
+                    line = (record.value or b"").decode(errors="replace") if options.json else describe(record, colour)
+                    print(line, flush=True)
+                    if left is not None:
+                        left -= 1
+                        if left <= 0:
+                            return 0
     finally:
         watching.cancel()
         await consumer.stop()
     return 0
+
+
+async def _records(consumer: AIOKafkaConsumer) -> AsyncGenerator[ConsumerRecord]:
+    """All records, without end; it says which bytes Kafka's client can't take apart, and goes on behind them.
+
+    Raises KafkaError.
+    """
+    from aiokafka.errors import CorruptRecordException, KafkaError, UnsupportedCodecError
+
+    from streams.protocol import end_of_broken
+
+    careful = set()  # read one record at a time, up to what can't be taken apart
+    while True:
+        count = 0
+        for partition in consumer.assignment():
+            try:
+                most = 1 if partition in careful else MOST
+                polled = await consumer.getmany(partition, timeout_ms=0, max_records=most)
+            except Exception as error:  # whatever the parser says of bytes that it can't take apart
+                if isinstance(error, KafkaError) and not isinstance(
+                    error, CorruptRecordException | UnsupportedCodecError
+                ):
+                    raise
+                position = await consumer.position(partition)
+                count += 1
+                if partition not in careful:
+                    # What it had taken apart before them is lost with them: again, one by one up to there.
+                    careful.add(partition)
+                    consumer.seek(partition, position)
+                    continue
+                careful.discard(partition)
+                end = await end_of_broken(consumer._client, partition, position)
+                if end is not None:
+                    place = f"{partition.topic.split('.', 1)[-1]}/{partition.partition}@{position}"
+                    print(
+                        f"yeoul: {place} to {end - 1}: Kafka's client can't take these bytes apart; passed by",
+                        file=sys.stderr, flush=True,
+                    )  # fmt: skip
+                consumer.seek(partition, position if end is None else end)
+                continue
+            for record in polled.get(partition, ()):
+                count += 1
+                yield record
+        if not count:
+            waiter = consumer._fetcher._create_fetch_waiter()
+            await asyncio.wait([waiter], timeout=WAIT_S)
+            waiter.cancel()
 
 
 async def _watch(url: str) -> None:
@@ -110,50 +162,3 @@ def topic_names(options: argparse.Namespace, prefix: str) -> list[str]:
     else:
         chosen = [topic.name for topic in topics.EVENTS_OF.values()]
     return [names[name].full_name(prefix) for name in chosen]
-
-
-def attributes(record: Any) -> dict[str, Any]:
-    """The CloudEvents attributes of a record in either mode; what can't be read is shown by its size."""
-    import orjson
-
-    found: dict[str, Any] = {
-        name[3:]: (value or b"").decode(errors="replace") for name, value in record.headers if name.startswith("ce_")
-    }
-    try:
-        value = orjson.loads(record.value or b"null")
-    except orjson.JSONDecodeError:
-        return found | {"data": f"<{len(record.value or b'')} bytes that are no JSON>"}
-    if found:
-        return found | {"data": value}
-    return value if isinstance(value, dict) else {"data": value}
-
-
-def shown(record: Any, options: argparse.Namespace) -> bool:
-    """True if the filters let it through."""
-    event = attributes(record)
-    return _matches(event.get("type"), options.type) and _matches(event.get("subject"), options.subject)
-
-
-def _matches(value: Any, patterns: list[str] | None) -> bool:
-    return not patterns or any(fnmatch.fnmatchcase(str(value), pattern) for pattern in patterns)
-
-
-def describe(record: Any, colour: bool) -> str:
-    """One line: time, type, subject, version, where it stands, and the beginning of its data."""
-    import orjson
-
-    event = attributes(record)
-    time = datetime.fromtimestamp(record.timestamp / 1000, UTC).astimezone().strftime("%H:%M:%S.%f")[:-3]
-    kind = str(event.get("type", "?"))
-    data = orjson.dumps(event.get("data")).decode()
-    data = data if len(data) <= SHOWN_DATA else data[: SHOWN_DATA - 1] + "…"
-    version = f" v{event['aggregateversion']}" if "aggregateversion" in event else ""
-    place = f"{record.topic.split('.', 1)[-1]}/{record.partition}@{record.offset}"
-    # Control characters of strangers' text must not steer the terminal.
-    parts = [
-        "".join(c if c.isprintable() else "�" for c in part) for part in (kind, str(event.get("subject", "-")), data)
-    ]
-    if not colour:
-        return f"{time} {parts[0]} {parts[1]}{version} {place} {parts[2]}"
-    paint = _BY_ENDING.get(kind.rsplit(".", 1)[-1], BLUE)
-    return f"{DIM}{time}{END} {BOLD}{paint}{parts[0]}{END} {CYAN}{parts[1]}{END}{version} {DIM}{place}{END} {parts[2]}"

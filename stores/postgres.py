@@ -209,6 +209,12 @@ class Database:
             return str(error) or LATE
         return "ok" if migrated else f"{OPERATOR}: the tables lack {NEWEST_MIGRATION} (./yeoul migrate)"
 
+    def cut(self) -> None:
+        """End every connection at once: whoever waits for an answer gets StoresAway. The next use opens new ones."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.terminate()
+
     async def close(self) -> None:
         """Close the pool; a connection that does not close within 2 s is cut."""
         if self._opening is not None:

@@ -38,11 +38,13 @@ class GroupApp(faust.App):
         enable_web = False
 
     async def on_stop(self) -> None:
-        """The batch in hand comes first."""
+        """The batch in hand first; then the group is left, before Faust waits for a handler that may be stuck."""
         consumer = self.batch_consumer
         if consumer is not None:
             await consumer.drain()
         await super().on_stop()
+        if consumer is not None:
+            await consumer.stop()
 
     @property
     def batch_consumer(self) -> BatchConsumer | None:

@@ -35,8 +35,11 @@ from streams.in_loop import IDLE_POLL_S, InLoopConsumer
 
 log = logging.getLogger("yeoul.streams.consumer")
 
-DRAIN_S = 20.0
-"""A rebalance or a stop waits this long for the batch in hand, seconds; then it lets go (the fence does the rest)."""
+DRAIN_S = 10.0
+"""A rebalance or a stop waits this long for the batch in hand, seconds; then it lets go (the fence does the rest).
+
+Half of what a stop may take in all (streams.runtime): leaving the group and publishing what was committed follow.
+"""
 
 
 class BatchConsumer(Consumer):

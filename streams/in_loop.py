@@ -65,7 +65,8 @@ class InLoopConsumer(AIOKafkaConsumerThread):
             )
             await asyncio.wait_for(request, 2.0)
         except (KafkaError, TimeoutError) as error:
-            log.info("could not leave %s by name (%s); its session ends by itself", self.app.conf.id, error)
+            why = str(error) or "no answer"
+            log.info("could not leave %s by name (%s); its session ends by itself", self.app.conf.id, why)
 
     async def call_thread(self, fun: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Call it here."""

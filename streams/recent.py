@@ -4,6 +4,7 @@ A sighting is an event that was handled, or was itself a repeat; not one that wa
 """
 
 import contextlib
+import hashlib
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 from uuid import UUID
@@ -19,15 +20,26 @@ REACH = 50_000
 """How many records back a repeat is recognised."""
 MOST = 5000
 """Records that are read back at a time."""
+LONGEST_KEPT = 64
+"""Characters of a source or an id that is remembered as it is; of a longer one its digest is."""
 UNPARSABLE = (CorruptRecordException, UnsupportedCodecError)
 """Errors of Kafka's client that are about the bytes of a record batch, not about the broker."""
+
+
+Kept = str | bytes
+"""A source or an id as it is remembered: text of 64 characters at most, or the 16 bytes of a digest."""
+
+
+def _digest(text: str) -> Kept:
+    """Strangers choose how long their names are, and 100,000 of them are remembered for each partition."""
+    return hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=16).digest()
 
 
 class Recent:
     """What one partition has seen lately. Changed only by what was committed."""
 
     def __init__(self) -> None:
-        self._offsets: dict[str, dict[str, int]] = {}
+        self._offsets: dict[Kept, dict[Kept, int]] = {}
         self._count = 0
         self._swept_at = 0
 
@@ -38,16 +50,19 @@ class Recent:
         """
         there = staged.get((source, id))
         if there is None:
-            there = self._offsets.get(source, {}).get(id)
+            kept = self._offsets.get(source if len(source) <= LONGEST_KEPT else _digest(source), {})
+            there = kept.get(id if len(id) <= LONGEST_KEPT else _digest(id))
         staged[source, id] = offset
         return there is not None and there < offset <= there + REACH
 
     def remember(self, source: str, id: str, offset: int) -> None:
         """Note an event; what is out of reach is forgotten now and then."""
-        of_source = self._offsets.get(source)
+        kept_source: Kept = source if len(source) <= LONGEST_KEPT else _digest(source)
+        kept_id: Kept = id if len(id) <= LONGEST_KEPT else _digest(id)
+        of_source = self._offsets.get(kept_source)
         if of_source is None:
-            of_source = self._offsets[source] = {}
-        of_source[id] = max(offset, of_source.get(id, offset))
+            of_source = self._offsets[kept_source] = {}
+        of_source[kept_id] = max(offset, of_source.get(kept_id, offset))
         self._count += 1
         if self._count >= 2 * REACH and offset - self._swept_at > REACH:
             self._sweep(offset)

@@ -26,7 +26,12 @@ log = logging.getLogger("yeoul.streams.runtime")
 
 RESTART_S = 1.0
 REPLAY_EVERY_S = 1.0
-STOP_S = 20.0
+STOP_S = 14.0
+"""How long a group may take to stop in order, seconds: of the 20 that a worker is promised to end within."""
+CUT_S = 3.0
+"""How long it may take from there, without a database that does not answer, seconds."""
+PUBLISH_S = 5.0
+"""How long a group that stops waits until what it committed is published, seconds; the next owner does the rest."""
 LOOK_EVERY_S = 1.0
 STRANDED_S = 60.0
 """A rebalance takes seconds; a group that waits longer than this for its partitions starts anew."""
@@ -66,6 +71,7 @@ class Running:
         self._slot = Slot(Path(settings.state_dir) / "slots", self.full_name)
         self._task: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
+        self._stop_by = float("inf")
         self.app: GroupApp | None = None
         self._publisher: Publisher | None = None
         self.trouble: str | None = "it has not started yet"
@@ -75,14 +81,22 @@ class Running:
         self._task = asyncio.create_task(self._run(), name=self.full_name)
 
     async def stop(self) -> None:
-        """Finish the batch in hand or let it go, leave the group, publish what waits; STOP_S at most for all of it."""
+        """Finish the batch in hand or let it go, leave the group, publish what waits: STOP_S and CUT_S at most."""
+        self._stop_by = monotonic() + STOP_S
         self._stopping.set()
-        if self._task is not None:
-            done, _pending = await asyncio.wait([self._task], timeout=STOP_S)
-            if not done:
-                log.warning("%s did not stop in order within %.0f s", self.full_name, STOP_S)
-                self._task.cancel()
+        if self._task is not None and not await self._ends(STOP_S):
+            log.warning("%s did not stop in order within %.0f s; its batch will be read again", self.full_name, STOP_S)
+            # A handler that is cancelled still waits for its ROLLBACK: as long as there is somebody who might answer.
+            self._connections.database.cut()
+            self._task.cancel()
+            if not await self._ends(CUT_S):
+                log.error("%s did not stop", self.full_name)
         self._slot.release()
+
+    async def _ends(self, within_s: float) -> bool:
+        assert self._task is not None
+        done, _pending = await asyncio.wait([self._task], timeout=within_s)
+        return bool(done)
 
     @property
     def consumer(self) -> BatchConsumer | None:
@@ -158,7 +172,7 @@ class Running:
                 await delivery.settled()
             finally:
                 if parts.publisher is not None:
-                    await parts.publisher.stop(5.0)
+                    await parts.publisher.stop(min(PUBLISH_S, self._stop_by - monotonic()))
 
     async def _until_stopped_or_crashed(self, publisher: Publisher | None) -> None:
         assert self.app is not None

@@ -2,6 +2,7 @@
 
 import itertools
 import random
+import tracemalloc
 from collections.abc import Sequence
 
 import pytest
@@ -155,3 +156,49 @@ async def test_what_a_producer_took_back_was_never_seen(scene: MakeScene, restar
         async with notes:
             await notes.reaches(4)
     assert await notes.notes() == ["b", "a"]
+
+
+@pytest.mark.parametrize("restart", [False, True])
+async def test_repeats_are_known_however_long_their_names_are(scene: MakeScene, restart: bool) -> None:
+    long = "x" * 10_000
+    ids = [f"{long} 1", f"{long} 2", "x" * 64, "x" * 65]
+    notes = await scene()
+    async with notes:
+        await notes.note(*ids[:2], source=f"/{long}")
+        await notes.note(*ids[2:])
+        await notes.reaches(4)
+        if not restart:
+            await notes.note(*ids[:2], source=f"/{long}")
+            await notes.note(*ids)
+            await notes.reaches(10)
+    if restart:
+        await notes.note(*ids[:2], source=f"/{long}")
+        await notes.note(*ids)
+        async with notes:
+            await notes.reaches(10)
+    # Of the last four the first two come from another source for the first time.
+    assert await notes.places() == [0, 1, 2, 3, 6, 7]
+    assert notes.counted("repeat") == 4
+
+
+def test_long_names_take_no_more_memory_than_short_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    count = 1_000
+    monkeypatch.setattr(recent, "REACH", count)  # nothing of this is forgotten
+
+    def size(padding: str) -> int:
+        """Bytes that remembering `count` events takes, once the batch that brought them is gone."""
+        seen = recent.Recent()
+        tracemalloc.start()
+        try:
+            for number in range(count):
+                staged: dict[tuple[str, str], int] = {}
+                seen.sight(staged, f"/source {number}{padding}", f"id {number}{padding}", number)
+                for (source, id), offset in staged.items():
+                    seen.remember(source, id, offset)
+                del staged, source, id
+            return tracemalloc.get_traced_memory()[0]
+        finally:
+            tracemalloc.stop()
+
+    short, long = size(""), size("x" * 20_000)
+    assert 0 < long < 1.2 * short

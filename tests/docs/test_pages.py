@@ -39,6 +39,11 @@ def test_operators_find_every_variable_with_its_default(variable: object) -> Non
     assert f"`{default}`" in shown if default else not shown.strip()
 
 
+def test_the_first_start_is_shown_as_it_is() -> None:
+    (shown,) = re.findall(r"tables: applied (.+)", page("README.md"))
+    assert shown.split(", ") == sorted(path.stem for path in (ROOT / "stores" / "migrations").glob("*.sql"))
+
+
 def metric_names() -> list[str]:
     found = [value for value in vars(metrics).values() if isinstance(value, MetricWrapperBase)]
     # A counter keeps its name without the ending under which it is scraped.

@@ -2,10 +2,12 @@
 
 The point is in the product's code; the signal is a real one (KILL, STOP) that the process sends itself when it gets
 there for the NTH time. Points: before_commit, in_transaction, after_commit (nothing published yet), after_publish
-(nothing acknowledged yet), before_answers (committed, neither answered nor published), before_publish.
+(nothing acknowledged yet), before_answers (committed, neither answered nor published), before_publish, before_counts
+(a reader's batch).
 
-`POINT:DELAY:MILLISECONDS` waits there each time instead (before_poll, too). `watchdog:PATIENCE:SECONDS` is how long the
-watchdog looks on. Several are separated by commas.
+`POINT:DELAY:MILLISECONDS` waits there each time instead (before_poll, too). `POINT:MARK:0` writes "at POINT" into the
+log each time that it gets there, and "past POINT" when what the point is at has been done. `watchdog:PATIENCE:SECONDS`
+is how long the watchdog looks on. Several are separated by commas, and a later one is around those before.
 """
 
 import asyncio
@@ -18,6 +20,7 @@ from typing import Any
 
 import worker
 from agents.accounts import AccountDecisions
+from agents.analytics import EventCounts
 from cli.connection import settings
 from stores.aggregates import Commands
 from stores.cache import Cache
@@ -33,6 +36,7 @@ POINTS: dict[str, tuple[type, str, bool]] = {
     "before_publish": (Publisher, "_send", True),
     "before_answers": (Cache, "put_and_publish", True),
     "before_poll": (InLoopConsumer, "poll", True),
+    "before_counts": (EventCounts, "commit", True),
 }
 
 
@@ -72,11 +76,27 @@ def delay(point: str, milliseconds: int) -> None:
     setattr(owner, name, delayed)
 
 
+def mark(point: str) -> None:
+    """Let the process write into its log each time that it gets to the point, and when it is past it."""
+    owner, name, _before = POINTS[point]
+    original: Callable[..., Awaitable[Any]] = getattr(owner, name)
+
+    async def marked(*arguments: Any, **named: Any) -> Any:
+        print(f"at {point}", file=sys.stderr, flush=True)
+        result = await original(*arguments, **named)
+        print(f"past {point}", file=sys.stderr, flush=True)
+        return result
+
+    setattr(owner, name, marked)
+
+
 if __name__ == "__main__":
     for fault in sys.argv[1].split(","):
         where, what, when = fault.split(":")
         if what == "DELAY":
             delay(where, int(when))
+        elif what == "MARK":
+            mark(where)
         elif what == "PATIENCE":
             worker.Watchdog = functools.partial(Watchdog, progress_s=float(when))  # type: ignore[attr-defined,assignment]
         else:
