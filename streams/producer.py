@@ -55,6 +55,7 @@ class Broker:
         self.producer: AIOKafkaProducer | None = None
         self.away: str | None = "the broker was not reached yet"
         self._probing = asyncio.Lock()
+        self._renewals: set[asyncio.Task[None]] = set()
         self._partitions: dict[str, int] = {}
         self._told = False
 
@@ -67,14 +68,22 @@ class Broker:
         """Flush for 5 s at most, and close."""
         if self._task is not None:
             self._task.cancel()
-            await asyncio.wait([self._task])
+            await asyncio.wait([self._task, *self._renewals])
         if self.producer is not None:
             await close(self.producer, 5.0)
 
     async def renew(self, failed: AIOKafkaProducer | None) -> None:
         """Throw a producer away after a failure that it may not get over; whoever comes second finds it done."""
+        if failed is not None:
+            # In a task of its own: if who asked for it is cancelled, no producer is left that is closed by half.
+            renewal = asyncio.create_task(self._renew(failed))
+            self._renewals.add(renewal)
+            renewal.add_done_callback(self._renewals.discard)
+            await asyncio.shield(renewal)
+
+    async def _renew(self, failed: AIOKafkaProducer) -> None:
         async with self._probing:  # nobody may ask the old one while it is closed
-            if failed is None or self.producer is not failed:
+            if self.producer is not failed:
                 return
             self.producer = None
             await close(failed, 1.0)
