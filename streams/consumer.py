@@ -74,10 +74,6 @@ class BatchConsumer(Consumer):
 
     # -- what a handler calls ----------------------------------------------------------------------------------------
 
-    def look_ahead(self) -> None:
-        """Let the next poll begin while the batch in hand is being finished."""
-        self._may_poll.set()
-
     def finish(self, batch: Batch) -> None:
         """The batch is done, its progress is committed: remember it for Kafka's own books, and ask for the next."""
         for partition, span in batch.spans.items():

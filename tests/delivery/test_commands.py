@@ -281,6 +281,27 @@ async def test_events_that_no_owner_confirmed_are_published_at_the_next_assignme
     assert [event.sequence for event in events[5:]] == [event.sequence for event in events[3:5]]
 
 
+async def test_without_a_topic_for_their_events_commands_are_carried_out(desk: Desk) -> None:
+    await until(lambda: desk.running.state() == "ok")
+    name = EVENTS_RESOURCES.full_name(desk.settings.topic_prefix)
+    await desk._broker.admin.delete_topics([name])
+
+    async def gone() -> bool:
+        (found,) = await desk._broker.admin.describe_topics([name])
+        return bool(found["error_code"])
+
+    await until(gone)
+    commands = [desk.command(f"title {number}") for number in range(3)]
+    for command in commands:
+        await desk.send(command)
+        assert (await desk.done(command)).outcome == "succeeded"
+    await until(lambda: "the events of 1 partitions wait to be published" in desk.running.state())
+    await ensure_topics(desk.settings)
+    events = await desk.published(3)
+    assert [event.operation for event in events] == [command.operation for command in commands]
+    await until(lambda: desk.running.state() == "ok")
+
+
 async def test_a_publisher_that_ends_starts_its_group_anew(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     await desk.send(desk.command("before"))
     await desk.published(1)

@@ -1,5 +1,7 @@
 """Load and commit of a batch of commands: one statement, all of it or nothing."""
 
+import random
+import string
 import sys
 from typing import Any
 from uuid import uuid4
@@ -229,6 +231,29 @@ async def test_the_journal_is_read_on_from_where_one_stopped(batches: Batches, d
     assert found == entries
     assert await journal.after(0, batches.life, 9, 2) == entries[5:]
     assert await journal.after(1, batches.life, 0, 0) == []
+
+
+@pytest.mark.parametrize("letters", ["x", string.ascii_letters + string.digits], ids=["packed well", "packed badly"])
+async def test_a_chunk_of_the_journal_is_bounded_by_bytes(batches: Batches, database: Database, letters: str) -> None:
+    journal = Journal(database, "resources")
+    state = resource()
+    sizes = [3 << 20, 2 << 20, 2 << 20, 2 << 20, 9 << 20, 10, 20, 3 << 20, 4 << 20, 2 << 20, 30]
+    entries = [
+        msgspec.structs.replace(
+            entry(state, life=batches.life, offset=number),
+            event=b'"%s"' % "".join(random.choices(letters, k=size)).encode(),
+        )
+        for number, size in enumerate(sizes)
+    ]
+    await batches.commit([(state, 0)], entries)
+    chunks = []
+    offset = 0
+    while chunk := await journal.after(0, batches.life, offset, 0):
+        chunks.append(chunk)
+        offset = chunk[-1].command_offset + 1
+    assert [found for chunk in chunks for found in chunk] == entries
+    assert [len(chunk) for chunk in chunks] == [3, 1, 1, 4, 2]
+    assert [len(chunk) for chunk in (await journal.after(0, batches.life, 0, 0, most_bytes=1),)] == [1]
 
 
 async def test_old_operations_are_forgotten_a_few_at_a_time(batches: Batches, database: Database) -> None:
