@@ -49,7 +49,7 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True):
 
 COMMANDS_ACCOUNTS = Topic(
     name="commands.accounts", key="account id", owner="web", repeats=Repeats.OPERATION,
-    carries="signed commands for accounts: create_account",
+    carries="signed commands for accounts: create_account, change_role",
 )  # fmt: skip
 COMMANDS_RESOURCES = Topic(
     name="commands.resources", key="resource id", owner="web", repeats=Repeats.OPERATION,

@@ -62,6 +62,9 @@ async def _housekeeping(connections: Connections) -> None:
                 pass
         except StoresAway as error:
             log.info("old operations stay a little longer: %s", error)
+        except Exception:
+            # Whatever it was: nobody looks at this task, and without it the table grows for ever.
+            log.exception("old operations stay until they can be forgotten; the next try is in %.0f s", HOUSEKEEPING_S)
 
 
 async def _give_memory_back() -> None:

@@ -14,7 +14,7 @@ from embedded.errors import EmbeddedError
 if TYPE_CHECKING:
     from config import Settings
     from stores.dead_letters import DeadLetters, Parked
-    from stores.postgres import Database
+    from stores.progress import ProgressStore
 
 HELP = "list, show, replay or drop records that could not be handled; resume stopped partitions"
 
@@ -77,14 +77,14 @@ async def _run(options: argparse.Namespace) -> int:
     letters = DeadLetters(database)
     try:
         if getattr(options, "group", None):
-            options.group = await _group(database, known.topic_prefix, options.group)
+            options.group = await _group(letters, ProgressStore(database), known.topic_prefix, options.group)
         match options.action:
             case "list":
                 return await _list(letters, options)
             case "show":
                 return await _show(letters, options.id)
             case "replay" | "drop":
-                return await _settle(known, database, letters, options)
+                return await _settle(known, letters, options)
             case "stopped":
                 stopped = await ProgressStore(database).stopped()
                 for row in stopped:
@@ -103,13 +103,12 @@ async def _run(options: argparse.Namespace) -> int:
         await database.close()
 
 
-async def _group(database: Database, prefix: str, given: str) -> str:
+async def _group(letters: DeadLetters, progress: ProgressStore, prefix: str, given: str) -> str:
     """The full name of a group that may be named without the prefix. Raises `UnknownGroup`, `StoresAway`."""
     from worker import GROUPS
 
     # A group of an older version has no code any more, and still its rows.
-    rows = await database.fetch("SELECT consumer_group FROM dead_letters UNION SELECT consumer_group FROM progress")
-    known = {f"{prefix}.{name}" for name in GROUPS} | {row["consumer_group"] for row in rows}
+    known = {f"{prefix}.{name}" for name in GROUPS} | await letters.groups() | await progress.groups()
     for name in (given, f"{prefix}.{given}"):
         if name in known:
             return name
@@ -149,7 +148,7 @@ async def _show(letters: DeadLetters, id: int) -> int:
     return 0
 
 
-async def _settle(known: Settings, database: Database, letters: DeadLetters, options: argparse.Namespace) -> int:
+async def _settle(known: Settings, letters: DeadLetters, options: argparse.Namespace) -> int:
     if bool(options.ids) == options.all:
         print("yeoul: name the ids, or --all", file=sys.stderr)
         return 2

@@ -40,6 +40,11 @@ def _no_tables(error: BaseException) -> str:
     return f"PostgreSQL: {error}. The tables are not up to date: ./yeoul migrate"
 
 
+def _postgres_unfit(error: BaseException) -> str | None:
+    # What PostgreSQL itself said; a statement of ours that it can't read is a defect.
+    return None if error.__cause__ is None else sentence(error.__cause__)
+
+
 def _kafka_away(error: BaseException) -> str:
     # aiokafka names itself and how sockets are made before and between the addresses.
     said = re.sub(r", <AddressFamily\.\w+: \d+>", "", _as_it_says(error)).removeprefix("KafkaConnectionError: ")
@@ -50,9 +55,10 @@ def _busy(error: BaseException) -> str:
     return f"{_as_it_says(error)}; try again in a moment"
 
 
-EXPECTED: dict[str, Callable[[BaseException], str]] = {
+EXPECTED: dict[str, Callable[[BaseException], str | None]] = {
     "config.variables.SettingsError": _as_it_says,
     "embedded.errors.EmbeddedError": _as_it_says,
+    "stores.postgres.StoresUnfit": _postgres_unfit,
     "stores.postgres.StoresAway": _postgres_away,
     "asyncpg.exceptions.InvalidAuthorizationSpecificationError": _postgres_refuses,
     "asyncpg.exceptions.InvalidCatalogNameError": _postgres_refuses,

@@ -90,8 +90,8 @@ def main(arguments: list[str]) -> int:
     if command not in sum(COMMANDS.values(), ()):
         print(f"yeoul: there is no command {command!r}; ./yeoul help lists them", file=sys.stderr)
         return 2
-    # Where nobody set logs up, Python prints warnings bare; that Kafka is away is said below, in a sentence.
-    for name in ("aiokafka", "yeoul.streams.producer"):
+    # Where nobody set logs up, Python prints warnings bare; that a server is away is said below, in a sentence.
+    for name in ("aiokafka", "yeoul.streams.producer", "yeoul.stores.postgres"):
         logging.getLogger(name).addHandler(logging.NullHandler())
     try:
         return _run(command, rest)

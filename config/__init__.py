@@ -4,6 +4,7 @@
 """
 
 from config.inherited import process_environ
+from config.passwords import without_passwords
 from config.settings import VARIABLES, Settings, environment, load
 from config.variables import EXAMPLE_KEY, SettingsError, Variable
 
@@ -16,4 +17,5 @@ __all__ = [
     "environment",
     "load",
     "process_environ",
+    "without_passwords",
 ]

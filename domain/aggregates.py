@@ -28,7 +28,6 @@ class Occurrence(msgspec.Struct, frozen=True):
     """What surrounds an event: the version is the one the aggregate has after it, from 1 on."""
 
     aggregate_id: UUID
-    actor_id: UUID | None
     version: int
     time: datetime
 
@@ -52,6 +51,6 @@ def fold(
     version = 0 if state is None else state.version
     for event in events:
         version += 1
-        at = Occurrence(context.aggregate_id, context.actor.id, version, context.now)
+        at = Occurrence(context.aggregate_id, version, context.now)
         state = evolve(state, event, at)
     return state

@@ -25,6 +25,7 @@ class Code(StrEnum):
     ALREADY_EXISTS = "ALREADY_EXISTS"
     EMAIL_TAKEN = "EMAIL_TAKEN"
     OPERATION_RUNNING = "OPERATION_RUNNING"
+    ACCOUNT_ERASED = "ACCOUNT_ERASED"
     STALE_VERSION = "STALE_VERSION"
     BODY_TOO_LARGE = "BODY_TOO_LARGE"
     UNSUPPORTED_MEDIA_TYPE = "UNSUPPORTED_MEDIA_TYPE"
@@ -55,6 +56,7 @@ STATUS: dict[Code, int] = {
     Code.ALREADY_EXISTS: 409,
     Code.EMAIL_TAKEN: 409,
     Code.OPERATION_RUNNING: 409,
+    Code.ACCOUNT_ERASED: 410,
     Code.STALE_VERSION: 412,
     Code.BODY_TOO_LARGE: 413,
     Code.UNSUPPORTED_MEDIA_TYPE: 415,
@@ -130,9 +132,10 @@ MESSAGES: dict[str, dict[Code, str]] = {
         Code.FORBIDDEN: "You may not do this.",
         Code.NOT_FOUND: "There is no such thing here.",
         Code.METHOD_NOT_ALLOWED: "This method is not allowed here.",
-        Code.ALREADY_EXISTS: "It exists already.",
+        Code.ALREADY_EXISTS: "This Idempotency-Key has made it already. Send a new key to make another one.",
         Code.EMAIL_TAKEN: "This e-mail address is taken.",
         Code.OPERATION_RUNNING: "The same request is still running. Ask again in a moment.",
+        Code.ACCOUNT_ERASED: "The key of this account is gone, and its data with it. Register again.",
         Code.STALE_VERSION: "It was changed meanwhile. Read it again, then repeat your change.",
         Code.BODY_TOO_LARGE: "The body is too large.",
         Code.UNSUPPORTED_MEDIA_TYPE: "Send the body as application/json.",
@@ -159,9 +162,10 @@ MESSAGES: dict[str, dict[Code, str]] = {
         Code.FORBIDDEN: "권한이 없습니다.",
         Code.NOT_FOUND: "찾을 수 없습니다.",
         Code.METHOD_NOT_ALLOWED: "허용되지 않는 메서드입니다.",
-        Code.ALREADY_EXISTS: "이미 존재합니다.",
+        Code.ALREADY_EXISTS: "이 Idempotency-Key로 이미 생성되었습니다. 새로 만들려면 새 키를 보내 주세요.",
         Code.EMAIL_TAKEN: "이미 사용 중인 이메일입니다.",
         Code.OPERATION_RUNNING: "같은 요청이 아직 처리 중입니다. 잠시 후 다시 시도해 주세요.",
+        Code.ACCOUNT_ERASED: "이 계정의 키가 없어져 데이터를 읽을 수 없습니다. 다시 가입해 주세요.",
         Code.STALE_VERSION: "그 사이에 변경되었습니다. 다시 읽은 뒤 수정해 주세요.",
         Code.BODY_TOO_LARGE: "본문이 너무 큽니다.",
         Code.UNSUPPORTED_MEDIA_TYPE: "본문은 application/json으로 보내 주세요.",

@@ -80,7 +80,7 @@ class PartFailed(EmbeddedError):
 def explain(tail: str, folder: Path) -> str:
     """The cause that the end of a log shows, as a sentence; empty when it shows none we know."""
     text = tail.lower()
-    if "no space left on device" in text:
+    if tells_of_full_disk(text):
         return str(DiskFull(folder))
     if "address already in use" in text:
         return f"One of its ports is taken. Stop the other program, or remove {folder / 'ports.json'}."
@@ -95,6 +95,11 @@ def explain(tail: str, folder: Path) -> str:
     if "lib" in text and "no such file or directory" in text and "error while loading shared libraries" in text:
         return "A library of the system is missing; `./yeoul doctor` says which."
     return ""
+
+
+def tells_of_full_disk(text: str) -> bool:
+    """Whether a program's log names what `is_disk_full` knows by number."""
+    return any(said in text.lower() for said in ("no space left on device", "disk quota exceeded", "file too large"))
 
 
 def is_disk_full(error: OSError) -> bool:

@@ -21,7 +21,7 @@ from urllib.parse import quote
 
 import asyncpg
 
-from embedded.errors import DiskFull, EmbeddedError, PartFailed, explain
+from embedded.errors import DiskFull, EmbeddedError, PartFailed, explain, tells_of_full_disk
 from embedded.parts import Say
 from embedded.processes import Command, run_to_end, tail
 from embedded.state import State, write_private
@@ -112,7 +112,7 @@ class Postgres:
         if code:
             shutil.rmtree(fresh, ignore_errors=True)
             text = tail(log)
-            if "No space left" in text:
+            if tells_of_full_disk(text):
                 raise DiskFull(self._state.folder)
             raise PartFailed(self.name, "could not make its data folder", log, explain(text, self._state.folder))
         fresh.rename(self._data)

@@ -8,13 +8,11 @@ from config import Settings
 from stores.accounts import Accounts
 from stores.aggregates import Operations
 from stores.cache import Cache
-from stores.postgres import Database, StoresAway, of
+from stores.postgres import LATE, OPERATOR, READY_S, Database, StoresAway, StoresUnfit, of
 from stores.redis import Redis
 from stores.resources import Resources
 
-__all__ = ["Stores", "StoresAway", "open"]
-
-READY_S = 2.0
+__all__ = ["LATE", "OPERATOR", "READY_S", "Stores", "StoresAway", "StoresUnfit", "open"]
 
 
 class Stores:
@@ -44,7 +42,7 @@ class Stores:
         self._late.add(task)
         task.add_done_callback(self._late.discard)
         task.cancel()
-        return f"no answer within {READY_S:g} s"
+        return LATE
 
 
 @contextlib.asynccontextmanager

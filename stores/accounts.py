@@ -35,6 +35,15 @@ def _state(row: Any) -> Account:
 TABLE = Table("accounts", tuple(Column(*column.split(" ")) for column in _COLUMNS.split(", ")), _row, _state)
 
 
+async def keyed(connection: Any, accounts: Sequence[UUID]) -> set[UUID]:
+    """Those of these accounts whose keys are there. Raises StoresAway."""
+    if not accounts:
+        return set()
+    with away_is_known():
+        rows = await connection.fetch("SELECT account_id FROM account_keys WHERE account_id = ANY($1)", list(accounts))
+    return {row["account_id"] for row in rows}
+
+
 async def claim(connection: Any, wanted: Sequence[tuple[str, UUID]]) -> tuple[set[UUID], list[str]]:
     """Claim addresses for accounts, in the caller's transaction; the first of the batch wins, an older claim always.
 

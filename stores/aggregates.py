@@ -114,9 +114,11 @@ class Commands:
                     ${n + 13}::bigint[], ${n + 14}::bytea[]
                 ) AS a(operation, aggregate_id, actor, fingerprint, outcome, version, answer)
                 WHERE (SELECT held FROM fence)
-                -- A command that failed may be sent again by an operator: then it has another outcome.
+                -- A command that failed may be sent again: then it has another outcome. Another command never has it.
                 ON CONFLICT (operation) DO UPDATE SET outcome = excluded.outcome, version = excluded.version,
                     answer = excluded.answer WHERE operations.outcome = 'failed'
+                    AND operations.fingerprint = excluded.fingerprint
+                    AND operations.actor IS NOT DISTINCT FROM excluded.actor
             )
             SELECT {ALL_HELD} AS held, (SELECT fresh FROM unread) AS fresh, abort_when(
                 (SELECT held FROM fence)
@@ -194,18 +196,39 @@ class Journal:
         self._database = database
         self._noun = noun
 
-    async def after(self, partition: int, life: int, offset: int, index: int, *, limit: int = 1000) -> list[Entry]:
-        """Events of one life from (offset, index) on, in order. Raises StoresAway."""
+    async def after(
+        self, partition: int, life: int, offset: int, index: int, *, limit: int = 1000, most_bytes: int = 8 << 20
+    ) -> list[Entry]:
+        """Events of one life from (offset, index) on, in order: `limit` of them and `most_bytes` at most, or one event.
+
+        Raises StoresAway.
+        """
+        # Bounded twice, so that PostgreSQL unpacks little more than it sends: first by what the events take in its
+        # pages, which it knows without unpacking any and which is hardly ever more, then by their real size.
         rows = await self._database.fetch(
-            """SELECT command_offset, index, aggregate_id, version, event FROM journal
-               WHERE noun = $1 AND partition = $2 AND life = $3 AND (command_offset, index) >= ($4, $5)
-               ORDER BY command_offset, index LIMIT $6""",
+            """SELECT command_offset, index, aggregate_id, version, event FROM (
+                   SELECT *, row_number() OVER so_far AS number, sum(octet_length(event::text)) OVER so_far AS bytes
+                   FROM (
+                       SELECT *, sum(pg_column_size(event)) OVER (ORDER BY command_offset, index) AS stored,
+                           row_number() OVER (ORDER BY command_offset, index) AS place
+                       FROM (
+                           SELECT command_offset, index, aggregate_id, version, event FROM journal
+                           WHERE noun = $1 AND partition = $2 AND life = $3 AND (command_offset, index) >= ($4, $5)
+                           ORDER BY command_offset, index LIMIT $6
+                       ) AS next
+                   ) AS packed
+                   WHERE stored <= $7 OR place = 1
+                   WINDOW so_far AS (ORDER BY command_offset, index)
+               ) AS unpacked
+               WHERE bytes <= $7 OR number = 1
+               ORDER BY command_offset, index""",
             self._noun,
             partition,
             life,
             offset,
             index,
             limit,
+            most_bytes,
         )
         return [
             Entry(

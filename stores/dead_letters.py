@@ -149,6 +149,11 @@ class DeadLetters:
         )
         return {row["offset"] for row in rows}
 
+    async def groups(self) -> set[str]:
+        """The groups that have any, in whatever state. Raises StoresAway."""
+        rows = await self._database.fetch("SELECT DISTINCT consumer_group FROM dead_letters")
+        return {row["consumer_group"] for row in rows}
+
     async def counts(self) -> dict[str, int]:
         """How many are parked, by group. Raises StoresAway."""
         rows = await self._database.fetch(

@@ -2,13 +2,18 @@
 
 import asyncio
 import contextlib
+import logging
 import ssl
 from collections.abc import AsyncIterator
+from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import asyncpg
 
 from config import Settings
+
+log = logging.getLogger("yeoul.stores.postgres")
 
 AWAY = (
     OSError,
@@ -55,14 +60,32 @@ SESSION = {
     # The statements of the write path have many parts: planning them each time costs more than running them.
     "plan_cache_mode": "force_generic_plan",
     # Such a plan may be made while a table is empty, where a sequential scan looks best, and is kept: with 60,000 rows
-    # a create took four times as long. Every statement of ours has an index to go by.
+    # a create took four times as long. Every statement of ours has an index to go by, but for lists that are sorted by
+    # title: those read all that they might show and sort it, with this setting or without.
     "enable_seqscan": "off",
     "timezone": "UTC",
 }
 
 
+OPEN_S = 3.0
+"""How long one attempt to connect may take, seconds. Whoever comes meanwhile waits for the end of the same one."""
+TELL_EVERY_S = 60.0
+"""How often the same refusal is told in the log, seconds."""
+READY_S = 2.0
+THE_STORES = "the stores"
+"""What is waited for when PostgreSQL is away, in words."""
+LATE = f"no answer within {READY_S:g} s"
+OPERATOR = "waits for an operator"
+NEWEST_MIGRATION = max(path.stem for path in Path(__file__).with_name("migrations").glob("[0-9]*.sql"))
+"""What the tables of this version need."""
+
+
 class StoresAway(Exception):
     """PostgreSQL can't be used now. Nothing is lost; try again in a moment."""
+
+
+class StoresUnfit(StoresAway):
+    """PostgreSQL is there and refuses: it is not what this version needs. An operator has to mend that."""
 
 
 class Connection(asyncpg.Connection):
@@ -76,20 +99,23 @@ class Connection(asyncpg.Connection):
 
 @contextlib.contextmanager
 def away_is_known() -> Any:
-    """Turns what asyncpg raises for an absent database into StoresAway."""
+    """Turns what asyncpg raises for an absent database into StoresAway, and for one that is unfit into StoresUnfit."""
     try:
         yield
     except AWAY as error:
         raise StoresAway(f"PostgreSQL is away: {str(error) or type(error).__name__}") from error
     except BUSY as error:
         raise StoresAway(f"PostgreSQL can't do it now: {error}") from error
+    except UNFIT as error:
+        # What it says is shown on one line; a hint stands on a line of its own.
+        raise StoresUnfit("; ".join(str(error).splitlines())) from error
 
 
 def waits_for(error: Exception) -> str | None:
     """What work that failed like this has to wait for, in words; None if it is the work that is to blame."""
-    if isinstance(error, StoresAway):
-        return "the stores"
-    return f"an operator: {error}" if isinstance(error, UNFIT) else None
+    if isinstance(error, (StoresUnfit, *UNFIT)):
+        return f"an operator: {error}"
+    return THE_STORES if isinstance(error, StoresAway) else None
 
 
 class Database:
@@ -101,36 +127,59 @@ class Database:
         self._patience = patience_s
         self._process = process
         self._pool: Any = None
-        self._opening = asyncio.Lock()
+        self._opening: asyncio.Task[Any] | None = None
+        self._told: dict[str, float] = {}
 
     async def _open(self) -> Any:
-        async with self._opening:
-            if self._pool is None:
-                self._pool = await asyncpg.create_pool(
-                    self._url,
-                    min_size=1,
-                    max_size=self._size,
-                    timeout=3.0,
-                    command_timeout=self._patience,
-                    connection_class=Connection,
-                    server_settings={**SESSION, "application_name": f"yeoul {self._process}"},
-                    max_inactive_connection_lifetime=0.0,
-                )
-        return self._pool
+        """The pool. All who need it share one attempt, so that nobody waits for the attempts of those before."""
+        if self._opening is None:
+            self._opening = asyncio.create_task(self._connect())
+            self._opening.add_done_callback(self._opened)
+        return await asyncio.shield(self._opening)
+
+    async def _connect(self) -> Any:
+        async with asyncio.timeout(OPEN_S):
+            return await asyncpg.create_pool(
+                self._url,
+                min_size=1,
+                max_size=self._size,
+                timeout=OPEN_S,
+                command_timeout=self._patience,
+                connection_class=Connection,
+                server_settings={**SESSION, "application_name": f"yeoul {self._process}"},
+                max_inactive_connection_lifetime=0.0,
+            )
+
+    def _opened(self, opening: asyncio.Task[Any]) -> None:
+        self._opening = None
+        # Looked at also when everybody who waited for it is gone.
+        if not opening.cancelled() and opening.exception() is None:
+            self._pool = opening.result()
 
     @contextlib.asynccontextmanager
     async def connection(self) -> AsyncIterator[Any]:
         """A connection of the pool. Raises StoresAway."""
-        with away_is_known():
-            pool = self._pool or await self._open()
-            connection = await pool.acquire(timeout=5.0)
         try:
             with away_is_known():
-                yield connection
-        finally:
-            # Shielded by asyncpg; a connection that broke is thrown away by the pool.
-            with contextlib.suppress(*AWAY):
-                await pool.release(connection, timeout=2.0)
+                pool = self._pool or await self._open()
+                connection = await pool.acquire(timeout=5.0)
+            try:
+                with away_is_known():
+                    yield connection
+            finally:
+                # Shielded by asyncpg; a connection that broke is thrown away by the pool.
+                with contextlib.suppress(*AWAY):
+                    await pool.release(connection, timeout=2.0)
+        except StoresUnfit as error:
+            self._tell(str(error))
+            raise
+
+    def _tell(self, reason: str) -> None:
+        """Once a minute, however many meet it: some of them have another way, and say nothing."""
+        now = monotonic()
+        if now - self._told.get(reason, -TELL_EVERY_S) >= TELL_EVERY_S:
+            self._told[reason] = now
+            log.error("PostgreSQL refuses: %s (are the tables up to date? ./yeoul migrate)", reason)
 
     async def fetch(self, query: str, *arguments: Any) -> list[Any]:
         """All rows. Raises StoresAway."""
@@ -150,13 +199,15 @@ class Database:
             return status
 
     async def ready(self) -> str:
-        """`ok`, or why not."""
+        """`ok`, or why not, within READY_S: it does not answer, or is not what this version needs."""
         try:
-            async with asyncio.timeout(2.0):
-                await self.fetchrow("SELECT 1")
-        except (StoresAway, TimeoutError) as error:
-            return str(error) or "no answer within 2 s"
-        return "ok"
+            async with asyncio.timeout(READY_S):
+                migrated = await self.fetchrow("SELECT 1 FROM migrations WHERE name = $1", NEWEST_MIGRATION)
+        except StoresUnfit as error:
+            return f"{OPERATOR}: {error}"
+        except (StoresAway, TimeoutError, asyncpg.PostgresError) as error:
+            return str(error) or LATE
+        return "ok" if migrated else f"{OPERATOR}: the tables lack {NEWEST_MIGRATION} (./yeoul migrate)"
 
     def cut(self) -> None:
         """End every connection at once: whoever waits for an answer gets StoresAway. The next use opens new ones."""
@@ -166,6 +217,9 @@ class Database:
 
     async def close(self) -> None:
         """Close the pool; a connection that does not close within 2 s is cut."""
+        if self._opening is not None:
+            self._opening.cancel()
+            await asyncio.wait((self._opening,))
         if self._pool is not None:
             try:
                 await asyncio.wait_for(self._pool.close(), 2.0)

@@ -174,6 +174,11 @@ class ProgressStore:
             offset,
         )
 
+    async def groups(self) -> set[str]:
+        """The groups that stand anywhere. Raises StoresAway."""
+        rows = await self._database.fetch("SELECT DISTINCT consumer_group FROM progress")
+        return {row["consumer_group"] for row in rows}
+
     async def stopped(self) -> list[Any]:
         """Partitions that wait for an operator. Raises StoresAway."""
         return await self._database.fetch(

@@ -8,6 +8,7 @@ import msgspec
 
 from domain.access import Actor, Role, Visibility
 from domain.resources import Resource, document
+from domain.text import Slug
 from stores.aggregates import Column, Table
 from stores.cache import ABSENT_LIFE_S, DIGITS, Cache, entry
 from stores.loader import Loader
@@ -67,8 +68,10 @@ class PageQuery(msgspec.Struct, frozen=True, kw_only=True):
     after: tuple[Any, ...] | None = None
 
 
-SORTABLE = {"created_at", "updated_at", "title"}
-FILTERABLE = {"kind", "status", "visibility", "owner_id"}
+SORTABLE = ("created_at", "updated_at", "title")
+"""The columns by which a list may be sorted."""
+FILTERABLE: Mapping[str, Any] = {"kind": Slug, "status": Slug, "visibility": Visibility, "owner_id": UUID}
+"""The columns by which a list may be narrowed, each with the type of its values."""
 
 _view = msgspec.json.Decoder(_Seen).decode
 

@@ -44,6 +44,9 @@ class Sent(msgspec.Struct, frozen=True, array_like=True):
     replayed: bool
     version: int
     answer: bytes
+    fingerprint: str = ""
+    """Of the command that it answers: two commands of one operation may be answered at once, and differently. Empty
+    from workers that do not name it yet."""
 
 
 class _Detail(msgspec.Struct):
@@ -105,9 +108,12 @@ def answer_from(sent: Sent | Operation, *, replayed: bool | None = None) -> Answ
 
 
 class Inbox:
-    """A front's own channel; calls `deliver` for each answer. `listening` is False while answers may get lost."""
+    """A front's own channel; calls `deliver` with each answer and its fingerprint.
 
-    def __init__(self, redis: Redis, channel: str, deliver: Callable[[Answer], None]) -> None:
+    `listening` is False while answers may get lost.
+    """
+
+    def __init__(self, redis: Redis, channel: str, deliver: Callable[[Answer, str], None]) -> None:
         self._redis = redis
         self.channel = channel
         self._deliver = deliver
@@ -175,7 +181,7 @@ class Inbox:
     def _read(self, message: bytes) -> None:
         try:
             for sent in _decode(message):
-                self._deliver(answer_from(sent))
+                self._deliver(answer_from(sent), sent.fingerprint)
         except Exception:
             # Those who wait for it look it up.
             if not self._told_unreadable:

@@ -46,10 +46,6 @@ class Batch:
         """False once the partitions may belong to somebody else: give up, don't retry."""
         return self.consumer.generation == self.generation and not self.consumer.letting_go
 
-    def ready_for_next(self) -> None:
-        """The hard part is done: the next poll may begin now; it is handed over when this batch is finished."""
-        self.consumer.look_ahead()
-
     def drop(self, partition: TopicPartition) -> None:
         """Forget a partition of this batch; it will be read again from where the truth says."""
         self.spans.pop(partition, None)

@@ -29,6 +29,7 @@ from faust.transport.drivers.aiokafka import Consumer, Transport
 from faust.types import TP, ConsumerMessage
 
 from stores import StoresAway
+from stores.postgres import THE_STORES, waits_for
 from streams.batches import Batch, Positions, Span, Unparsable
 from streams.in_loop import IDLE_POLL_S, InLoopConsumer
 
@@ -72,10 +73,6 @@ class BatchConsumer(Consumer):
         return InLoopConsumer(self, loop=self.loop, beacon=self.beacon)
 
     # -- what a handler calls ----------------------------------------------------------------------------------------
-
-    def look_ahead(self) -> None:
-        """Let the next poll begin while the batch in hand is being finished."""
-        self._may_poll.set()
 
     def finish(self, batch: Batch) -> None:
         """The batch is done, its progress is committed: remember it for Kafka's own books, and ask for the next."""
@@ -217,9 +214,10 @@ class BatchConsumer(Consumer):
         try:
             found = await self.positions.locate(self._thread.kafka, missing)
         except (StoresAway, KafkaError, OSError, TimeoutError) as error:
-            if not self.backing_off:
+            what = waits_for(error) or THE_STORES
+            if self.backing_off != what:
                 log.warning("%s: positions are not known yet: %s", self.app.conf.id, str(error) or type(error).__name__)
-            self.backing_off = "the stores"
+            self.backing_off = what
             await self._wait(self._changed)
             return
         self.backing_off = ""

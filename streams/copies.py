@@ -1,5 +1,6 @@
 """A copy of each dead letter on a topic, for whoever watches: after its row was written, and never instead of it."""
 
+import asyncio
 import base64
 import logging
 from collections.abc import Sequence
@@ -16,6 +17,8 @@ from topics import DEAD_LETTER_PARKED
 
 log = logging.getLogger("yeoul.streams.copies")
 
+WAIT_S = 2.0
+"""How long the copies of a batch may take to enter the producer, seconds: it would wait longer for a missing topic."""
 MOST_BYTES = 65_536
 """A longer value is left out of the copy; the row has it."""
 
@@ -33,11 +36,17 @@ class Copies:
         if producer is None:
             log.warning("%d dead letters have no copy on %s: the broker is away", len(letters), self._topic)
             return
-        for letter in letters:
-            try:
-                await producer.send(self._topic, _event(letter), letter.group.encode(), headers=STRUCTURED_HEADERS)
-            except (KafkaError, OSError, TimeoutError) as error:
-                log.warning("a dead letter has no copy on %s: %s", self._topic, str(error) or type(error).__name__)
+        copied = 0
+        try:
+            async with asyncio.timeout(WAIT_S):
+                for letter in letters:
+                    await producer.send(self._topic, _event(letter), letter.group.encode(), headers=STRUCTURED_HEADERS)
+                    copied += 1
+        except (KafkaError, OSError, TimeoutError) as error:
+            log.warning(
+                "%d dead letters have no copy on %s (if the topic does not exist, ./yeoul topics makes it): %s",
+                len(letters) - copied, self._topic, str(error) or type(error).__name__,
+            )  # fmt: skip
 
 
 def _event(letter: Letter) -> bytes:

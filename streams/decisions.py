@@ -62,6 +62,15 @@ class Asked(msgspec.Struct, frozen=True):
     command: Any
 
 
+def reopens(before: Operation, envelope: Command) -> bool:
+    """True if the operation failed, and this is its command again: replayed by an operator, or sent by its caller."""
+    return before.outcome == "failed" and _is_of(before, envelope)
+
+
+def _is_of(before: Operation, envelope: Command) -> bool:
+    return before.fingerprint == envelope.fingerprint and before.actor == envelope.actor
+
+
 class Outcome:
     """What came of a batch: everything that is written, and everything that follows the commit."""
 
@@ -159,8 +168,11 @@ class Decisions:
             refused = await self.before_decide(connection, work, done)
             outcome = self._decide(work, done, states, refused)
             for envelope in failing:
-                if envelope.operation not in done:
+                before = done.get(envelope.operation)
+                if before is None:
                     self._settle(outcome, envelope, done, "failed", 0, _FAILED)
+                elif reopens(before, envelope):
+                    self._tell(outcome, envelope, before, replayed=False)  # it failed again
             await self.after_decide(connection, outcome)
             await self._write(connection, moves, outcome, unread=False)
             await park(connection, work.letters)
@@ -202,7 +214,7 @@ class Decisions:
             for record, message in zip(part.records, part.messages, strict=True):
                 envelope: Command = message.envelope
                 before = done.get(envelope.operation)
-                if before is not None and before.outcome != "failed":
+                if before is not None and not reopens(before, envelope):
                     self._repeat(outcome, envelope, before)
                     continue
                 refusal = refused.get(envelope.operation)
@@ -278,9 +290,9 @@ class Decisions:
         self._tell(outcome, envelope, operation, replayed=False)
 
     def _repeat(self, outcome: Outcome, envelope: Command, before: Operation) -> None:
-        if before.fingerprint != envelope.fingerprint or before.actor != envelope.actor:
+        if not _is_of(before, envelope):
             if envelope.replyto:
-                reused = Sent(envelope.operation, "refused", False, 0, _KEY_REUSED)
+                reused = Sent(envelope.operation, "refused", False, 0, _KEY_REUSED, envelope.fingerprint)
                 outcome.answers.setdefault(envelope.replyto, []).append(reused)
             return
         self._tell(outcome, envelope, before, replayed=True)
@@ -289,7 +301,7 @@ class Decisions:
     def _tell(outcome: Outcome, envelope: Command, operation: Operation, *, replayed: bool) -> None:
         if envelope.replyto:
             result: Any = operation.outcome
-            sent = Sent(envelope.operation, result, replayed, operation.version, operation.answer)
+            sent = Sent(envelope.operation, result, replayed, operation.version, operation.answer, envelope.fingerprint)
             outcome.answers.setdefault(envelope.replyto, []).append(sent)
 
     # -- after -------------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from uuid import UUID
 
 from stores import StoresAway
 from stores.dead_letters import DeadLetters, Letter, Parked
-from stores.postgres import waits_for
+from stores.postgres import THE_STORES, waits_for
 from stores.progress import Mismatch, Move
 from streams.batches import Batch
 from streams.decoding import Decoder, text_of
@@ -171,7 +171,7 @@ class Delivery:
                 if what is None:
                     raise
                 if consumer.backing_off != what:
-                    if isinstance(error, StoresAway):
+                    if what == THE_STORES:
                         log.warning("%s waits: %s", self.group, error)
                     else:
                         log.error("%s waits for %s (are the tables up to date? ./yeoul migrate)", self.group, what)

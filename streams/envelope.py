@@ -113,7 +113,6 @@ def check_written_by(owner: str, event: Any) -> None:
 _PREFIX = b'{"specversion":"1.0","datacontenttype":"application/json",'
 _encode = msgspec.json.Encoder().encode
 _decode_command = msgspec.json.Decoder(Command).decode
-_decode_event = msgspec.json.Decoder(Event).decode
 _check_json = msgspec.json.Decoder(msgspec.Raw).decode
 _foreign = msgspec.json.Decoder(Foreign)
 
@@ -127,12 +126,6 @@ def read_command(value: bytes | None) -> Command:
     """A command from a record's value; raises Unreadable."""
     command: Command = _read(value, _decode_command)
     return command
-
-
-def read_event(value: bytes | None) -> Event:
-    """An event of ours from a record's value; raises Unreadable."""
-    event: Event = _read(value, _decode_event)
-    return event
 
 
 def read_foreign(record: ConsumerRecord) -> Foreign:

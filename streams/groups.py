@@ -31,7 +31,8 @@ class Connections:
         self.cache = Cache(self.redis)
         self.progress = ProgressStore(self.database)
         self.dead_letters = DeadLetters(self.database)
-        self.broker = Broker(settings, process, [topic.full_name(settings.topic_prefix) for topic in topics.TOPICS])
+        # Of no topic: each group finds out about those that it needs itself, and one that is missing stops no other.
+        self.broker = Broker(settings, process, [])
 
     async def close(self) -> None:
         """Close them all."""

@@ -1,12 +1,10 @@
 """/livez, /readyz and /metrics of a worker, on a port apart from everything public."""
 
-from typing import Any
-
 import orjson
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from config import Settings
+from config import Settings, without_passwords
 from streams.groups import Connections
 from streams.runtime import Running
 
@@ -41,12 +39,13 @@ class Health:
         return web.Response(text="ok\n")
 
     async def _readyz(self, request: web.Request) -> web.Response:
-        checks: dict[str, Any] = {
+        found: dict[str, str] = {
             "kafka": self._connections.broker.away or "ok",
             "postgres": await self._connections.database.ready(),
             "redis": await self._connections.redis.ready(),
             **{running.full_name: running.state() for running in self._running},
         }
+        checks = {name: without_passwords(state, self._settings) for name, state in found.items()}
         # Redis is a convenience of the write path: without it answers come later, and that is all.
         ready = all(state.startswith("ok") for name, state in checks.items() if name != "redis")
         return web.Response(

@@ -39,11 +39,15 @@ return 1
 
 
 class Marker(msgspec.Struct, array_like=True):
-    """`since` in seconds since 1970. A `state` that is none of ours is of a newer version: something goes on."""
+    """`since` in seconds since 1970. A `state` that is none of ours is of a newer version: something goes on.
+
+    `fingerprint`: of the command; empty from fronts that do not name it yet.
+    """
 
     actor: UUID | None
     since: float
     state: str = RUNNING
+    fingerprint: str = ""
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -53,11 +57,14 @@ _decode = msgspec.msgpack.Decoder(Marker).decode
 class Attempt:
     """One try of an operation, and what it has written; made by whoever sends it."""
 
-    def __init__(self, operation: UUID, actor: UUID | None) -> None:
+    def __init__(self, operation: UUID, actor: UUID | None, fingerprint: str) -> None:
         self.operation = operation
         self.actor = actor
+        self.fingerprint = fingerprint
         self.before = b""
         self.mine = b""
+        self.again = False
+        """There was another before it: a failure that the table knows may be that one's."""
         self.lost = False
         # Its changes in the order in which they were asked for, whichever connection is quicker.
         self.turn = asyncio.Lock()
@@ -90,6 +97,7 @@ class Markers:
             attempt.mine = new
             return None
         attempt.before = attempt.mine = there
+        attempt.again = True
         return _read(there)
 
     async def run(self, attempt: Attempt) -> None:
@@ -126,7 +134,7 @@ class Markers:
 
 
 def _write(attempt: Attempt, state: str) -> bytes:
-    return _encode(Marker(attempt.actor, time.time(), state))
+    return _encode(Marker(attempt.actor, time.time(), state, attempt.fingerprint))
 
 
 def _read(raw: bytes | None) -> Marker | None:

@@ -1,12 +1,13 @@
 """The Kafka producers of fronts and workers: idempotent, acknowledged by all replicas."""
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.errors import KafkaError, LeaderNotAvailableError, ProducerClosed
 
 from config import Settings
 from streams.protocol import topic_info
@@ -16,6 +17,8 @@ log = logging.getLogger("yeoul.streams.producer")
 REQUEST_TIMEOUT_S = 30
 PROBE_EVERY_S = 0.5
 PROBE_TIMEOUT_S = 1.0
+CUT_S = 0.1
+"""How long a part of a producer may take to end before it is told again, seconds."""
 
 
 def new(settings: Settings, name: str) -> AIOKafkaProducer:
@@ -40,7 +43,10 @@ class Broker:
     def __init__(
         self, settings: Settings, name: str, topics: list[str], went: Callable[[str], None] = lambda reason: None
     ) -> None:
-        """`went` is called with the reason when the broker is found to be away."""
+        """`topics`: those whose partitions will be asked for; without one of them the broker counts as away.
+
+        `went` is called with the reason when the broker is found to be away.
+        """
         self._settings = settings
         self._name = name
         self._topics = topics
@@ -49,6 +55,7 @@ class Broker:
         self.producer: AIOKafkaProducer | None = None
         self.away: str | None = "the broker was not reached yet"
         self._probing = asyncio.Lock()
+        self._renewals: set[asyncio.Task[None]] = set()
         self._partitions: dict[str, int] = {}
         self._told = False
 
@@ -61,24 +68,35 @@ class Broker:
         """Flush for 5 s at most, and close."""
         if self._task is not None:
             self._task.cancel()
+            await asyncio.wait([self._task, *self._renewals])
         if self.producer is not None:
-            try:
-                await asyncio.wait_for(self.producer.stop(), 5.0)
-            except (KafkaError, TimeoutError) as error:
-                log.warning("the producer did not stop in order: %s", str(error) or type(error).__name__)
+            await close(self.producer, 5.0)
 
     async def renew(self, failed: AIOKafkaProducer | None) -> None:
         """Throw a producer away after a failure that it may not get over; whoever comes second finds it done."""
+        if failed is not None:
+            # In a task of its own: if who asked for it is cancelled, no producer is left that is closed by half.
+            renewal = asyncio.create_task(self._renew(failed))
+            self._renewals.add(renewal)
+            renewal.add_done_callback(self._renewals.discard)
+            await asyncio.shield(renewal)
+
+    async def _renew(self, failed: AIOKafkaProducer) -> None:
         async with self._probing:  # nobody may ask the old one while it is closed
-            if failed is None or self.producer is not failed:
+            if self.producer is not failed:
                 return
-            old: Any = self.producer
             self.producer = None
-            try:
-                await asyncio.wait_for(old.stop(), 1.0)
-            except (KafkaError, TimeoutError):
-                log.info("an old producer was left behind")
+            await close(failed, 1.0)
             await self._look()
+
+    async def current(self) -> AIOKafkaProducer:
+        """The producer; one that is being replaced is waited for. Raises KafkaError while the broker is away."""
+        if self.producer is None:
+            async with self._probing:
+                pass
+        if self.producer is None:
+            raise KafkaError(self.away or "no broker")
+        return self.producer
 
     def partitions(self, topic: str) -> int:
         """How many partitions the topic has; known once the broker was reached."""
@@ -93,17 +111,23 @@ class Broker:
         async with self._probing:
             await self._look()
 
+    async def _look_at_topics(self, producer: AIOKafkaProducer) -> None:
+        # Asked first: aiokafka would wait for a topic that does not exist, and not tell its name.
+        for topic, info in (await asyncio.wait_for(topic_info(producer.client, self._topics), 5.0)).items():
+            if info.id is None:
+                raise KafkaError(f"topic {topic} does not exist; ./yeoul topics makes it")
+        for topic in self._topics:
+            self._partitions[topic] = len(await asyncio.wait_for(producer.partitions_for(topic), 5.0))
+
     async def _look(self) -> None:
         try:
             if self.producer is None:
                 producer = new(self._settings, self._name)
                 try:
                     await asyncio.wait_for(producer.start(), 5.0)
-                    for topic in self._topics:
-                        found = await asyncio.wait_for(producer.partitions_for(topic), 5.0)
-                        self._partitions[topic] = len(found)
+                    await self._look_at_topics(producer)
                 except BaseException:
-                    await producer.stop()
+                    await close(producer, 1.0)
                     raise
                 self.producer = producer
             else:
@@ -121,18 +145,75 @@ class Broker:
             self._told = False
 
 
-def record_batches(producer: AIOKafkaProducer, records: list[tuple[bytes, bytes]], headers: Any) -> list[Any]:
-    """Records of one partition, in order, in as few record batches as their size allows."""
-    batches = []
+async def close(producer: AIOKafkaProducer, within_s: float) -> None:
+    """Stop a producer; what is not acknowledged within `within_s` seconds fails with ProducerClosed."""
+    try:
+        await asyncio.wait_for(producer.stop(), within_s)
+    except (KafkaError, OSError, TimeoutError) as error:
+        log.info("a producer did not stop in order, it is cut off: %s", str(error) or type(error).__name__)
+        await _cut_off(producer)
+
+
+async def _cut_off(producer: AIOKafkaProducer) -> None:
+    # aiokafka 0.14.0 takes a producer for closed as soon as `stop` was called: it can't be called again, and one that
+    # was cut short has closed nothing. The sender would go on for ever with what a frozen broker does not acknowledge,
+    # and keep its connections. Hence its private parts, in the order in which none of them makes a new one.
+    client, sender = producer.client, producer._sender.sender_task
+    if sender is not None:
+        sender.cancel()
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(_disconnect(client), PROBE_TIMEOUT_S)
+    while sender is not None and not sender.done():
+        sender.cancel()  # the first time it waits for its requests, the next time it leaves them
+        if client._md_update_fut is not None and not client._md_update_fut.done():
+            client._md_update_fut.set_result(False)  # they wait for metadata that nobody fetches any more
+        await asyncio.wait([sender], timeout=CUT_S)
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(_disconnect(client), PROBE_TIMEOUT_S)  # what connected meanwhile
+    accumulator = producer._message_accumulator
+    unsent = [batch for batches in accumulator._batches.values() for batch in batches]
+    accumulator.fail_all(ProducerClosed())
+    for batch in unsent:
+        batch._drain_waiter.exception()  # nobody waits for it any more: asyncio need not complain that nobody looked
+
+
+async def _disconnect(client: Any) -> None:
+    for connection in list(client._conns.values()):
+        if connection._writer is not None:
+            connection._writer.transport.abort()  # closing waits until a frozen broker has read what was written
+    await client.close()
+
+
+async def led(producer: AIOKafkaProducer, topic: str, partition: int) -> None:
+    """Raises LeaderNotAvailableError if nobody can take records of the partition now; KafkaError, TimeoutError.
+
+    A record batch without a leader would wait 30 s in the producer, and then the producer miscounts the partition.
+    """
+    client, key = producer.client, TopicPartition(topic, partition)
+    if _leaderless(client.cluster.leader_for_partition(key)):
+        client.add_topic(topic)
+        await asyncio.wait_for(client.force_metadata_update(), 5.0)
+        leader = client.cluster.leader_for_partition(key)
+        if leader is None:
+            raise LeaderNotAvailableError(f"{topic}/{partition} does not exist; ./yeoul topics makes the topic")
+        if _leaderless(leader):
+            raise LeaderNotAvailableError(f"{topic}/{partition} has no leader")
+
+
+def _leaderless(leader: int | None) -> bool:
+    return leader is None or leader < 0
+
+
+def record_batches(producer: AIOKafkaProducer, records: list[tuple[bytes, bytes]], headers: Any) -> Iterator[Any]:
+    """Records of one partition, in order, in as few record batches as their size allows, each made when it is due."""
     builder = producer.create_batch()
     for key, value in records:
         if builder.append(timestamp=None, key=key, value=value, headers=headers) is None:
             builder.close()
-            batches.append(builder)
+            yield builder
             builder = producer.create_batch()
             if builder.append(timestamp=None, key=key, value=value, headers=headers) is None:
                 raise ValueError(f"a record of {len(value)} bytes fits in no record batch")
     if builder.record_count():
         builder.close()
-        batches.append(builder)
-    return batches
+        yield builder

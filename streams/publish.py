@@ -72,8 +72,12 @@ class Pending(msgspec.Struct, frozen=True):
 def _answer_to(order: Order, row: Operation, *, replayed: bool) -> Answer:
     """What the table knows of an operation, to whoever asks for it now."""
     if row.fingerprint != order.fingerprint or row.actor != order.actor.id:
-        return Answer(order.operation, "refused", False, b"", 0, Refusal(Code.KEY_REUSED))
+        return _reused(order)
     return answer_from(row, replayed=replayed)
+
+
+def _reused(order: Order) -> Answer:
+    return Answer(order.operation, "refused", False, b"", 0, Refusal(Code.KEY_REUSED))
 
 
 def _may_ask(actor: Actor, owner: UUID | None) -> bool:
@@ -119,12 +123,12 @@ class Commands:
         """Send a command and wait up to `wait` seconds for its answer. Raises BrokerAway, Conflict."""
         if self.broker.away is not None:
             raise BrokerAway(self.broker.away)
-        attempt = Attempt(order.operation, order.actor.id)
+        attempt = Attempt(order.operation, order.actor.id, order.fingerprint)
         if order.keyed:
             known = await self._begin(order, attempt)
             if known is not None:
                 return known
-        waiter = self._waiting.enter(order.operation, wait, lambda: self._look(order))
+        waiter = self._waiting.enter(order.operation, order.fingerprint, wait, lambda: self._look(order, attempt))
         try:
             self._send(order, waiter, attempt)
             answer = await waiter.future
@@ -224,13 +228,15 @@ class Commands:
 
     # -- looking it up -----------------------------------------------------------------------------------------------
 
-    async def _look(self, order: Order) -> Answer | None:
+    async def _look(self, order: Order, attempt: Attempt) -> Answer | None:
         async with asyncio.timeout(LOOK_S):
             row = await self._operations.get(order.operation)
         if row is None:
             return None
         await self._outdate(row)
-        return _answer_to(order, row, replayed=False)
+        answer = _answer_to(order, row, replayed=attempt.again)
+        # The worker says it if this one fails too; what an earlier one came to is no answer to it.
+        return None if answer.outcome == "failed" and attempt.again else answer
 
     async def _outdate(self, row: Operation) -> None:
         """The agent's own renewal may have been lost with the answer: the caller must read what it wrote, or newer."""
@@ -249,25 +255,34 @@ class Commands:
         try:
             there = await self._markers.begin(attempt)
         except RedisAway:
-            return await self._done_before(order)
-        if there is not None and there.state == markers.RUNNING and time.time() - there.since < RUNNING_S:
+            return await self._done_before(order, attempt)
+        other = there is not None and there.fingerprint not in ("", order.fingerprint)
+        young = there is not None and there.state == markers.RUNNING and time.time() - there.since < RUNNING_S
+        if other or young:
             try:
                 row = await self._operations.get(order.operation)
             except StoresAway:
                 row = None
+            if row is None and other:
+                # Not left to the worker: a 202 would lead to an operation whose result is the other body's.
+                return _reused(order)
             if row is None:
                 raise Conflict(str(order.operation))
         if attempt.before:
             await self._markers.run(attempt)
         return None
 
-    async def _done_before(self, order: Order) -> Answer | None:
+    async def _done_before(self, order: Order, attempt: Attempt) -> Answer | None:
         """Without Redis the agent can't say that this repeats an operation, or misuses its key: the table can."""
         try:
             row = await self._operations.get(order.operation)
         except StoresAway:
             return None
-        return None if row is None or row.outcome == "failed" else _answer_to(order, row, replayed=True)
+        if row is None:
+            return None
+        attempt.again = True
+        answer = _answer_to(order, row, replayed=True)
+        return None if answer.outcome == "failed" else answer  # the same command may succeed after all
 
     async def _marker(self, operation: UUID) -> Marker | None:
         try:

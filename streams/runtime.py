@@ -108,12 +108,17 @@ class Running:
         consumer = self.consumer
         if self.trouble is not None:
             return self.trouble
+        if consumer is not None and consumer.backing_off:
+            return f"waiting for {consumer.backing_off}"
         if consumer is None or consumer._located is None:
             return "waiting for partitions"
-        if consumer.backing_off:
-            return f"waiting for {consumer.backing_off}"
         stopped = len(self.app.positions.stopped) if self.app is not None else 0
-        return f"ok, but {stopped} partitions are stopped: ./yeoul dead-letters stopped" if stopped else "ok"
+        behind = self._publisher.behind if self._publisher is not None else 0
+        but = [
+            *([f"{stopped} partitions are stopped: ./yeoul dead-letters stopped"] if stopped else []),
+            *([f"the events of {behind} partitions wait to be published: see the log"] if behind else []),
+        ]
+        return f"ok, but {'; '.join(but)}" if but else "ok"
 
     def work(self) -> dict[str, float]:
         """What there is to do that nothing away holds up, and when it last got further, monotonic seconds."""

@@ -32,10 +32,13 @@ Look = Callable[[], Awaitable[Answer | None]]
 class Waiter:
     """One caller. `future`: its answer, or None when the wait is over."""
 
-    __slots__ = ("deadline", "end", "future", "look", "operation", "pause", "timer", "until_sent")
+    __slots__ = ("deadline", "end", "fingerprint", "future", "look", "operation", "pause", "timer", "until_sent")
 
-    def __init__(self, operation: UUID, look: Look, future: "asyncio.Future[Answer | None]", deadline: float) -> None:
+    def __init__(
+        self, operation: UUID, fingerprint: str, look: Look, future: "asyncio.Future[Answer | None]", deadline: float
+    ) -> None:
         self.operation = operation
+        self.fingerprint = fingerprint
         self.look = look
         self.future = future
         self.deadline = deadline
@@ -69,10 +72,10 @@ class Waiting:
         self._waiters: dict[UUID, list[Waiter]] = {}
         self._looks: set[asyncio.Task[None]] = set()
 
-    def enter(self, operation: UUID, wait: float, look: Look) -> Waiter:
+    def enter(self, operation: UUID, fingerprint: str, wait: float, look: Look) -> Waiter:
         """Wait for `wait` seconds, GRACE_S more at most; with 0 until Kafka has the command, SENT_S at most."""
         loop = asyncio.get_running_loop()
-        waiter = Waiter(operation, look, loop.create_future(), loop.time() + wait)
+        waiter = Waiter(operation, fingerprint, look, loop.create_future(), loop.time() + wait)
         self._waiters.setdefault(operation, []).append(waiter)
         if wait > 0:
             waiter.end = loop.call_later(wait + GRACE_S, waiter.settle, None)
@@ -94,10 +97,12 @@ class Waiting:
         if not waiters:
             self._waiters.pop(waiter.operation, None)
 
-    def deliver(self, answer: Answer) -> None:
-        """An answer came by Redis."""
+    def deliver(self, answer: Answer, fingerprint: str) -> None:
+        """An answer came by Redis, to the command of this fingerprint; without one to whoever waits."""
         for waiter in self._waiters.get(answer.operation, ()):
-            waiter.settle(answer)
+            # Under one idempotency key others may wait with another body: theirs is another answer.
+            if not fingerprint or fingerprint == waiter.fingerprint:
+                waiter.settle(answer)
 
     def close(self) -> None:
         """End every wait."""

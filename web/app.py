@@ -53,6 +53,7 @@ def create(settings: Settings, opener: Opener = open_parts) -> web.Application:
     app = web.Application(middlewares=[around], client_max_size=settings.body_limit)
     app.add_routes(routes())
     app[health.WERE_READY] = set()
+    app[health.SHOWN] = {}
     app[DOOR] = Door()
     app[ACCESS] = AccessLog()
 

@@ -8,11 +8,13 @@ function and not five nested ones, because each ring of a coroutine costs every 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from functools import lru_cache
 from time import perf_counter, time
 
 from aiohttp import hdrs, web
 from aiohttp.http_exceptions import ContentEncodingError
 from aiohttp.web_exceptions import HTTPException
+from prometheus_client import Histogram
 
 from domain.access import GUEST
 from domain.refusals import Code, Refusal
@@ -112,8 +114,14 @@ async def around(request: web.Request, handler: Outer) -> web.StreamResponse:
         took = perf_counter() - started
         resource = request.match_info.route.resource
         route = "unmatched" if resource is None else resource.canonical
-        metrics.HTTP_SECONDS.labels(request.method, route, str(status)).observe(took)
+        _seconds(request.method, route, status).observe(took)
         request.app[ACCESS].note(request.method, route, status, request_id, took)
+
+
+@lru_cache(maxsize=1024)
+def _seconds(method: str, route: str, status: int) -> Histogram:
+    """The library makes texts of the labels and takes a lock each time it is asked for them."""
+    return metrics.HTTP_SECONDS.labels(method, route, str(status))
 
 
 def _pending(unfinished: Unfinished) -> Reply:

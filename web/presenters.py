@@ -122,5 +122,20 @@ def language_of(accept: str | None, default: str) -> str:
     return best
 
 
-def _now() -> bytes:
-    return datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="milliseconds")[:-6].encode() + b"Z"
+class _Clock:
+    """The time as it stands in `meta`: the text of a second is made once."""
+
+    def __init__(self) -> None:
+        self._second = -1
+        self._text = b""
+
+    def __call__(self) -> bytes:
+        now = time.time()
+        second = int(now)
+        if second != self._second:
+            self._second = second
+            self._text = datetime.fromtimestamp(second, UTC).isoformat()[:-6].encode()
+        return b"%b.%03dZ" % (self._text, int((now - second) * 1000))
+
+
+_now = _Clock()

@@ -11,9 +11,9 @@ from aiohttp import web
 from domain import resources
 from domain.access import Visibility, may_read
 from domain.refusals import Code, Problem
-from domain.text import Slug, printable
+from domain.text import printable
 from security import signatures
-from stores.resources import PageQuery
+from stores.resources import FILTERABLE, SORTABLE, PageQuery
 from web import headers, writes
 from web.parts import ACTOR, PARTS
 from web.presenters import Reply
@@ -23,11 +23,9 @@ from web.validation import Schema
 PATH = "/api/v1/resources/"
 BODY = Schema(resources.CreateResource)
 
-SORTABLE = ("created_at", "updated_at", "title")
 DEFAULT_SORT = "-created_at"
 DEFAULT_LIMIT, MOST = 20, 100
-FILTERS: dict[str, Any] = {"kind": Slug, "status": Slug, "visibility": Visibility, "owner_id": UUID}
-PARAMETERS = frozenset({"limit", "cursor", "sort", *(f"filter[{name}]" for name in FILTERS)})
+PARAMETERS = frozenset({"limit", "cursor", "sort", *(f"filter[{name}]" for name in FILTERABLE)})
 _CURSOR = b"cursor of resources"
 
 _encode = msgspec.json.Encoder().encode
@@ -207,7 +205,7 @@ def _sort(text: str) -> tuple[tuple[str, bool], ...]:
 
 def _filters(asked: dict[str, str], wrong: Wrong) -> dict[str, str | UUID]:
     filters: dict[str, str | UUID] = {}
-    for name, kind in FILTERS.items():
+    for name, kind in FILTERABLE.items():
         text = asked.get(f"filter[{name}]")
         if text is None:
             continue

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -52,6 +53,13 @@ async def until(true: Callable[[dict[str, Any]], bool], state_dir: Path, environ
     return found
 
 
+def resident_mb(pids: list[int]) -> float:
+    """What these processes and their children hold, MB; what they share is counted for each."""
+    roots = [psutil.Process(pid) for pid in pids]
+    family = {process for root in roots for process in (root, *root.children(recursive=True))}
+    return sum(process.memory_info().rss for process in family) / 2**20
+
+
 def pid_of(found: dict[str, Any], name: str) -> int:
     return next(int(process["pid"]) for process in found["processes"] if process["name"] == name)
 
@@ -67,6 +75,11 @@ async def test_everything_from_nothing(
         found = await status(state_dir, environ)
         assert list(found) == ["ready", "front", "kafka", "postgres", "redis", "metrics", "processes", "more_workers"]
         assert found["ready"] is True
+        pids = [int(process["pid"]) for process in found["processes"]]
+        said = re.search(r"ready; (\d+) MB resident in all", printed)
+        assert said is not None
+        # What is shared by many is counted once there, and what grows meanwhile is not.
+        assert 0.5 * resident_mb(pids) < int(said[1]) < 1.5 * resident_mb(pids)
         assert {"kafka", "postgres", "valkey", "web"} < {process["name"] for process in found["processes"]}
         assert all(set(process) == {"name", "pid", "state"} for process in found["processes"])
 

@@ -8,14 +8,16 @@ from uuid import UUID, uuid4
 
 import pytest
 import pytest_asyncio
+from aiokafka import AIOKafkaConsumer, TopicPartition
 
 import stores
 from config import Settings
 from domain.access import Actor, Role
 from stores import Stores, migrations
-from streams import identity
+from streams import identity, publish
 from streams.admin import ensure_topics
 from streams.publish import Commands, Order
+from topics import COMMANDS_RESOURCES
 
 ACTOR = Actor(UUID(int=0xA), Role.USER)
 
@@ -67,6 +69,20 @@ async def installation(settings: Settings) -> Settings:
 async def path(installation: Settings) -> AsyncIterator[Path]:
     async with stores.open(installation) as opened, Commands.open(installation, opened) as commands:
         yield Path(installation, opened, commands)
+
+
+async def records(settings: Settings) -> int:
+    """How many records the topic of commands has."""
+    topic = COMMANDS_RESOURCES.full_name(settings.topic_prefix)
+    async with AIOKafkaConsumer(bootstrap_servers=settings.kafka_url) as consumer:
+        ends = await consumer.end_offsets([TopicPartition(topic, n) for n in range(COMMANDS_RESOURCES.partitions)])
+    return int(sum(ends.values()))
+
+
+@pytest.fixture
+def soon_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A keyed operation counts as running for no time, so that a retry is not told to wait."""
+    monkeypatch.setattr(publish, "RUNNING_S", 0.0)
 
 
 @pytest.fixture

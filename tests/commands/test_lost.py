@@ -10,17 +10,16 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import msgspec
 import pytest
 import pytest_asyncio
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import MessageSizeTooLargeError
 
 from config import Settings
 from embedded.stack import Stack
-from streams import publish
 from streams.protocol import topic_info
 from streams.publish import Answer, BrokerAway, Conflict, Order, Pending
-from tests.commands.conftest import Clock, Path
+from tests.commands.conftest import Clock, Path, records
 from topics import COMMANDS_RESOURCES
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -59,14 +58,6 @@ async def limit(installation: Settings) -> AsyncIterator[Limit]:
     await admin.close()
 
 
-async def records(settings: Settings) -> int:
-    """How many records the topic of commands has."""
-    topic = COMMANDS_RESOURCES.full_name(settings.topic_prefix)
-    async with AIOKafkaConsumer(bootstrap_servers=settings.kafka_url) as consumer:
-        ends = await consumer.end_offsets([TopicPartition(topic, n) for n in range(COMMANDS_RESOURCES.partitions)])
-    return int(sum(ends.values()))
-
-
 async def shown(path: Path, order: Order) -> str | None:
     """What `GET /operations/{id}` makes its status of; None for 404."""
     found = await path.commands.find(order.operation, order.actor)
@@ -99,12 +90,6 @@ async def until_there(path: Path) -> None:
     async with asyncio.timeout(HANG_S):
         while path.commands.broker.away is not None:
             await asyncio.sleep(0.05)
-
-
-@pytest.fixture
-def soon_old(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A keyed operation counts as running for no time, so that a retry is not told to wait."""
-    monkeypatch.setattr(publish, "RUNNING_S", 0.0)
 
 
 @pytest.mark.parametrize("keyed", [False, True], ids=["without a key", "keyed"])

@@ -8,9 +8,9 @@ import signal
 import msgspec
 import pytest
 
-from domain.refusals import Code, Detail, Problem
+from domain.refusals import Code, Detail, Problem, Refusal
 from embedded.stack import Stack
-from streams.answers import Inbox, Sent, write
+from streams.answers import Inbox, Sent, write, write_refusal
 from streams.publish import Answer, Pending
 from tests.commands.conftest import Clock, Path
 
@@ -117,11 +117,50 @@ async def test_a_message_that_nobody_understands_leaves_the_listener_alive(
     assert len([record for record in caplog.records if record.name == "yeoul.streams.answers"]) <= 1
 
 
+async def test_each_of_two_that_wait_under_one_key_is_given_its_own_answer(path: Path) -> None:
+    """A front that has no marker of the key knows of neither that there is the other."""
+    first = path.order()
+    other = msgspec.structs.replace(first, fingerprint="another body")
+    waiting = [asyncio.create_task(path.commands.submit(order, wait=20)) for order in (first, other)]
+    reused = write_refusal(Refusal(Code.KEY_REUSED))
+    # The table has nothing of it: only the channel can bring these answers. As a worker answers a batch of both.
+    answers = write(
+        [
+            Sent(first.operation, "succeeded", False, 1, b'{"id":1}', first.fingerprint),
+            Sent(first.operation, "refused", False, 0, reused, other.fingerprint),
+        ]
+    )
+    one, two = await answered(path, answers, waiting)
+    assert (one.outcome, one.document) == ("succeeded", b'{"id":1}')
+    assert (two.outcome, two.refusal) == ("refused", Refusal(Code.KEY_REUSED))
+
+
+async def test_an_answer_that_names_no_command_is_for_whoever_waits(path: Path) -> None:
+    """Fronts are deployed after workers, and yet a worker of before may be there for a while."""
+    order = path.order()
+    waiting = asyncio.create_task(path.commands.submit(order, wait=20))
+    (answer,) = await answered(
+        path, msgspec.msgpack.encode([[order.operation, "succeeded", False, 1, b"{}"]]), [waiting]
+    )
+    assert (answer.outcome, answer.document) == ("succeeded", b"{}")
+
+
+async def answered(path: Path, message: bytes, waiting: list[asyncio.Task[Answer | Pending]]) -> list[Answer]:
+    """What those who wait are told by this message, sent until they have heard it."""
+    async with asyncio.timeout(HANG_S):
+        while not all(task.done() for task in waiting):
+            await path.stores.redis.client.publish(path.commands._inbox.channel, message)
+            await asyncio.wait(waiting, timeout=0.05)
+    answers = [task.result() for task in waiting]
+    assert all(isinstance(answer, Answer) for answer in answers)
+    return [answer for answer in answers if isinstance(answer, Answer)]
+
+
 async def test_a_listener_that_dies_is_started_again(path: Path) -> None:
     heard: list[Answer] = []
     raised: list[BaseException] = [RuntimeError("a defect"), asyncio.CancelledError()]
 
-    def deliver(answer: Answer) -> None:
+    def deliver(answer: Answer, _fingerprint: str) -> None:
         if raised:
             raise raised.pop()
         heard.append(answer)

@@ -17,7 +17,6 @@ from tests.contracts.harness import (
     numbers,
     padded,
     records,
-    until,
 )
 
 
@@ -72,25 +71,6 @@ async def test_it_is_driven_by_demand(settings: Settings, broker: Broker) -> Non
             came_meanwhile = await member.next()
             assert numbers([came_meanwhile], key) == list(range(start + 1, start + 100))
             member.finish(came_meanwhile)
-
-
-async def test_a_look_ahead_polls_and_still_hands_one_over_at_a_time(settings: Settings, broker: Broker) -> None:
-    topic = await broker.topic(1)
-    (key,) = keys(topic, 1)
-    async with Member(settings, "ahead", [topic], Positions()) as member:
-        await broker.produce(topic, padded(0, 1))
-        held = await member.next()
-        await broker.produce(topic, padded(1, 3))
-        held.ready_for_next()
-        await until(lambda: member.consumer._polled is not None)
-        await broker.produce(topic, padded(3, 9))
-        assert member.waiting == 0
-        member.finish(held)
-        looked_ahead = await member.next()
-        member.finish(looked_ahead)
-        rest = await member.collect(8 - looked_ahead.count)
-    assert numbers([held, looked_ahead, *rest], key) == list(range(9))
-    contiguous([held, looked_ahead, *rest])
 
 
 async def test_what_is_produced_while_idle_arrives_at_once(settings: Settings, broker: Broker) -> None:

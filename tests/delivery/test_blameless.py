@@ -1,7 +1,11 @@
 """PostgreSQL refuses and no record is to blame: the batch waits, the group is not ready, and nothing is parked."""
 
+import aiohttp
+import msgspec
 import pytest
 
+from embedded.state import free_port
+from streams.health import Health
 from tests.contracts.harness import until
 from tests.delivery.conftest import MakeScene
 
@@ -90,3 +94,40 @@ async def test_a_worker_that_stops_meanwhile_lets_the_batch_go(scene: MakeScene)
     async with notes:
         await notes.reaches(1)
     assert await notes.notes() == ["a"]
+
+
+@pytest.mark.parametrize("table", ["progress", "topic_lives", "dead_letters"])
+async def test_a_table_that_is_missing_at_the_start_is_waited_for(
+    scene: MakeScene, table: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As when a worker is deployed before its migration."""
+    notes = await scene()
+    await notes.note("a", "b")
+    given = notes.connections.settings
+    url = given.postgres_url + "&password=does%20not"
+    settings = msgspec.structs.replace(given, metrics_port=free_port(set()), postgres_url=url)
+    says = f'waiting for an operator: relation "{table}" does not exist'
+    async with notes:
+        health = Health(settings, notes.connections, [notes.running])
+        await health.start()
+        await until(lambda: notes.running.state() == "ok")
+        await notes.stop()
+        await notes.connections.database.execute(f"ALTER TABLE {table} RENAME TO {table}_of_later")
+        try:
+            await notes.start()
+            health._running = [notes.running]
+            await until(lambda: notes.running.state() == says)
+            async with (
+                aiohttp.ClientSession() as session,
+                session.get(f"http://127.0.0.1:{settings.metrics_port}/readyz") as answer,
+            ):
+                shown = (await answer.json())["checks"][notes.group]
+                assert (answer.status, shown) == (503, says.replace("does not", "***"))
+        finally:
+            await notes.connections.database.execute(f"ALTER TABLE {table}_of_later RENAME TO {table}")
+        await notes.reaches(2)
+        await until(lambda: notes.running.state() == "ok")
+        await health.stop()
+    assert (await notes.notes(), await notes.letters()) == (["a", "b"], [])
+    assert notes.metric("yeoul_group_restarts_total") == 0
+    assert "Traceback" not in caplog.text

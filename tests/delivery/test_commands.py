@@ -1,5 +1,6 @@
 """Commands through their whole group: what no front sent is parked; what failed is told, and reopened by a replay."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
@@ -9,6 +10,7 @@ import msgspec
 import pytest
 import pytest_asyncio
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
 from aiokafka.structs import ConsumerRecord
 from prometheus_client import REGISTRY
 
@@ -22,7 +24,7 @@ from stores.cache import Cache
 from stores.dead_letters import Parked
 from stores.resources import Resources
 from streams.admin import ensure_topics
-from streams.envelope import SIGNATURE, Command, Event, read_event, write
+from streams.envelope import SIGNATURE, Command, Event, write
 from streams.groups import CommandGroup, Connections
 from streams.publisher import Publisher
 from streams.replay import replay
@@ -105,7 +107,7 @@ class Desk:
                 return len(found) >= count
 
             await until(there)
-            return [read_event(record.value) for record in found]
+            return [msgspec.json.decode(record.value, type=Event) for record in found]
         finally:
             await consumer.stop()
 
@@ -279,6 +281,27 @@ async def test_events_that_no_owner_confirmed_are_published_at_the_next_assignme
     assert [event.sequence for event in events[5:]] == [event.sequence for event in events[3:5]]
 
 
+async def test_without_a_topic_for_their_events_commands_are_carried_out(desk: Desk) -> None:
+    await until(lambda: desk.running.state() == "ok")
+    name = EVENTS_RESOURCES.full_name(desk.settings.topic_prefix)
+    await desk._broker.admin.delete_topics([name])
+
+    async def gone() -> bool:
+        (found,) = await desk._broker.admin.describe_topics([name])
+        return bool(found["error_code"])
+
+    await until(gone)
+    commands = [desk.command(f"title {number}") for number in range(3)]
+    for command in commands:
+        await desk.send(command)
+        assert (await desk.done(command)).outcome == "succeeded"
+    await until(lambda: "the events of 1 partitions wait to be published" in desk.running.state())
+    await ensure_topics(desk.settings)
+    events = await desk.published(3)
+    assert [event.operation for event in events] == [command.operation for command in commands]
+    await until(lambda: desk.running.state() == "ok")
+
+
 async def test_a_publisher_that_ends_starts_its_group_anew(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     await desk.send(desk.command("before"))
     await desk.published(1)
@@ -297,3 +320,27 @@ async def test_a_publisher_that_ends_starts_its_group_anew(desk: Desk, monkeypat
     assert REGISTRY.get_sample_value("yeoul_group_restarts_total", {"group": desk.group}) == 1.0
     await desk.send(desk.command("after"))
     await desk.published(3)
+
+
+async def test_a_publisher_that_finds_no_journal_waits_for_it(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    await desk.send(desk.command("before"))
+    await desk.published(1)
+    original = Publisher._send
+    refused = asyncio.Event()
+
+    async def send(publisher: Publisher, partition: int, records: list[tuple[bytes, bytes]]) -> None:
+        if not refused.is_set():
+            refused.set()
+            await desk.connections.database.execute("ALTER TABLE journal RENAME TO journal_of_later")
+            raise KafkaError("the producer met an error")
+        await original(publisher, partition, records)
+
+    monkeypatch.setattr(Publisher, "_send", send)
+    await desk.send(desk.command("struck"))
+    try:
+        await until(lambda: desk.running._publisher is not None and desk.running._publisher.backing_off)
+    finally:
+        await desk.connections.database.execute("ALTER TABLE journal_of_later RENAME TO journal")
+    events = await desk.published(2)
+    assert [event.sequence for event in events] == sorted({event.sequence for event in events})
+    assert not REGISTRY.get_sample_value("yeoul_group_restarts_total", {"group": desk.group})

@@ -9,9 +9,11 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from cli.main import COMMANDS
 from config.settings import VARIABLES
+from domain import accounts, resources
 from domain.refusals import STATUS, Code
+from stores.resources import FILTERABLE, SORTABLE
 from telemetry import metrics
-from topics import TOPICS
+from topics import COMMANDS_OF, TOPICS
 from web.routes import API, PLAIN, V1
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,6 +39,11 @@ def test_operators_find_every_variable_with_its_default(variable: object) -> Non
     assert f"`{default}`" in shown if default else not shown.strip()
 
 
+def test_the_first_start_is_shown_as_it_is() -> None:
+    (shown,) = re.findall(r"tables: applied (.+)", page("README.md"))
+    assert shown.split(", ") == sorted(path.stem for path in (ROOT / "stores" / "migrations").glob("*.sql"))
+
+
 def metric_names() -> list[str]:
     found = [value for value in vars(metrics).values() if isinstance(value, MetricWrapperBase)]
     # A counter keeps its name without the ending under which it is scraped.
@@ -54,6 +61,22 @@ def test_producers_find_every_topic_as_it_is(topic: object) -> None:
     row = next(line for line in page("docs/kafka.md").splitlines() if line.startswith(f"| `{name}` |"))
     cells = [cell.strip() for cell in row.split("|")]
     assert cells[4:6] == [str(partitions), f"{retention.days} days"]
+
+
+@pytest.mark.parametrize(("noun", "commands"), [("accounts", accounts.COMMANDS), ("resources", resources.COMMANDS)])
+def test_a_topic_of_commands_names_each_of_them(noun: str, commands: dict[str, type]) -> None:
+    topic = COMMANDS_OF[noun]
+    assert topic.carries.partition(": ")[2].split(", ") == list(commands)
+    row = next(line for line in page("docs/kafka.md").splitlines() if line.startswith(f"| `{topic.name}` |"))
+    assert all(f"`{name}`" in row for name in commands)
+
+
+def test_clients_find_what_a_list_is_sorted_and_narrowed_by() -> None:
+    rows = page("docs/rest.md").splitlines()
+    sorts = next(line for line in rows if line.startswith("| `sort` |")).split(";")[0]
+    assert re.findall(r"`([a-z_]+)`", sorts) == ["sort", *SORTABLE]
+    narrows = next(line for line in rows if line.startswith("| `filter["))
+    assert re.findall(r"`filter\[([a-z_]+)\]`", narrows) == list(FILTERABLE)
 
 
 @pytest.mark.parametrize("code", Code)

@@ -122,7 +122,7 @@ def test_json_values_that_python_calls_equal_still_differ(old: dict[str, Any], n
 
 
 def test_evolving_keeps_what_an_update_leaves_out() -> None:
-    later = Occurrence(ID, OTHER.id, 2, NOW + timedelta(seconds=1))
+    later = Occurrence(ID, 2, NOW + timedelta(seconds=1))
     state = given(CREATED)
     update = ResourceUpdated(kind="memo", visibility=Visibility.PUBLIC, owner_id=CREATED.owner_id, body="text")
     new = evolve(state, update, later)
@@ -132,7 +132,7 @@ def test_evolving_keeps_what_an_update_leaves_out() -> None:
 
 def test_a_history_without_a_beginning_is_an_error() -> None:
     with pytest.raises(ValueError, match=r"resource\.deleted"):
-        evolve(None, DELETED, Occurrence(ID, None, 1, NOW))
+        evolve(None, DELETED, Occurrence(ID, 1, NOW))
 
 
 def test_the_document_is_what_the_contract_says() -> None:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -24,6 +25,7 @@ from embedded.state import State
 from tests.embedded.conftest import Make
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+MB = 1024 * 1024
 HOLD = """
 import asyncio, os, sys
 from pathlib import Path
@@ -207,7 +209,7 @@ async def test_data_of_another_version_is_told(make: Make, tmp_path: Path) -> No
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 260 MB, where the system lets us mount one; else the run's own, which has room."""
+    """A folder on a disk of 260 MB, where the system lets us mount one; else on the run's own, which has room."""
     folder = tmp_path / "disk"
     folder.mkdir()
     mounted = subprocess.run(
@@ -218,35 +220,48 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", "-l", folder], check=True)
 
 
-def fill(folder: Path, leave: int) -> Path:
-    """Leaves `leave` bytes free; on a disk that is not a small one, nothing is filled."""
-    ballast = folder / "ballast"
-    free = shutil.disk_usage(folder).free
-    if free < 300 * 1024 * 1024:
-        ballast.write_bytes(bytes(free - leave))
-    return ballast
+def is_small(folder: Path) -> bool:
+    """Whether it stands on the small disk: no other is filled."""
+    return shutil.disk_usage(folder).total < 300 * MB
+
+
+@contextlib.contextmanager
+def filled(folder: Path, leave: int) -> Iterator[None]:
+    """`leave` bytes are free on the small disk; on another one no file of ours or our children's grows beyond them."""
+    if is_small(folder):
+        ballast = folder / "ballast"
+        ballast.write_bytes(bytes(shutil.disk_usage(folder).free - leave))
+        try:
+            yield
+        finally:
+            ballast.unlink()
+    else:
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (leave, before[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 async def test_a_full_disk_is_told_before_anything_is_made(make: Make, small_disk: Path) -> None:
-    ballast = fill(small_disk, 4 * 1024 * 1024)
     stack = make("postgres", state_dir=small_disk / "state")
-    if ballast.exists():
-        with pytest.raises(DiskFull, match=r"is full.*YEOUL_STATE_DIR"):
+    if is_small(small_disk):
+        with filled(small_disk, 4 * MB), pytest.raises(DiskFull, match=r"is full.*YEOUL_STATE_DIR"):
             stack.take()
     else:
         with pytest.raises(DiskFull, match=r"is full.*YEOUL_STATE_DIR"):
             stack.state.take(room_bytes=shutil.disk_usage(small_disk).total * 2)
 
 
-async def test_a_disk_that_fills_up_is_told(make: Make, small_disk: Path) -> None:
-    stack = make("postgres", state_dir=small_disk / "state")
+@pytest.mark.parametrize("bound", ["disk", "files"])
+async def test_a_disk_that_fills_up_is_told(make: Make, small_disk: Path, tmp_path: Path, bound: str) -> None:
+    folder = small_disk if bound == "disk" else tmp_path
+    stack = make("postgres", state_dir=folder / "state")
     stack.take()
-    ballast = fill(small_disk, 8 * 1024 * 1024)
     try:
-        if ballast.exists():
-            with pytest.raises(DiskFull, match=r"is full.*YEOUL_STATE_DIR"):
-                await stack.start_all()
-            ballast.unlink()
+        with filled(folder, 8 * MB), pytest.raises(DiskFull, match=r"is full.*YEOUL_STATE_DIR"):
+            await stack.start_all()
         await stack.start_all()
         assert stack.pids
     finally:

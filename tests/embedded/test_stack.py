@@ -111,7 +111,9 @@ async def test_everything_listens_on_loopback_only(stack: Stack) -> None:
 
 
 async def test_two_clones_run_side_by_side(make: Make, tmp_path: Path) -> None:
-    async with make("postgres", "valkey") as one, make("postgres", "valkey", state_dir=tmp_path / "other") as two:
+    parts = "kafka", "postgres", "valkey"
+    async with make(*parts) as one, make(*parts, state_dir=tmp_path / "other") as two:
+        assert one.settings_environ["YEOUL_KAFKA_URL"] != two.settings_environ["YEOUL_KAFKA_URL"]
         assert one.settings_environ["YEOUL_REDIS_URL"] != two.settings_environ["YEOUL_REDIS_URL"]
         assert one.settings_environ["YEOUL_COMMAND_KEY"] != two.settings_environ["YEOUL_COMMAND_KEY"]
         connection = await asyncpg.connect(one.settings_environ["YEOUL_POSTGRES_URL"])
@@ -120,6 +122,14 @@ async def test_two_clones_run_side_by_side(make: Make, tmp_path: Path) -> None:
         connection = await asyncpg.connect(two.settings_environ["YEOUL_POSTGRES_URL"])
         assert await connection.fetchval("SELECT to_regclass('only_here')") is None
         await connection.close()
+        for stack, own in ((one, "only_here"), (two, "only_there")):
+            admin = AIOKafkaAdminClient(bootstrap_servers=stack.settings_environ["YEOUL_KAFKA_URL"])
+            await admin.start()
+            try:
+                await admin.create_topics([NewTopic(own, 1, 1)])
+                assert await admin.list_topics() == [own]
+            finally:
+                await admin.close()
 
 
 async def test_a_second_one_on_the_same_folder_is_told_who_runs(make: Make) -> None:

@@ -201,9 +201,14 @@ class System:
         for start in range(0, len(orders), at_once):
             await asyncio.gather(*(self.commands.submit(order, wait=0) for order in orders[start : start + at_once]))
 
-    def register(self, number: int) -> Order:
-        """A command that makes an account with the number-th address; each call is another operation."""
+    async def register(self, number: int, *, keyed: bool = True) -> Order:
+        """A command that makes an account with the number-th address; each call is another operation.
+
+        `keyed`: the account's key is kept first, as a front does.
+        """
         operation = identity.new_operation()
+        if keyed:
+            await self.stores.accounts.put_key(identity.aggregate_id(operation), b"wrapped")
         command = {
             "email_sealed": "sealed", "name_sealed": "sealed", "email_index": f"{number:064x}",
             "password_sealed": "sealed",

@@ -51,14 +51,14 @@ async def test_a_transaction_that_stands_still_is_ended_by_postgresql(installati
     frozen = installation.worker("accounts", slots="frozen", point="in_transaction:STOP:1")
     await frozen.start(ready=False)
     await frozen.ready()
-    orders = [installation.register(number) for number in range(50)]
+    orders = [await installation.register(number) for number in range(50)]
     await installation.send(orders)
     await until(lambda: _stopped(frozen), 30, "the worker stands still")
     other = installation.worker("accounts", slots="other")
     await other.start(ready=False)
     await installation.until_done(50, 60, noun="accounts")
     frozen.signal(signal.SIGCONT)
-    more = [installation.register(number) for number in range(25, 75)]  # half of the addresses are taken by now
+    more = [await installation.register(number) for number in range(25, 75)]  # half of the addresses are taken by now
     await installation.send(more)
     await installation.until_done(100, 60, noun="accounts")
     await asyncio.gather(frozen.ready(), other.ready())

@@ -111,7 +111,7 @@ async def test_what_is_stuck_is_let_go_and_the_groups_are_left(
     )
     await worker.start()
     assert await _members(installation, admin) == {"accounts": 1, "resources": 1, "analytics": 1}
-    await installation.send([installation.register(0)])
+    await installation.send([await installation.register(0)])
     await until(lambda: _said(worker, "at in_transaction"), 30, "an account is in hand")
     with frozen(stack, "postgres"):  # within its 3 s
         await installation.send([installation.create(number) for number in range(count)])

@@ -1,12 +1,23 @@
 """An address belongs to one account: settled by claims, before the decision, without aborting anybody's batch."""
 
 import asyncio
-from uuid import uuid4
+from datetime import UTC, datetime
+from typing import Any, cast
+from uuid import UUID, uuid4
 
+import msgspec
 import pytest
+from aiokafka import TopicPartition
 
+from agents.accounts import NOUN, AccountDecisions
+from domain.accounts import CreateAccount
 from stores.accounts import Accounts, claim, unclaim
+from stores.aggregates import Operation
 from stores.postgres import Database
+from streams.batches import Span
+from streams.decisions import Asked
+from streams.envelope import COMMAND_SOURCE, Command
+from streams.work import Part, Work
 from tests.stores.test_fence import blocked
 
 
@@ -87,6 +98,45 @@ async def test_a_claim_that_is_given_up_is_free_for_the_next(database: Database)
         await unclaim(connection, [])
     async with database.connection() as connection:
         assert await claim(connection, [(index, winner)]) == ({winner}, [index])
+
+
+async def test_a_command_that_repeats_or_misuses_an_operation_claims_nothing(database: Database) -> None:
+    """Else whoever asks for the address in the same batch would be told that it is taken."""
+    unused = cast("Any", None)  # by what comes before a decision
+    decisions = AccountDecisions(NOUN, "accounts", database, unused, unused, cast("Any", Silent()), b"key")
+    failed, succeeded = registration("first"), registration("first")
+    done = {
+        command.envelope.operation: Operation(
+            command.envelope.operation, "accounts", command.envelope.subject, None, "first", outcome, 0, b""
+        )
+        for command, outcome in ((failed, "failed"), (succeeded, "succeeded"))
+    }
+    misused = registration("another", failed.envelope.operation)
+    other = registration("other")
+    wanted = msgspec.structs.replace(other, command=misused.command)  # the same address
+    batch = [misused, wanted, succeeded, failed]
+    part = Part(TopicPartition("commands", 0), cast("Any", None), Span(0, 4), cast("Any", batch), batch)
+    async with database.connection() as connection, connection.transaction():
+        assert await decisions.before_decide(connection, Work([part], []), done) == {}
+    assert await holder(database, wanted.command.email_index) == wanted.envelope.subject
+    assert await holder(database, failed.command.email_index) == failed.envelope.subject
+    assert await holder(database, succeeded.command.email_index) is None
+
+
+class Silent:
+    """In the place of a publisher, when nothing is published."""
+
+    renew_cache: Any = None
+
+
+def registration(fingerprint: str, operation: UUID | None = None) -> Asked:
+    """A command that makes an account with an address of its own."""
+    command = CreateAccount("sealed", "sealed", address(), "sealed")
+    envelope = Command(
+        id="1", source=COMMAND_SOURCE, type="create_account", subject=uuid4(), time=datetime.now(UTC),
+        operation=operation or uuid4(), data=msgspec.Raw(msgspec.json.encode(command)), fingerprint=fingerprint,
+    )  # fmt: skip
+    return Asked(envelope, command)
 
 
 async def test_an_account_has_one_key(database: Database) -> None:

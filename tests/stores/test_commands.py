@@ -1,5 +1,7 @@
 """Load and commit of a batch of commands: one statement, all of it or nothing."""
 
+import random
+import string
 import sys
 from typing import Any
 from uuid import uuid4
@@ -184,6 +186,28 @@ async def test_only_an_operation_that_failed_gets_another_outcome(batches: Batch
     }
 
 
+async def test_what_failed_gets_its_outcome_from_its_own_command_only(batches: Batches, database: Database) -> None:
+    state = resource()
+    failed, anonymous = operation(state, outcome="failed"), operation(state, outcome="failed")
+    anonymous = msgspec.structs.replace(anonymous, actor=None)
+    await batches.commit([], [], [failed, anonymous])
+    again = msgspec.structs.replace(failed, outcome="succeeded", version=9, answer=b"again")
+    for another in (
+        msgspec.structs.replace(again, fingerprint="another"),
+        msgspec.structs.replace(again, actor=uuid4()),
+        msgspec.structs.replace(again, actor=None),
+    ):
+        await batches.commit([], [], [another])
+    operations = Operations(database)
+    assert await operations.find([failed.operation]) == {failed.operation: failed}
+    nobody_again = msgspec.structs.replace(anonymous, outcome="refused", answer=b"no")
+    await batches.commit([], [], [again, nobody_again])
+    assert await operations.find([failed.operation, anonymous.operation]) == {
+        failed.operation: again,
+        anonymous.operation: nobody_again,
+    }
+
+
 async def test_a_batch_of_nothing_moves_the_position(batches: Batches, progress: ProgressStore) -> None:
     await batches.commit([], [], [])
     assert (await progress.standings(GROUP, batches.topic_id, [0]))[0].next_offset == 1
@@ -207,6 +231,29 @@ async def test_the_journal_is_read_on_from_where_one_stopped(batches: Batches, d
     assert found == entries
     assert await journal.after(0, batches.life, 9, 2) == entries[5:]
     assert await journal.after(1, batches.life, 0, 0) == []
+
+
+@pytest.mark.parametrize("letters", ["x", string.ascii_letters + string.digits], ids=["packed well", "packed badly"])
+async def test_a_chunk_of_the_journal_is_bounded_by_bytes(batches: Batches, database: Database, letters: str) -> None:
+    journal = Journal(database, "resources")
+    state = resource()
+    sizes = [3 << 20, 2 << 20, 2 << 20, 2 << 20, 9 << 20, 10, 20, 3 << 20, 4 << 20, 2 << 20, 30]
+    entries = [
+        msgspec.structs.replace(
+            entry(state, life=batches.life, offset=number),
+            event=b'"%s"' % "".join(random.choices(letters, k=size)).encode(),
+        )
+        for number, size in enumerate(sizes)
+    ]
+    await batches.commit([(state, 0)], entries)
+    chunks = []
+    offset = 0
+    while chunk := await journal.after(0, batches.life, offset, 0):
+        chunks.append(chunk)
+        offset = chunk[-1].command_offset + 1
+    assert [found for chunk in chunks for found in chunk] == entries
+    assert [len(chunk) for chunk in chunks] == [3, 1, 1, 4, 2]
+    assert [len(chunk) for chunk in (await journal.after(0, batches.life, 0, 0, most_bytes=1),)] == [1]
 
 
 async def test_old_operations_are_forgotten_a_few_at_a_time(batches: Batches, database: Database) -> None:

@@ -32,7 +32,7 @@ from stores.resources import Resources
 from streams.batches import Batch, Span
 from streams.decisions import Decisions
 from streams.delivery import Delivery
-from streams.envelope import SIGNATURE, Command, read_event, write
+from streams.envelope import SIGNATURE, Command, Event, write
 from streams.producer import Broker
 from streams.progress import Owned, Progress
 from streams.publisher import Publisher
@@ -241,7 +241,7 @@ def sequential(log: Log, history: list[Asked]) -> tuple[dict[UUID, Resource], di
             continue
         for event in made:
             version += 1
-            state = evolve(state, event, Occurrence(id, one.actor.id, version, START))
+            state = evolve(state, event, Occurrence(id, version, START))
             events.append((operation, NOUN.event_names[type(event)], id, version))
         assert state is not None
         states[id] = state
@@ -302,14 +302,14 @@ async def journal_tells_the_same(
         entries = await journal.after(key.partition, life, 0, 0, limit=1000)
         sequences = []
         for entry in entries:
-            event = read_event(entry.event)
+            event = msgspec.json.decode(entry.event, type=Event)
             sequences.append(event.sequence)
             assert (event.subject, event.aggregateversion) == (entry.aggregate_id, entry.version)
             told.append((event.operation, event.type, event.subject, event.aggregateversion))
             happened = msgspec.json.decode(event.data, type=EVENTS[event.type])
             state = again.get(event.subject)
             assert event.aggregateversion == (0 if state is None else state.version) + 1
-            at = Occurrence(event.subject, event.actor, event.aggregateversion, event.time)
+            at = Occurrence(event.subject, event.aggregateversion, event.time)
             again[event.subject] = evolve(state, happened, at)
         assert sequences == sorted(set(sequences))
     assert sorted(map(str, told)) == sorted(map(str, events))

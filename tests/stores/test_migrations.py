@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from config import Settings
-from stores import migrations
+from stores import StoresUnfit, migrations
 
 NAMES = sorted(path.stem for path in migrations._FOLDER.glob("[0-9]*.sql"))
 
@@ -68,7 +68,7 @@ async def test_a_file_that_fails_leaves_nothing_and_is_tried_again(
     good.write_text("CREATE TABLE good (id int)")
     bad.write_text("CREATE TABLE half (id int); SELECT nothing_of_the_kind()")
     monkeypatch.setattr(migrations, "_FOLDER", tmp_path)
-    with pytest.raises(asyncpg.UndefinedFunctionError):
+    with pytest.raises(StoresUnfit, match="does not exist; HINT: "):
         await migrations.apply(own_settings.postgres_url)
     assert await tables(own_settings.postgres_url) == {"good", "migrations"}
     bad.write_text("CREATE TABLE whole (id int)")

@@ -163,8 +163,8 @@ async def test_ready_names_every_dependency(client: Client, fakes: Fakes) -> Non
         answer = await client.get("/readyz")
         return answer.status, await answer.json()
 
-    fakes.commands.state = "connecting"
-    assert await ask() == (503, {"ready": False, "kafka": "connecting", "postgres": "ok", "redis": "ok"})
+    fakes.commands.state = "not reached yet"
+    assert await ask() == (503, {"ready": False, "kafka": "away", "postgres": "ok", "redis": "ok"})
     fakes.commands.state = "ok"
     assert await ask() == (200, {"ready": True, "kafka": "ok", "postgres": "ok", "redis": "ok"})
     fakes.stores.states = {"postgres": "away", "redis": "away"}
@@ -172,6 +172,34 @@ async def test_ready_names_every_dependency(client: Client, fakes: Fakes) -> Non
     fakes.commands.state = "away"
     assert await ask() == (503, {"ready": False, "kafka": "away", "postgres": "away", "redis": "away"})
     assert (await client.get("/livez")).status == 200
+
+
+async def test_ready_shows_everybody_a_word_and_the_log_the_reason_once(
+    client: Client, fakes: Fakes, caplog: pytest.LogCaptureFixture
+) -> None:
+    refused = 'waits for an operator: password authentication failed for user "marker" at marker.internal'
+    with caplog.at_level(logging.INFO, "yeoul.web.health"):
+        for kafka, postgres in (
+            ("[Errno 111] Connect call failed ('marker.internal', 9092)", "PostgreSQL is away: marker.internal"),
+            ("[Errno 111] Connect call failed ('other.internal', 9092)", "no answer within 2 s"),
+            ("ok", refused),
+            ("ok", refused),
+            ("ok", "okay at marker.internal"),
+        ):
+            fakes.commands.state = kafka
+            fakes.stores.states = {"postgres": postgres, "redis": "ok"}
+            shown = await (await client.get("/readyz")).json()
+            assert "internal" not in str(shown)
+            assert shown["kafka"] == ("ok" if kafka == "ok" else "away")
+    said = [record.getMessage() for record in caplog.records if record.name == "yeoul.web.health"]
+    assert said == [
+        "kafka is not ready: [Errno 111] Connect call failed ('marker.internal', 9092)",
+        "postgres is not ready: PostgreSQL is away: marker.internal",
+        "postgres is not ready: no answer within 2 s",
+        "kafka is ready",
+        f"postgres is not ready: {refused}",
+        "postgres is not ready: okay at marker.internal",
+    ]
 
 
 async def test_scopes_are_asked_by_the_decorators(client: Client, bearer: Any, fakes: Fakes) -> None:
