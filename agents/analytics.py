@@ -45,7 +45,8 @@ TELL_EVERY_S = 0.25
 
 def _event_type(plan: Plan) -> type:
     """A CloudEvent with only what is needed of it: to know repeats, and what the metrics look at."""
-    data = plan.data | list[Any] | str | int | float | bool | None if plan.data is not None else Any
+    # Only what is looked at is decoded; what else stands there may be any JSON, also numbers that no double holds.
+    data = plan.data | list[msgspec.Raw] | str | int | float | bool | None if plan.data is not None else Any
     return msgspec.defstruct(
         "Seen",
         [

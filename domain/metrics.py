@@ -4,6 +4,7 @@ A declaration is data (config/metrics.toml). This module turns it into `Metric`s
 the place in the declaration that it is about. What the events then add up to is domain/tables.py.
 """
 
+import math
 import re
 from collections.abc import Mapping
 from enum import StrEnum
@@ -64,7 +65,7 @@ class Kept(msgspec.Struct, frozen=True):
 
 
 class Metric(msgspec.Struct, frozen=True, kw_only=True):
-    """A metric. Times in seconds. `groups`: the most in a window of one partition; those beyond are one, `__other__`."""
+    """A metric. Times in seconds. `groups`: the most in a window of one partition; what comes beyond is `__other__`."""
 
     name: str
     title: str
@@ -234,8 +235,22 @@ def _where(fields: Mapping[str, Any]) -> tuple[tuple[str, tuple[Any, ...]], ...]
         listed = tuple(values) if isinstance(values, list) else (values,)
         if not listed or not all(isinstance(value, str | int | float | bool) for value in listed):
             raise _Wrong("where", f"the values of {path!r} must be texts, numbers, true or false")
+        for value in listed:
+            if not _comparable(value):
+                raise _Wrong(
+                    "where",
+                    f"{path!r}: {str(value)[:40]!r} is nothing that an event's value is compared with; "
+                    "a text has 256 bytes at most, a number lies within 1e-30 and 1e30",
+                )
         conditions.append((_path("where", path), listed))
     return tuple(conditions)
+
+
+def _comparable(value: str | float) -> bool:
+    # What domain/values.py has a spelling for.
+    if isinstance(value, str):
+        return len(msgspec.json.encode(value)) <= 258
+    return not value or (math.isfinite(value) and 1e-30 <= abs(value) <= 1e30)
 
 
 def _windows(fields: Mapping[str, Any]) -> tuple[Kept, ...]:

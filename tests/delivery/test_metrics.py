@@ -1,4 +1,4 @@
-"""Metrics over real events: the tables are what a plain script comes to, however the events were divided into batches."""
+"""Metrics over real events: the tables are what a plain script comes to, however they were divided into batches."""
 
 import asyncio
 import random
