@@ -16,17 +16,19 @@ import numpy as np
 from aiokafka.structs import ConsumerRecord
 
 import topics
-from config.metrics import load
+from config.metrics import load, load_plain
 from domain import accounts, resources
 from domain.metrics import Metric
+from domain.plain_json import PlainJson, Unmapped, mapped
 from domain.tables import Additions, Plan, Table, add_up, latest
+from domain.values import members
 from stores.analytics import Adding, Row, watermarks
 from stores.live import Live
 from stores.metrics import Metrics, tables
 from stores.postgres import away_is_known
 from stores.progress import Mismatch
 from stores.redis import RedisAway
-from streams.envelope import Name, Unreadable, read_foreign_as
+from streams.envelope import Name, Unreadable, is_binary, read_foreign_as, read_plain_as
 from streams.groups import Connections, ReaderGroup
 from streams.readers import Reader
 from streams.work import Part
@@ -69,9 +71,12 @@ class MetricTables(Reader):
 
     name = "analytics.metrics"
 
-    def __init__(self, connections: Connections, group: str, declared: Sequence[Metric]) -> None:
+    def __init__(
+        self, connections: Connections, group: str, declared: Sequence[Metric], plain: PlainJson | None = None
+    ) -> None:
         super().__init__(connections.database, group)
         self._declared = declared
+        self._plain = plain
         self._metrics = Metrics(connections.database)
         self._adding = Adding(connections.database)
         self._live = Live(connections.redis)
@@ -98,13 +103,25 @@ class MetricTables(Reader):
 
     def decode(self, record: ConsumerRecord) -> Any:
         """See streams.work.Handler."""
-        event = read_foreign_as(record, self._seen)
+        strangers = record.topic.endswith("." + topics.INGEST.name)
+        event = self._plain_event(record) if strangers and self._plain is not None else None
+        if event is None:
+            event = read_foreign_as(record, self._seen)
         if len(event.source) > LONGEST_NAME or len(event.type) > LONGEST_NAME or "\0" in event.source + event.type:
             raise Unreadable("bad_name", f"source and type have at most {LONGEST_NAME} characters, and no NUL")
-        strangers = record.topic.endswith("." + topics.INGEST.name)
         if strangers and (event.source.startswith(OUR_SOURCES) or event.type in OURS):
             raise Unreadable("reserved", "this source or type is Yeoul's own; strangers can't speak in its name")
         return event
+
+    def _plain_event(self, record: ConsumerRecord) -> Any:
+        """What a record of plain JSON says, by the declaration; None if it is none."""
+        found = None if record.value is None or is_binary(record) else members(record.value)
+        if found is None or "specversion" in found or self._plain is None:
+            return None
+        try:
+            return read_plain_as(record.value, mapped(self._plain, found), self._seen)
+        except Unmapped as error:
+            raise Unreadable("unmapped", str(error)) from None
 
     async def handle(self, connection: Any, parts: Sequence[Part]) -> list[Row]:
         """Add up in memory, then write; returns the new totals."""
@@ -164,7 +181,8 @@ def _times(part: Part) -> tuple[Any, Any]:
 
 def build(connections: Connections, group: str) -> MetricTables:
     """The handler of a process."""
-    return MetricTables(connections, group, load(connections.settings.metrics_file))
+    file = connections.settings.metrics_file
+    return MetricTables(connections, group, load(file), load_plain(file))
 
 
 GROUP = ReaderGroup("analytics", (topics.EVENTS_ACCOUNTS, topics.EVENTS_RESOURCES, topics.INGEST), build)

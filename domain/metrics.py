@@ -239,8 +239,8 @@ def _where(fields: Mapping[str, Any]) -> tuple[tuple[str, tuple[Any, ...]], ...]
             if not _comparable(value):
                 raise _Wrong(
                     "where",
-                    f"{path!r}: {str(value)[:40]!r} is nothing that an event's value is compared with; "
-                    "a text has 256 bytes at most, a number lies within 1e-30 and 1e30",
+                    f"{path!r}: no value of an event is like {str(value)[:40]!r}; a text has 256 bytes at most, and a "
+                    f"number is 0 or from 1e-30 to 1e30",
                 )
         conditions.append((_path("where", path), listed))
     return tuple(conditions)

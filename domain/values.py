@@ -38,18 +38,21 @@ def _json(text: str) -> bytes:
     return msgspec.json.encode(text)
 
 
+def members(value: bytes) -> dict[str, Raw] | None:
+    """The members of a JSON object, undecoded; None if it is none."""
+    try:
+        return _members(value)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
 def inside(value: bytes, path: tuple[str, ...]) -> bytes:
     """The value at a path inside of a JSON value, as it is written there; null where there is none."""
     for name in path:
-        if value[:1] != b"{":
+        found = members(value) if value[:1] == b"{" else None
+        if found is None or name not in found:
             return NULL
-        try:
-            found = _members(value).get(name)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            return NULL
-        if found is None:
-            return NULL
-        value = bytes(found)
+        value = bytes(found[name])
     return value
 
 

@@ -99,7 +99,7 @@ class Memory:
         wanted: dict[tuple[int, int], list[str]] = {}
         for slot in additions.cells:
             wanted.setdefault((slot.pane, slot.start), []).append(slot.group)
-        homes = {}
+        homes: dict[Slot, str] = {}
         for (pane, start), groups in wanted.items():
             known = {group for group in groups if (pane, start, group, COUNT) in self.rows}
             before = self.groups[pane, start]

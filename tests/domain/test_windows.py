@@ -13,7 +13,7 @@ panes = st.sampled_from([1, 30, MINUTE, 5 * MINUTE, HOUR, 6 * HOUR, DAY, 7 * DAY
 
 
 def at(*when: int) -> int:
-    return int(datetime(*when, tzinfo=UTC).timestamp())
+    return int(datetime(*when, tzinfo=UTC).timestamp())  # type: ignore[misc,arg-type]  # as many parts as are given
 
 
 @pytest.mark.parametrize(
