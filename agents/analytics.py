@@ -17,17 +17,19 @@ import numpy as np
 from aiokafka.structs import ConsumerRecord
 
 import topics
-from config.metrics import load
+from config.metrics import load, load_plain
 from domain import accounts, resources
 from domain.metrics import Metric
+from domain.plain_json import PlainJson, Unmapped, mapped
 from domain.tables import Additions, Plan, Table, add_up, latest
+from domain.values import members
 from stores.analytics import Adding, Row, watermarks
 from stores.live import Live
 from stores.metrics import Metrics, tables
 from stores.postgres import away_is_known
 from stores.progress import Mismatch
 from stores.redis import RedisAway
-from streams.envelope import Name, Unreadable, read_foreign_as
+from streams.envelope import Name, Unreadable, is_binary, read_foreign_as, read_plain_as
 from streams.groups import Connections, ReaderGroup
 from streams.readers import Reader
 from streams.work import Part
@@ -46,7 +48,8 @@ TELL_EVERY_S = 0.25
 
 def _event_type(plan: Plan) -> type:
     """A CloudEvent with only what is needed of it: to know repeats, and what the metrics look at."""
-    data = plan.data | list[Any] | str | int | float | bool | None if plan.data is not None else Any
+    # Only what is looked at is decoded; what else stands there may be any JSON, also numbers that no double holds.
+    data = plan.data | list[msgspec.Raw] | str | int | float | bool | None if plan.data is not None else Any
     return msgspec.defstruct(
         "Seen",
         [
@@ -69,9 +72,12 @@ class MetricTables(Reader):
 
     name = "analytics.metrics"
 
-    def __init__(self, connections: Connections, group: str, declared: Sequence[Metric]) -> None:
+    def __init__(
+        self, connections: Connections, group: str, declared: Sequence[Metric], plain: PlainJson | None = None
+    ) -> None:
         super().__init__(connections.database, group)
         self._declared = declared
+        self._plain = plain
         self._metrics = Metrics(connections.database)
         self._adding = Adding(connections.database)
         self._live = Live(connections.redis)
@@ -98,7 +104,10 @@ class MetricTables(Reader):
 
     def decode(self, record: ConsumerRecord) -> Any:
         """See streams.work.Handler."""
-        event = read_foreign_as(record, self._seen)
+        strangers = record.topic.endswith("." + topics.INGEST.name)
+        event = self._plain_event(record) if strangers and self._plain is not None else None
+        if event is None:
+            event = read_foreign_as(record, self._seen)
         _check_names(record.topic, (event.source,), (event.type,))
         return event
 
@@ -113,6 +122,16 @@ class MetricTables(Reader):
         except Exception:  # whatever it is, it is said of the record that it is about, when that one is alone
             return None
         return events
+
+    def _plain_event(self, record: ConsumerRecord) -> Any:
+        """What a record of plain JSON says, by the declaration; None if it is none."""
+        found = None if record.value is None or is_binary(record) else members(record.value)
+        if found is None or "specversion" in found or self._plain is None:
+            return None
+        try:
+            return read_plain_as(record.value, mapped(self._plain, found), self._seen)
+        except Unmapped as error:
+            raise Unreadable("unmapped", str(error)) from None
 
     async def handle(self, connection: Any, parts: Sequence[Part]) -> list[Row]:
         """Add up in memory, then write; returns the new totals."""
@@ -183,7 +202,8 @@ def _times(part: Part) -> tuple[Any, Any]:
 
 def build(connections: Connections, group: str) -> MetricTables:
     """The handler of a process."""
-    return MetricTables(connections, group, load(connections.settings.metrics_file))
+    file = connections.settings.metrics_file
+    return MetricTables(connections, group, load(file), load_plain(file))
 
 
 GROUP = ReaderGroup("analytics", (topics.EVENTS_ACCOUNTS, topics.EVENTS_RESOURCES, topics.INGEST), build)

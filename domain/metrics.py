@@ -4,6 +4,7 @@ A declaration is data (config/metrics.toml). This module turns it into `Metric`s
 the place in the declaration that it is about. What the events then add up to is domain/tables.py.
 """
 
+import math
 import re
 from collections.abc import Mapping
 from enum import StrEnum
@@ -234,8 +235,22 @@ def _where(fields: Mapping[str, Any]) -> tuple[tuple[str, tuple[Any, ...]], ...]
         listed = tuple(values) if isinstance(values, list) else (values,)
         if not listed or not all(isinstance(value, str | int | float | bool) for value in listed):
             raise _Wrong("where", f"the values of {path!r} must be texts, numbers, true or false")
+        for value in listed:
+            if not _comparable(value):
+                raise _Wrong(
+                    "where",
+                    f"{path!r}: no value of an event is like {str(value)[:40]!r}; a text has 256 bytes at most, and a "
+                    f"number is 0 or from 1e-30 to 1e30",
+                )
         conditions.append((_path("where", path), listed))
     return tuple(conditions)
+
+
+def _comparable(value: str | float) -> bool:
+    # What domain/values.py has a spelling for.
+    if isinstance(value, str):
+        return len(msgspec.json.encode(value)) <= 258
+    return not value or (math.isfinite(value) and 1e-30 <= abs(value) <= 1e30)
 
 
 def _windows(fields: Mapping[str, Any]) -> tuple[Kept, ...]:

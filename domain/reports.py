@@ -11,8 +11,8 @@ from typing import Any
 import msgspec
 
 from domain import sketches, windows
+from domain.measures import EXACT
 from domain.metrics import COUNT, Kind, Measure, Metric
-from domain.tables import EXACT
 from domain.windows import Window
 
 

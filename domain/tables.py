@@ -9,7 +9,7 @@ within a partition only, and on the time at which the log took them, never on a 
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from decimal import Decimal, localcontext
+from decimal import localcontext
 from functools import lru_cache
 from operator import attrgetter
 from typing import Any
@@ -18,38 +18,18 @@ import msgspec
 import numpy as np
 from msgspec import UNSET, Raw, UnsetType
 
-from domain import sketches, windows
-from domain.metrics import COUNT, SKETCHED, Kind, Metric
+from domain import windows
+from domain.measures import EXACT, Numbers, added_up, joined
+from domain.metrics import COUNT, Metric
+from domain.values import LONGEST_CACHED, NULL, OTHER, inside, of_text, scalar, spell
 
 FUTURE_S = 300
 """An event whose time is further ahead of the log's than this, seconds, is of a wrong clock: it is in no window."""
 EARLIEST, LATEST = 946_684_800, 7_258_118_400
 """The years 2000 and 2200, seconds since 1970."""
-LONGEST_VALUE = 256
-"""Characters of a group's or top's value, as JSON; a longer one counts as OTHER."""
-OTHER = "__other__"
 LATE, FUTURE, EXPIRED = "late", "future", "expired"
 """Why an event is in no window of a metric: behind the watermark by more than the metric's lateness, ahead of the log
 by more than FUTURE_S, older than its window is kept."""
-DIGITS, LARGEST = 38, 30
-"""The most digits of a number, and how far its exponent of ten may be from zero; others are no numbers."""
-EXACT = 200
-"""Digits of sums: more than 10^60 of the longest numbers need, so no sum is ever rounded."""
-_OTHER = msgspec.json.encode(OTHER)
-_NULL = b"null"
-
-
-class Numbers(msgspec.Struct):
-    """What was added up of the values of a measure: how many there were, and what `sum`, `min` and `max` need."""
-
-    n: int = 0
-    total: Decimal | None = None
-    low: Decimal | None = None
-    high: Decimal | None = None
-    sketch: bytes | None = None
-    """What is added, of `distinct` and `percentiles`."""
-    top: dict[str, int] | None = None
-    """What is added of a `top`, in the order in which the values came."""
 
 
 class Slot(msgspec.Struct, frozen=True):
@@ -67,7 +47,7 @@ class Additions(msgspec.Struct):
     watermark: int
     cells: dict[Slot, dict[str, Numbers]] = {}
     dropped: Counter[tuple[int, str, int]] = msgspec.field(default_factory=Counter)
-    """Events in no window: by metric, reason, and the watermark's minute."""
+    """Events in no window: by metric, reason, and the minute in which the log took them."""
 
 
 class Table(msgspec.Struct, frozen=True):
@@ -101,16 +81,18 @@ class Plan:
         first, _, rest = path.partition(".")
         if first != "data":
             of = attrgetter(first)
-            return lambda event: _json(of(event))
+            return lambda event: of_text(of(event))
         name, *inner = rest.split(".")
-        member = self._member[name]
+        member, within = self._member[name], tuple(inner)
 
         def read(event: Any) -> bytes:
             raw = getattr(event.data, member, UNSET)
             if raw is UNSET:
-                return _NULL
+                return NULL
             value = bytes(raw)
-            return _within(value, tuple(inner)) if inner else value
+            if within:
+                value = inside(value, within)
+            return value if len(value) <= LONGEST_CACHED else spell(value)
 
         return read
 
@@ -119,38 +101,6 @@ def _paths_of(metric: Metric) -> Iterable[str]:
     yield from metric.group_by
     yield from (path for path, _ in metric.where)
     yield from (measure.path for measure in metric.measures)
-
-
-@lru_cache(maxsize=65_536)
-def _json(text: str | None) -> bytes:
-    return _NULL if text is None else msgspec.json.encode(text)
-
-
-@lru_cache(maxsize=65_536)
-def _within(value: bytes, path: tuple[str, ...]) -> bytes:
-    found: Any = msgspec.json.decode(value)
-    for name in path:
-        found = found.get(name) if isinstance(found, dict) else None
-    return msgspec.json.encode(found)
-
-
-@lru_cache(maxsize=65_536)
-def scalar(value: bytes) -> bytes:
-    """The one spelling of a JSON value; OTHER if it is too long, null for a list or an object."""
-    if value[:1] in (b"{", b"["):
-        return _NULL
-    found = msgspec.json.encode(msgspec.json.decode(value))
-    return found if len(found) <= LONGEST_VALUE else _OTHER
-
-
-@lru_cache(maxsize=65_536)
-def number(value: bytes) -> Decimal | None:
-    """A JSON number, exact; None for anything else and for what is out of bounds."""
-    if value[:1] not in b"-0123456789":
-        return None
-    found = Decimal(value.decode())
-    digits = len(found.as_tuple().digits)
-    return found if digits <= DIGITS and (not found or -LARGEST <= found.adjusted() <= LARGEST) else None
 
 
 class _Counted:
@@ -224,24 +174,23 @@ def add_up(plan: Plan, events: Sequence[Any], times: Any, appended: Any, waterma
             if wanted != different:
                 chosen = chosen[[name in wanted for name in types]]
             if not none:
-                chosen = _drop(additions, counted, FUTURE, chosen, future[chosen], found)
+                chosen = _drop(additions, counted, FUTURE, chosen, future[chosen], appended)
             late = times[chosen] + counted.table.metric.lateness < found[chosen]
             if late.any():
-                chosen = _drop(additions, counted, LATE, chosen, late, found)
-            _add(additions, counted, events, chosen, times, appended, found)
+                chosen = _drop(additions, counted, LATE, chosen, late, appended)
+            _add(additions, counted, events, chosen, times, appended)
     return additions
 
 
-def _drop(additions: Additions, counted: _Counted, reason: str, chosen: Any, which: Any, marks: Any) -> Any:
+def _drop(additions: Additions, counted: _Counted, reason: str, chosen: Any, which: Any, appended: Any) -> Any:
     """Count those of the chosen that are in no window; returns the others."""
-    for at in chosen[which].tolist():
-        additions.dropped[(counted.table.id, reason, windows.floor(windows.MINUTE, max(int(marks[at]), 0)))] += 1
+    minutes, counts = np.unique(appended[chosen[which]] // windows.MINUTE * windows.MINUTE, return_counts=True)
+    for minute, count in zip(minutes.tolist(), counts.tolist(), strict=True):
+        additions.dropped[counted.table.id, reason, minute] += count
     return chosen[~which]
 
 
-def _add(
-    additions: Additions, counted: _Counted, events: Any, chosen: Any, times: Any, appended: Any, marks: Any
-) -> None:
+def _add(additions: Additions, counted: _Counted, events: Any, chosen: Any, times: Any, appended: Any) -> None:
     picked = [events[at] for at in chosen.tolist()]
     for read, allowed in counted.where:
         fits = [scalar(read(event)) in allowed for event in picked]
@@ -252,7 +201,7 @@ def _add(
     for pane, keep in counted.panes.items():
         old = times[chosen] < appended[chosen] - keep
         if old.any():
-            _drop(additions, counted, EXPIRED, chosen, old, marks)
+            _drop(additions, counted, EXPIRED, chosen, old, appended)
             kept = np.flatnonzero(~old).tolist()
             seconds, of_pane, kept_events = times[chosen][kept], [keys[at] for at in kept], [picked[at] for at in kept]
         else:
@@ -288,11 +237,11 @@ def _measure(
     events: list[Any],
 ) -> None:  # fmt: skip
     for measure, read in counted.measures:
-        gathered: dict[tuple[int, tuple[bytes, ...]], list[bytes]] = {}
-        for start, key, event in zip(starts, keys, events, strict=True):
+        gathered: dict[tuple[int, tuple[bytes, ...]], list[tuple[int, bytes]]] = {}
+        for at, (start, key, event) in enumerate(zip(starts, keys, events, strict=True)):
             value = read(event)
-            if value != _NULL:
-                gathered.setdefault((start, key), []).append(value)
+            if value != NULL:
+                gathered.setdefault((start, key), []).append((at, value))
         for (start, key), values in gathered.items():
             added = added_up(measure.kind, values)
             if added is None:
@@ -300,38 +249,6 @@ def _measure(
             cell = additions.cells[Slot(counted.table.id, pane, start, group_of(key))]
             before = cell.get(measure.name)
             cell[measure.name] = added if before is None else joined(measure.kind, before, added)
-
-
-def added_up(kind: Kind, values: Sequence[bytes]) -> Numbers | None:
-    """What these JSON values are together; None if none of them can be measured so."""
-    if kind is Kind.DISTINCT:
-        spelt = list({scalar(value) for value in values})
-        return Numbers(len(values), sketch=sketches.distinct(sketches.hashes(spelt)))
-    if kind is Kind.TOP:
-        return Numbers(len(values), top=dict(Counter(scalar(value).decode() for value in values)))
-    numbers = [found for value in values if (found := number(value)) is not None]
-    if not numbers:
-        return None
-    if kind is Kind.PERCENTILES:
-        return Numbers(len(numbers), sketch=sketches.percentiles(np.array([float(found) for found in numbers])))
-    return Numbers(len(numbers), sum(numbers, Decimal()), min(numbers), max(numbers))
-
-
-def joined(kind: Kind, one: Numbers, other: Numbers) -> Numbers:
-    """Both together, `one` before `other`."""
-    n = one.n + other.n
-    if kind is Kind.TOP:
-        return Numbers(n, top=dict(Counter(one.top or {}) + Counter(other.top or {})))
-    if kind in SKETCHED:
-        merge = sketches.merge_distinct if kind is Kind.DISTINCT else sketches.merge_percentiles
-        return Numbers(n, sketch=merge([part.sketch for part in (one, other) if part.sketch is not None]))
-    parts = [part for part in (one, other) if part.total is not None]
-    return Numbers(
-        n,
-        sum((part.total for part in parts if part.total is not None), Decimal()),
-        min(part.low for part in parts if part.low is not None),
-        max(part.high for part in parts if part.high is not None),
-    )
 
 
 def admitted(groups: Sequence[str], known: set[str], there: int, most: int) -> dict[str, str]:

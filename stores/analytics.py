@@ -14,17 +14,20 @@ from uuid import UUID
 import msgspec
 
 from domain import sketches, windows
+from domain.measures import Numbers, joined
 from domain.metrics import COUNT, Kind
-from domain.tables import Additions, Numbers, Slot, Table, admitted, joined
+from domain.tables import Additions, Slot, Table, admitted
 from stores.leaves import TABLES, Leaves, table_of
 from stores.postgres import Database, away_is_known
 
+MOST_REMEMBERED = 1_000_000
+"""Groups that a process remembers to be there; the next batch begins anew."""
 WHOLE = ""
 """The group of what is counted of a window itself."""
 GROUPS = "#groups"
 """The measure that tells how many groups a window has in a feed."""
 DROPPED = "#dropped."
-"""Begins the measures of events that are in no window, by reason; they stand in the hour of the watermark."""
+"""Begins the measures of events that are in no window, by reason; they stand in the hour in which the log took them."""
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -76,6 +79,10 @@ class Adding:
 
     async def add(self, connection: Any, tables: Mapping[int, Table], added: Mapping[str, Additions]) -> list[Row]:
         """Add what each feed has, in the caller's transaction; returns the new totals. Raises StoresAway."""
+        if self._remembered > MOST_REMEMBERED:
+            # Here and nowhere else: in the middle, groups of this batch would be taken for new ones.
+            self._known.clear()
+            self._remembered = 0
         cells: list[tuple[Slot, str, str, Numbers]] = []
         places = {(slot.pane, slot.start) for additions in added.values() for slot in additions.cells}
         dropped = _dropped(added)
@@ -115,8 +122,11 @@ class Adding:
             if window not in there and all(group in known for group in groups):
                 continue
             before = there.get(window, 0)
-            places = admitted(groups, known, before, tables[window[0]].metric.groups)
+            most = tables[window[0]].metric.groups
+            places = admitted(groups, known, before, most)
             risen = sum(home == group and group not in known for group, home in places.items())
+            # An event may be of the group that stands for all others, which takes nobody's room.
+            risen = min(risen, max(most - before, 0))
             if risen:
                 counters.append((Slot(*window, WHOLE), GROUPS, feed, Numbers(risen)))
             homes |= {Slot(*window, group): home for group, home in places.items() if home != group}
@@ -154,9 +164,6 @@ class Adding:
         return {window: there.get(window, 0) for window, _ in unknown}
 
     def _remember(self, window: tuple[str, int, int, int], group: str) -> None:
-        if self._remembered > 1_000_000:
-            self._known.clear()
-            self._remembered = 0
         self._known.setdefault(window, set()).add(group)
         self._remembered += 1
 

@@ -24,7 +24,7 @@ class TooMany(Exception):
 
 
 class Dropped(msgspec.Struct, frozen=True):
-    """Events in no window of a metric, by the hour of the watermark (seconds) and the reason."""
+    """Events in no window of a metric, by the hour in which the log took them (seconds) and the reason."""
 
     start: int
     reason: str

@@ -136,12 +136,19 @@ def read_foreign(record: ConsumerRecord) -> Foreign:
 
 def read_foreign_as(record: ConsumerRecord, decoder: "msgspec.json.Decoder[Any]") -> Any:
     """As `read_foreign`, as another struct with attributes of a CloudEvent; raises Unreadable."""
-    headers = record.headers
-    if headers:
-        for name, _value in headers:
-            if name == "ce_specversion":
-                return _read_binary(record, decoder)
+    if is_binary(record):
+        return _read_binary(record, decoder)
     return _read(record.value, decoder.decode)
+
+
+def is_binary(record: ConsumerRecord) -> bool:
+    """True if its headers are the attributes of a CloudEvent."""
+    return any(name == "ce_specversion" for name, _value in record.headers) if record.headers else False
+
+
+def read_plain_as(value: bytes, attributes: dict[str, str], decoder: "msgspec.json.Decoder[Any]") -> Any:
+    """As `read_foreign_as`, of a JSON text that is the data, with attributes from elsewhere; raises Unreadable."""
+    return _read(_encode({"specversion": "1.0", **attributes, "data": msgspec.Raw(value)}), decoder.decode)
 
 
 def _read_binary(record: ConsumerRecord, decoder: "msgspec.json.Decoder[Any]") -> Any:
