@@ -4,6 +4,7 @@ records → only what metrics need → add up in memory (domain/tables.py) → o
 transaction that moves the position → the new totals to those who watch
 """
 
+import abc
 import asyncio
 import logging
 from collections.abc import Sequence
@@ -22,7 +23,7 @@ from domain.metrics import Metric
 from domain.tables import Additions, Plan, Table, add_up, latest
 from stores.analytics import Adding, Row, watermarks
 from stores.live import Live
-from stores.metrics import Metrics, tables
+from stores.metrics import Metrics, ids
 from stores.postgres import away_is_known
 from stores.progress import Mismatch
 from stores.redis import RedisAway
@@ -63,37 +64,26 @@ def _event_type(plan: Plan) -> type:
     )
 
 
-class MetricTables(Reader):
-    """Adds the events of our own topics and of `ingest` to the tables of the metrics."""
+class Counting(Reader, abc.ABC):
+    """Adds the events of our own topics and of `ingest` to tables of metrics; which ones, says who derives from it."""
 
     name = "analytics.metrics"
 
-    def __init__(self, connections: Connections, group: str, declared: Sequence[Metric]) -> None:
+    def __init__(self, connections: Connections, group: str) -> None:
         super().__init__(connections.database, group)
-        self._declared = declared
-        self._metrics = Metrics(connections.database)
         self._adding = Adding(connections.database)
-        self._live = Live(connections.redis)
         self._tables: dict[int, Table] = {}
-        self._untold: dict[tuple[Any, ...], Row] = {}
-        self._told_at = 0.0
-        self._telling: asyncio.Task[None] | None = None
-        self._plan_for(())
+        self.feed(())
 
-    def _plan_for(self, serving: Sequence[Table]) -> None:
-        self._tables = {table.id: table for table in serving}
-        self._plan = Plan(serving)
+    def feed(self, tables: Sequence[Table]) -> None:
+        """Add to these tables from now on."""
+        self._tables = {table.id: table for table in tables}
+        self._plan = Plan(tables)
         self._seen: msgspec.json.Decoder[Any] = msgspec.json.Decoder(_event_type(self._plan))
 
-    async def prepare(self) -> None:
-        """See Reader.prepare."""
-        registered = await self._metrics.register(self._declared)
-        for name in registered.changed:
-            log.warning(
-                "the metric %s is declared in another way than its table was begun; the table goes on as it was. To"
-                " build it anew: ./yeoul metrics rebuild %s", name, name,
-            )  # fmt: skip
-        self._plan_for(registered.tables)
+    @abc.abstractmethod
+    async def still(self, connection: Any) -> bool:
+        """False if it has other tables to add to by now."""
 
     def decode(self, record: ConsumerRecord) -> Any:
         """See streams.work.Handler."""
@@ -108,7 +98,7 @@ class MetricTables(Reader):
     async def handle(self, connection: Any, parts: Sequence[Part]) -> list[Row]:
         """Add up in memory, then write; returns the new totals."""
         with away_is_known():
-            if {table.id for table in await tables(connection)} != self._tables.keys():
+            if not await self.still(connection):
                 raise Mismatch("the tables of the metrics are others by now")
         read = {part: _times(part) for part in parts if part.messages}
         # What an event of a wrong clock says is no time; see domain.tables.add_up.
@@ -123,6 +113,37 @@ class MetricTables(Reader):
             feed = f"{part.owned.topic.name}/{part.key.partition}"
             added[feed] = add_up(self._plan, part.messages, times, appended, mark)
         return await self._adding.add(connection, self._tables, added)
+
+
+class MetricTables(Counting):
+    """Adds to all tables that serve, and tells the new totals to those who watch."""
+
+    def __init__(self, connections: Connections, group: str, declared: Sequence[Metric]) -> None:
+        super().__init__(connections, group)
+        self._declared: Sequence[Metric] | None = declared
+        self._metrics = Metrics(connections.database)
+        self._live = Live(connections.redis)
+        self._untold: dict[tuple[Any, ...], Row] = {}
+        self._told_at = 0.0
+        self._telling: asyncio.Task[None] | None = None
+
+    async def still(self, connection: Any) -> bool:
+        """See Counting."""
+        return await ids(connection) == self._tables.keys()
+
+    async def prepare(self) -> None:
+        """See Reader.prepare. What is declared is registered once: a worker of an older file must not take it back."""
+        if self._declared is None:
+            self.feed(await self._metrics.serving())
+            return
+        registered = await self._metrics.register(self._declared)
+        self._declared = None
+        for name in registered.changed:
+            log.warning(
+                "the metric %s is declared in another way than its table was begun; the table goes on as it was. To"
+                " build it anew: ./yeoul metrics rebuild %s", name, name,
+            )  # fmt: skip
+        self.feed(registered.tables)
 
     async def after(self, result: list[Row]) -> None:
         """See streams.work.Handler."""

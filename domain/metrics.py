@@ -64,7 +64,7 @@ class Kept(msgspec.Struct, frozen=True):
 
 
 class Metric(msgspec.Struct, frozen=True, kw_only=True):
-    """A metric. Times in seconds. `groups`: the most in a window of one partition; those beyond are one, `__other__`."""
+    """A metric. Times in seconds. `groups`: the most in a window of one partition; others are `__other__`."""
 
     name: str
     title: str

@@ -66,6 +66,12 @@ async def watermarks(
     return {(row["topic_id"], row["partition"]): row["at"] for row in rows}
 
 
+async def forget_watermarks(connection: Any, group: str) -> None:
+    """The group has seen nothing. Raises StoresAway."""
+    with away_is_known():
+        await connection.execute("DELETE FROM metric_watermarks WHERE consumer_group = $1", group)
+
+
 class Adding:
     """Writes what batches add. One for each group; it remembers only what it has read as committed."""
 

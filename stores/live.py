@@ -1,4 +1,4 @@
-"""Totals on their way to those who watch: a channel in Redis for each metric. What is lost there stands in PostgreSQL."""
+"""Totals on their way to those who watch: a Redis channel for each metric. What is lost there stands in PostgreSQL."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager

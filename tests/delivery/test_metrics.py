@@ -1,4 +1,4 @@
-"""Metrics over real events: the tables are what a plain script comes to, however the events were divided into batches."""
+"""Metrics over real events: the tables are what a plain script comes to, however the events came in batches."""
 
 import asyncio
 import random
