@@ -10,6 +10,7 @@ import uvloop
 
 from agents import accounts, analytics, resources
 from config import Settings
+from config.metrics import load
 from stores import StoresAway
 from stores.aggregates import Operations
 from streams.groups import Connections, Group
@@ -37,11 +38,15 @@ PROCESSES: dict[str, tuple[str, ...]] = {
 
 
 def run(settings: Settings, groups: list[str]) -> int:
-    """Run these groups (all if none is named) until SIGTERM or SIGINT; returns the exit status."""
+    """Run these groups (all if none is named) until SIGTERM or SIGINT; returns the exit status.
+
+    Raises SettingsError for a wrong file of metrics.
+    """
     unknown = [name for name in groups if name not in GROUPS]
     if unknown:
         log.error("no group %s; there are: %s", ", ".join(unknown), ", ".join(GROUPS))
         return 2
+    load(settings.metrics_file)  # a wrong one ends the start here, before anything runs
     logs.configure(settings, "worker")
     # What start-up made stays: it need not be looked through again with every collection.
     gc.freeze()

@@ -27,7 +27,7 @@ from stores.metrics import Metrics, ids
 from stores.postgres import away_is_known
 from stores.progress import Mismatch
 from stores.redis import RedisAway
-from streams.envelope import Name, Unreadable, read_foreign_as
+from streams.envelope import Name, Unreadable, check_source, read_foreign_as
 from streams.groups import Connections, ReaderGroup
 from streams.readers import Reader
 from streams.work import Part
@@ -37,7 +37,11 @@ log = logging.getLogger("yeoul.agents.analytics")
 LONGEST_NAME = 256
 """Characters of a source or type: they are keys of tables that strangers fill."""
 OURS = frozenset().union(
-    accounts.EVENTS, accounts.COMMANDS, resources.EVENTS, resources.COMMANDS, (topics.DEAD_LETTER_PARKED,)
+    accounts.EVENTS,
+    accounts.COMMANDS,
+    resources.EVENTS,
+    resources.COMMANDS,
+    (topics.SESSION_STARTED, topics.DEAD_LETTER_PARKED),
 )
 """Types of ours, which strangers can't use."""
 OUR_SOURCES = "/yeoul/"
@@ -93,6 +97,8 @@ class Counting(Reader, abc.ABC):
         strangers = record.topic.endswith("." + topics.INGEST.name)
         if strangers and (event.source.startswith(OUR_SOURCES) or event.type in OURS):
             raise Unreadable("reserved", "this source or type is Yeoul's own; strangers can't speak in its name")
+        if record.topic.endswith("." + topics.EVENTS_SESSIONS.name):
+            check_source(topics.EVENTS_SESSIONS.owner, event)
         return event
 
     async def handle(self, connection: Any, parts: Sequence[Part]) -> list[Row]:
@@ -187,4 +193,8 @@ def build(connections: Connections, group: str) -> MetricTables:
     return MetricTables(connections, group, load(connections.settings.metrics_file))
 
 
-GROUP = ReaderGroup("analytics", (topics.EVENTS_ACCOUNTS, topics.EVENTS_RESOURCES, topics.INGEST), build)
+GROUP = ReaderGroup(
+    "analytics",
+    (topics.EVENTS_ACCOUNTS, topics.EVENTS_RESOURCES, topics.EVENTS_SESSIONS, topics.INGEST, topics.DEAD_LETTERS),
+    build,
+)
