@@ -13,6 +13,7 @@ from config import Settings
 from config.metrics import load
 from stores import StoresAway
 from stores.aggregates import Operations
+from stores.retention import Retention
 from streams.groups import Connections, Group
 from streams.health import Health
 from streams.runtime import Running
@@ -56,8 +57,12 @@ def run(settings: Settings, groups: list[str]) -> int:
 
 
 async def _housekeeping(connections: Connections) -> None:
-    """Forget operations that are older than the answers to their keys are promised for. Any worker may, at any time."""
+    """Forget operations that are older than the answers to their keys are promised for, and what no metric keeps.
+
+    Any worker may, at any time.
+    """
     operations = Operations(connections.database)
+    retention = Retention(connections.database)
     while True:
         await asyncio.sleep(HOUSEKEEPING_S)
         try:
@@ -65,6 +70,10 @@ async def _housekeeping(connections: Connections) -> None:
                 pass
         except StoresAway as error:
             log.info("old operations stay a little longer: %s", error)
+        try:
+            await retention.sweep()
+        except StoresAway as error:
+            log.info("old parts of the metrics stay a little longer: %s", error)
 
 
 async def _give_memory_back() -> None:

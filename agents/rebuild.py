@@ -154,10 +154,13 @@ class Rebuild:
         return version
 
     async def _begin(self, since: datetime | None, reach: datetime | None, *, anew: bool) -> Version:
-        version, given_up, resumed = await Metrics(self._connections.database).build(self._metric, anew=anew)
-        for other in given_up:
-            async with self._connections.database.connection() as connection, connection.transaction():
-                await _forget(connection, self._group(other))
+        metrics = Metrics(self._connections.database)
+        version, resumed = await metrics.build(self._metric, anew=anew)
+        for other in await metrics.versions():
+            # Where those stood that were given up half-built.
+            if other.metric.name == self._metric.name and other.state == "retired":
+                async with self._connections.database.connection() as connection, connection.transaction():
+                    await _forget(connection, self._group(other))
         name, number = self._metric.name, version.version
         if resumed:
             self._say(f"{name}: goes on with version {number}, which was begun before; --anew begins another")

@@ -11,13 +11,14 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+import asyncpg
 import msgspec
 
 from domain import sketches, windows
 from domain.metrics import COUNT, Kind
 from domain.tables import Additions, Numbers, Slot, Table, admitted, joined
 from stores.leaves import TABLES, Leaves, table_of
-from stores.postgres import Database, away_is_known
+from stores.postgres import Database, StoresAway, away_is_known
 
 WHOLE = ""
 """The group of what is counted of a window itself."""
@@ -97,7 +98,12 @@ class Adding:
         for table in TABLES:
             of_table = [cell for cell in cells if table_of(cell[0].pane) == table]
             if of_table:
-                rows += await _upsert(connection, table, of_table)
+                try:
+                    rows += await _upsert(connection, table, of_table)
+                except asyncpg.CheckViolationError as error:
+                    # No part of the table takes a row: another worker dropped one that this one knew.
+                    self._leaves.forget()
+                    raise StoresAway(f"a part of {table} was dropped just now: {error}") from error
         return [row for row in rows if row.slot.group != WHOLE]
 
     async def _room(

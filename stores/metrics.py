@@ -80,10 +80,10 @@ class Metrics:
         )
         return [_version(row) for row in rows]
 
-    async def build(self, metric: Metric, *, anew: bool) -> tuple[Version, tuple[Version, ...], bool]:
+    async def build(self, metric: Metric, *, anew: bool) -> tuple[Version, bool]:
         """What is being built of a metric: what was begun if it is declared alike, unless `anew`, else a new version.
 
-        Returns the version, those that were given up for it, and whether it was begun before. Raises StoresAway.
+        Returns the version, and whether it was begun before. Raises StoresAway.
         """
         async with self._database.connection() as connection, connection.transaction():
             with away_is_known():
@@ -93,7 +93,7 @@ class Metrics:
                     await connection.execute(
                         "UPDATE metrics SET declaration = $2 WHERE id = $1", found.id, _json(metric)
                     )
-                    return found, (), True
+                    return found, True
                 if found is not None:
                     await connection.execute(
                         "UPDATE metrics SET state = 'retired', since = now() WHERE id = $1", found.id
@@ -101,7 +101,7 @@ class Metrics:
                 await begin(connection, metric, "building")
                 made = await _building(connection, metric.name)
                 assert made is not None
-                return made, () if found is None else (found,), False
+                return made, False
 
 
 async def swap(connection: Any, version: Version) -> None:

@@ -344,7 +344,7 @@ async def test_what_is_taken_out_of_the_file_is_not_built(connections: Connectio
     versions = Metrics(connections.database)
     await versions.register(load(connections.settings.metrics_file))
     building = build(connections)
-    version, _, _ = await versions.build(declared(connections, "orders"), anew=False)
+    version, _ = await versions.build(declared(connections, "orders"), anew=False)
     declare(connections.settings, "twin")
     await versions.register(load(connections.settings.metrics_file))
     assert await states(connections) == ["retired", "retired"]
