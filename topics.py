@@ -39,6 +39,8 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True):
     partitions: int = 4
     retention: timedelta = timedelta(days=7)
     cleanup: str = "delete"
+    broker_time: bool = False
+    """Whether a record's time is the broker's, when the log took it, and not what its producer says."""
     max_bytes: int = 8 * MEBIBYTE
     """Largest record batch the broker takes, bytes."""
 
@@ -64,8 +66,14 @@ EVENTS_RESOURCES = Topic(
     carries="what happened to resources; partition p is fed by the owner of command partition p",
 )  # fmt: skip
 INGEST = Topic(
-    name="ingest", key="subject or id", owner="anybody", repeats=Repeats.RECENT,
+    name="ingest", key="subject or id", owner="anybody", repeats=Repeats.RECENT, broker_time=True,
     carries="CloudEvents of other systems, structured or binary mode",
+)  # fmt: skip
+SESSION_STARTED = "session.started"
+"""Type of the events in it."""
+EVENTS_SESSIONS = Topic(
+    name="events.sessions", key="account id", owner="web", repeats=Repeats.RECENT,
+    carries="who logged in, announced by fronts when they can: no account's state hangs on it",
 )  # fmt: skip
 DEAD_LETTER_PARKED = "dead_letter.parked"
 """Type of the events in it."""
@@ -79,6 +87,7 @@ TOPICS: tuple[Topic, ...] = (
     COMMANDS_RESOURCES,
     EVENTS_ACCOUNTS,
     EVENTS_RESOURCES,
+    EVENTS_SESSIONS,
     INGEST,
     DEAD_LETTERS,
 )

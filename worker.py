@@ -10,8 +10,10 @@ import uvloop
 
 from agents import accounts, analytics, resources
 from config import Settings
+from config.metrics import load
 from stores import StoresAway
 from stores.aggregates import Operations
+from stores.retention import Retention
 from streams.groups import Connections, Group
 from streams.health import Health
 from streams.runtime import Running
@@ -39,11 +41,15 @@ PROCESSES: dict[str, tuple[str, ...]] = {
 
 
 def run(settings: Settings, groups: list[str]) -> int:
-    """Run these groups (all if none is named) until SIGTERM or SIGINT; returns the exit status."""
+    """Run these groups (all if none is named) until SIGTERM or SIGINT; returns the exit status.
+
+    Raises SettingsError for a wrong file of metrics.
+    """
     unknown = [name for name in groups if name not in GROUPS]
     if unknown:
         log.error("no group %s; there are: %s", ", ".join(unknown), ", ".join(GROUPS))
         return 2
+    load(settings.metrics_file)  # a wrong one ends the start here, before anything runs
     logs.configure(settings, "worker")
     # What start-up made stays: it need not be looked through again with every collection.
     gc.freeze()
@@ -53,18 +59,22 @@ def run(settings: Settings, groups: list[str]) -> int:
 
 
 async def _housekeeping(connections: Connections) -> None:
-    """Forget operations that are older than the answers to their keys are promised for. Any worker may, at any time."""
+    """Forget operations that are older than the answers to their keys are promised for, and what no metric keeps.
+
+    Any worker may, at any time.
+    """
     operations = Operations(connections.database)
+    retention = Retention(connections.database)
     while True:
         await asyncio.sleep(HOUSEKEEPING_S)
-        try:
-            while await operations.forget():
-                pass
-        except StoresAway as error:
-            log.info("old operations stay a little longer: %s", error)
-        except Exception:
-            # Whatever it was: nobody looks at this task, and without it the table grows for ever.
-            log.exception("old operations stay until they can be forgotten; the next try is in %.0f s", HOUSEKEEPING_S)
+        for what, sweep in (("operations", operations.forget_all), ("parts of the metrics", retention.sweep)):
+            try:
+                await sweep()
+            except StoresAway as error:
+                log.info("old %s stay a little longer: %s", what, error)
+            except Exception:
+                # Whatever it was: nobody looks at this task, and without it the tables grow for ever.
+                log.exception("old %s stay until the next try, in %.0f s", what, HOUSEKEEPING_S)
 
 
 async def _give_memory_back() -> None:

@@ -4,6 +4,7 @@ records → only what metrics need → add up in memory (domain/tables.py) → o
 transaction that moves the position → the new totals to those who watch
 """
 
+import abc
 import asyncio
 import logging
 from collections.abc import Iterable, Sequence
@@ -20,16 +21,16 @@ import topics
 from config.metrics import load, load_plain
 from domain import accounts, resources
 from domain.metrics import Metric
-from domain.plain_json import PlainJson, Unmapped, mapped
+from domain.plain_json import Unmapped, mapped
 from domain.tables import Additions, Plan, Table, add_up, latest
 from domain.values import members
 from stores.analytics import Adding, Row, watermarks
 from stores.live import Live
-from stores.metrics import Metrics, tables
+from stores.metrics import Metrics, ids
 from stores.postgres import away_is_known
 from stores.progress import Mismatch
 from stores.redis import RedisAway
-from streams.envelope import Name, Unreadable, is_binary, read_foreign_as, read_plain_as
+from streams.envelope import Name, Unreadable, check_source, is_binary, read_foreign_as, read_plain_as
 from streams.groups import Connections, ReaderGroup
 from streams.readers import Reader
 from streams.work import Part
@@ -39,7 +40,11 @@ log = logging.getLogger("yeoul.agents.analytics")
 LONGEST_NAME = 256
 """Characters of a source or type: they are keys of tables that strangers fill."""
 OURS = frozenset().union(
-    accounts.EVENTS, accounts.COMMANDS, resources.EVENTS, resources.COMMANDS, (topics.DEAD_LETTER_PARKED,)
+    accounts.EVENTS,
+    accounts.COMMANDS,
+    resources.EVENTS,
+    resources.COMMANDS,
+    (topics.SESSION_STARTED, topics.DEAD_LETTER_PARKED),
 )
 """Types of ours, which strangers can't use."""
 OUR_SOURCES = "/yeoul/"
@@ -67,40 +72,27 @@ def _event_type(plan: Plan) -> type:
     )
 
 
-class MetricTables(Reader):
-    """Adds the events of our own topics and of `ingest` to the tables of the metrics."""
+class Counting(Reader, abc.ABC):
+    """Adds the events of our own topics and of `ingest` to tables of metrics; which ones, says who derives from it."""
 
     name = "analytics.metrics"
 
-    def __init__(
-        self, connections: Connections, group: str, declared: Sequence[Metric], plain: PlainJson | None = None
-    ) -> None:
+    def __init__(self, connections: Connections, group: str) -> None:
         super().__init__(connections.database, group)
-        self._declared = declared
-        self._plain = plain
-        self._metrics = Metrics(connections.database)
+        self._plain = load_plain(connections.settings.metrics_file)
         self._adding = Adding(connections.database)
-        self._live = Live(connections.redis)
         self._tables: dict[int, Table] = {}
-        self._untold: dict[tuple[Any, ...], Row] = {}
-        self._told_at = 0.0
-        self._telling: asyncio.Task[None] | None = None
-        self._plan_for(())
+        self.feed(())
 
-    def _plan_for(self, serving: Sequence[Table]) -> None:
-        self._tables = {table.id: table for table in serving}
-        self._plan = Plan(serving)
+    def feed(self, tables: Sequence[Table]) -> None:
+        """Add to these tables from now on."""
+        self._tables = {table.id: table for table in tables}
+        self._plan = Plan(tables)
         self._seen: msgspec.json.Decoder[Any] = msgspec.json.Decoder(_event_type(self._plan))
 
-    async def prepare(self) -> None:
-        """See Reader.prepare."""
-        registered = await self._metrics.register(self._declared)
-        for name in registered.changed:
-            log.warning(
-                "the metric %s is declared in another way than its table was begun; the table goes on as it was. To"
-                " build it anew: ./yeoul metrics rebuild %s", name, name,
-            )  # fmt: skip
-        self._plan_for(registered.tables)
+    @abc.abstractmethod
+    async def still(self, connection: Any) -> bool:
+        """False if it has other tables to add to by now."""
 
     def decode(self, record: ConsumerRecord) -> Any:
         """See streams.work.Handler."""
@@ -109,6 +101,8 @@ class MetricTables(Reader):
         if event is None:
             event = read_foreign_as(record, self._seen)
         _check_names(record.topic, (event.source,), (event.type,))
+        if record.topic.endswith("." + topics.EVENTS_SESSIONS.name):
+            check_source(topics.EVENTS_SESSIONS.owner, event)
         return event
 
     def decode_all(self, records: Sequence[ConsumerRecord]) -> list[Any] | None:
@@ -119,6 +113,9 @@ class MetricTables(Reader):
         try:
             events = [decode(record.value) for record in records]
             _check_names(records[0].topic, set(map(_source, events)), set(map(_type, events)))
+            if records[0].topic.endswith("." + topics.EVENTS_SESSIONS.name):
+                for event in events:
+                    check_source(topics.EVENTS_SESSIONS.owner, event)
         except Exception:  # whatever it is, it is said of the record that it is about, when that one is alone
             return None
         return events
@@ -136,7 +133,7 @@ class MetricTables(Reader):
     async def handle(self, connection: Any, parts: Sequence[Part]) -> list[Row]:
         """Add up in memory, then write; returns the new totals."""
         with away_is_known():
-            if {table.id for table in await tables(connection)} != self._tables.keys():
+            if not await self.still(connection):
                 raise Mismatch("the tables of the metrics are others by now")
         read = {part: _times(part) for part in parts if part.messages}
         # What an event of a wrong clock says is no time; see domain.tables.add_up.
@@ -151,6 +148,37 @@ class MetricTables(Reader):
             feed = f"{part.owned.topic.name}/{part.key.partition}"
             added[feed] = add_up(self._plan, part.messages, times, appended, mark)
         return await self._adding.add(connection, self._tables, added)
+
+
+class MetricTables(Counting):
+    """Adds to all tables that serve, and tells the new totals to those who watch."""
+
+    def __init__(self, connections: Connections, group: str, declared: Sequence[Metric]) -> None:
+        super().__init__(connections, group)
+        self._declared: Sequence[Metric] | None = declared
+        self._metrics = Metrics(connections.database)
+        self._live = Live(connections.redis)
+        self._untold: dict[tuple[Any, ...], Row] = {}
+        self._told_at = 0.0
+        self._telling: asyncio.Task[None] | None = None
+
+    async def still(self, connection: Any) -> bool:
+        """See Counting."""
+        return await ids(connection) == self._tables.keys()
+
+    async def prepare(self) -> None:
+        """See Reader.prepare. What is declared is registered once: a worker of an older file must not take it back."""
+        if self._declared is None:
+            self.feed(await self._metrics.serving())
+            return
+        registered = await self._metrics.register(self._declared)
+        self._declared = None
+        for name in registered.changed:
+            log.warning(
+                "the metric %s is declared in another way than its table was begun; the table goes on as it was. To"
+                " build it anew: ./yeoul metrics rebuild %s", name, name,
+            )  # fmt: skip
+        self.feed(registered.tables)
 
     async def after(self, result: list[Row]) -> None:
         """See streams.work.Handler."""
@@ -202,8 +230,11 @@ def _times(part: Part) -> tuple[Any, Any]:
 
 def build(connections: Connections, group: str) -> MetricTables:
     """The handler of a process."""
-    file = connections.settings.metrics_file
-    return MetricTables(connections, group, load(file), load_plain(file))
+    return MetricTables(connections, group, load(connections.settings.metrics_file))
 
 
-GROUP = ReaderGroup("analytics", (topics.EVENTS_ACCOUNTS, topics.EVENTS_RESOURCES, topics.INGEST), build)
+GROUP = ReaderGroup(
+    "analytics",
+    (topics.EVENTS_ACCOUNTS, topics.EVENTS_RESOURCES, topics.EVENTS_SESSIONS, topics.INGEST, topics.DEAD_LETTERS),
+    build,
+)

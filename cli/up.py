@@ -23,6 +23,7 @@ from cli.follow import follow
 from cli.programs import Program, finish
 from cli.reach import unreachable
 from config import Settings
+from config.metrics import load
 from embedded.errors import AlreadyRunning, NoListening, PortBusy
 from embedded.processes import bound_log
 from embedded.stack import Stack
@@ -44,6 +45,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Returns when everything was stopped, or (`--detach`) is ready."""
     settings = config.load(config.process_environ())
+    load(settings.metrics_file)  # a wrong one ends the start before any server is started
     if options.detach:
         return detach(settings.state_dir)
     return asyncio.run(Up(settings, options.detached).run())

@@ -252,6 +252,11 @@ class Operations:
         )
         return {row["operation"]: operation_from(row) for row in rows}
 
+    async def forget_all(self) -> None:
+        """Delete operations that are older than the answers to their keys are promised for. Raises StoresAway."""
+        while await self.forget():
+            pass
+
     async def forget(self, *, hours: int = 24, limit: int = 5000) -> int:
         """Delete operations older than `hours`, `limit` at most; returns how many. Raises StoresAway."""
         status = await self._database.execute(

@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+import asyncpg
 import msgspec
 
 from domain import sketches, windows
@@ -18,7 +19,7 @@ from domain.measures import Numbers, joined
 from domain.metrics import COUNT, Kind
 from domain.tables import Additions, Slot, Table, admitted
 from stores.leaves import TABLES, Leaves, table_of
-from stores.postgres import Database, away_is_known
+from stores.postgres import Database, StoresAway, away_is_known
 
 MOST_REMEMBERED = 1_000_000
 """Groups that a process remembers to be there; the next batch begins anew."""
@@ -69,6 +70,12 @@ async def watermarks(
     return {(row["topic_id"], row["partition"]): row["at"] for row in rows}
 
 
+async def forget_watermarks(connection: Any, group: str) -> None:
+    """The group has seen nothing. Raises StoresAway."""
+    with away_is_known():
+        await connection.execute("DELETE FROM metric_watermarks WHERE consumer_group = $1", group)
+
+
 class Adding:
     """Writes what batches add. One for each group; it remembers only what it has read as committed."""
 
@@ -98,7 +105,12 @@ class Adding:
         for table in TABLES:
             of_table = [cell for cell in cells if table_of(cell[0].pane) == table]
             if of_table:
-                rows += await _upsert(connection, table, of_table)
+                try:
+                    rows += await _upsert(connection, table, of_table)
+                except asyncpg.CheckViolationError as error:
+                    # No part of the table takes a row: another worker dropped one that this one knew.
+                    self._leaves.forget()
+                    raise StoresAway(f"a part of {table} was dropped just now: {error}") from error
         return [row for row in rows if row.slot.group != WHOLE]
 
     async def _room(

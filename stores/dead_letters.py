@@ -162,6 +162,33 @@ class DeadLetters:
         return {row["consumer_group"]: row["count"] for row in rows}
 
 
+async def left_out(connection: Any, group: str, since: datetime) -> list[Any]:
+    """Where (topic, topic_id, partition, offset) the group parked a record that it had not replayed before `since`.
+
+    Raises StoresAway.
+    """
+    with away_is_known():
+        rows: list[Any] = await connection.fetch(
+            """SELECT topic, topic_id, partition, "offset" FROM dead_letters
+               WHERE consumer_group = $1 AND (state <> 'replayed' OR settled_at >= $2)""",
+            group,
+            since,
+        )
+    return rows
+
+
+async def replayed(connection: Any, group: str, since: datetime) -> list[Parked]:
+    """What the group has handled by replay from `since` on, in that order. Raises StoresAway."""
+    with away_is_known():
+        rows = await connection.fetch(
+            """SELECT * FROM dead_letters WHERE consumer_group = $1 AND state = 'replayed' AND settled_at >= $2
+               ORDER BY settled_at, id""",
+            group,
+            since,
+        )
+    return [_parked(row) for row in rows]
+
+
 async def mark_replayed(connection: Any, id: int) -> bool:
     """In the transaction of the replay: True if the row still waited for it. Raises StoresAway."""
     with away_is_known():

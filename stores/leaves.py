@@ -4,9 +4,11 @@ A part is made beside its table and attached then, which waits for nobody who wr
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
+
+import asyncpg
 
 from domain import windows
 from stores.postgres import Database, away_is_known
@@ -15,6 +17,7 @@ log = logging.getLogger("yeoul.stores.leaves")
 
 MINUTES, HOURS, DAYS = "metric_minutes", "metric_hours", "metric_days"
 TABLES = (MINUTES, HOURS, DAYS)
+DROP_WAITS = "200ms"
 _LOCK = 7_305_512
 _FORMS = {MINUTES: "%Y%m%d", HOURS: "%Y%m", DAYS: "%Y"}
 
@@ -69,21 +72,44 @@ class Leaves:
                 )
                 log.info("made %s", name)
 
-    async def drop(self, before: dict[str, datetime]) -> list[str]:
-        """Drop the parts that end before these moments, by table; returns their names. Raises StoresAway."""
+    def forget(self) -> None:
+        """What was known may be dropped by now: look again."""
+        self._known.clear()
+
+    async def drop(self, before: Mapping[str, datetime]) -> list[str]:
+        """Drop the parts that end before these moments, by table; returns their names. Raises StoresAway.
+
+        A part that somebody is busy with for longer than DROP_WAITS stays until the next round, as does everything
+        while another worker is at it.
+        """
         dropped = []
         for table, moment in before.items():
-            for name, until in await self._parts(table):
-                if until <= moment:
-                    # Out of a transaction, and waiting for nobody for long: the next round tries again.
-                    async with self._database.connection() as connection:
-                        with away_is_known():
-                            await connection.execute(f"DROP TABLE IF EXISTS {name}")
+            for name, until in await self.parts(table):
+                if until <= moment and await self._drop(name):
                     self._known.discard(name)
                     dropped.append(name)
         return dropped
 
-    async def _parts(self, table: str) -> list[tuple[str, datetime]]:
+    async def _drop(self, name: str) -> bool:
+        async with self._database.connection() as connection, connection.transaction():
+            with away_is_known():
+                if not await connection.fetchval("SELECT pg_try_advisory_xact_lock($1)", _LOCK):
+                    return False
+                if not await connection.fetchval("SELECT to_regclass($1) IS NOT NULL", name):
+                    return False  # another worker did it just now
+                # The whole table is locked for a moment, and whoever comes behind us waits as long as we do.
+                await connection.execute(f"SET LOCAL lock_timeout = '{DROP_WAITS}'")
+                try:
+                    async with connection.transaction():
+                        await connection.execute(f"DROP TABLE {name}")
+                except asyncpg.LockNotAvailableError:
+                    log.info("%s is in use; it is dropped a little later", name)
+                    return False
+                log.info("dropped %s: nobody keeps anything of it", name)
+                return True
+
+    async def parts(self, table: str) -> list[tuple[str, datetime]]:
+        """The parts that a table has, each with the end of its time. Raises StoresAway."""
         rows: list[Any] = await self._database.fetch(
             "SELECT c.relname AS name FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid "
             "WHERE i.inhparent = $1::text::regclass ORDER BY 1",

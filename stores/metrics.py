@@ -1,6 +1,7 @@
 """The versions of the metrics: what is declared, what serves, what is being built."""
 
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -20,6 +21,20 @@ class Registered(msgspec.Struct, frozen=True):
     changed: tuple[str, ...]
 
 
+class Version(msgspec.Struct, frozen=True):
+    """A version of a metric, in a state (building, serving, retired) since a moment."""
+
+    id: int
+    version: int
+    state: str
+    since: datetime
+    metric: Metric
+
+
+class Gone(Exception):
+    """What was being built is not wanted any more: the metric was taken out of the file, or another build took over."""
+
+
 class Metrics:
     """The table of versions."""
 
@@ -34,10 +49,14 @@ class Metrics:
             with away_is_known():
                 await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
                 serving = {table.metric.name: table for table in await tables(connection)}
+                await connection.execute(
+                    "UPDATE metrics SET state = 'retired', since = now() WHERE state <> 'retired' AND name <> ALL($1)",
+                    list(wanted),
+                )
                 for name, table in serving.items():
                     if name not in wanted:
-                        await connection.execute("UPDATE metrics SET state = 'retired' WHERE id = $1", table.id)
-                    elif wanted[name].shape != table.metric.shape:
+                        continue
+                    if wanted[name].shape != table.metric.shape:
                         changed.append(name)
                     elif wanted[name] != table.metric:
                         # Another title or another time to keep: the rows stay what they are.
@@ -53,6 +72,65 @@ class Metrics:
         async with self._database.connection() as connection:
             with away_is_known():
                 return await tables(connection)
+
+    async def versions(self) -> list[Version]:
+        """All there are, by name and version. Raises StoresAway."""
+        rows = await self._database.fetch(
+            "SELECT id, version, state, since, declaration FROM metrics ORDER BY name, version"
+        )
+        return [_version(row) for row in rows]
+
+    async def build(self, metric: Metric, *, anew: bool) -> tuple[Version, bool]:
+        """What is being built of a metric: what was begun if it is declared alike, unless `anew`, else a new version.
+
+        Returns the version, and whether it was begun before. Raises StoresAway.
+        """
+        async with self._database.connection() as connection, connection.transaction():
+            with away_is_known():
+                await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
+                found = await _building(connection, metric.name)
+                if found is not None and found.metric.shape == metric.shape and not anew:
+                    await connection.execute(
+                        "UPDATE metrics SET declaration = $2 WHERE id = $1", found.id, _json(metric)
+                    )
+                    return found, True
+                if found is not None:
+                    await connection.execute(
+                        "UPDATE metrics SET state = 'retired', since = now() WHERE id = $1", found.id
+                    )
+                await begin(connection, metric, "building")
+                made = await _building(connection, metric.name)
+                assert made is not None
+                return made, False
+
+
+async def swap(connection: Any, version: Version) -> None:
+    """What was built serves from now on, in the caller's transaction. Raises Gone, StoresAway."""
+    with away_is_known():
+        await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
+        if await connection.fetchval("SELECT state FROM metrics WHERE id = $1", version.id) != "building":
+            raise Gone(version.metric.name)
+        await connection.execute(
+            "UPDATE metrics SET state = 'retired', since = now() WHERE name = $1 AND state = 'serving'",
+            version.metric.name,
+        )
+        await connection.execute("UPDATE metrics SET state = 'serving', since = now() WHERE id = $1", version.id)
+
+
+async def ids(connection: Any, state: str = "serving") -> set[int]:
+    """The numbers of the versions in this state."""
+    return {row["id"] for row in await connection.fetch("SELECT id FROM metrics WHERE state = $1", state)}
+
+
+async def _building(connection: Any, name: str) -> Version | None:
+    row = await connection.fetchrow(
+        "SELECT id, version, state, since, declaration FROM metrics WHERE name = $1 AND state = 'building'", name
+    )
+    return None if row is None else _version(row)
+
+
+def _version(row: Any) -> Version:
+    return Version(row["id"], row["version"], row["state"], row["since"], _decode(row["declaration"]))
 
 
 async def begin(connection: Any, metric: Metric, state: str) -> int:

@@ -95,6 +95,42 @@ async def move(connection: Any, group: str, moves: Sequence[Move]) -> None:
         raise Mismatch(f"{group}: {[(m.partition, m.begin) for m in moves]}")
 
 
+async def hold(connection: Any, group: str, topic_id: UUID, partition: int) -> None:
+    """Nobody moves this partition until the caller's transaction ends. Raises StoresAway."""
+    with away_is_known():
+        await connection.execute(
+            "SELECT FROM progress WHERE consumer_group = $1 AND topic_id = $2 AND partition = $3 FOR UPDATE",
+            group,
+            topic_id,
+            partition,
+        )
+
+
+async def hold_all(connection: Any, group: str) -> dict[tuple[str, UUID, int], int]:
+    """Nobody moves any partition of the group until the caller's transaction ends; in the order of the fence.
+
+    Returns the next offsets by topic, id of the topic in Kafka, and partition; of several lives the newest counts.
+    Raises StoresAway.
+    """
+    with away_is_known():
+        rows = await connection.fetch(
+            """SELECT p.topic, coalesce(l.kafka_id, p.topic_id) AS kafka_id, p.partition, p.next_offset, l.life
+               FROM progress p JOIN topic_lives l USING (topic, topic_id)
+               WHERE p.consumer_group = $1 ORDER BY p.topic_id, p.partition FOR UPDATE OF p""",
+            group,
+        )
+    return {
+        (row["topic"], row["kafka_id"], row["partition"]): row["next_offset"]
+        for row in sorted(rows, key=lambda row: int(row["life"]))
+    }
+
+
+async def forget_group(connection: Any, group: str) -> None:
+    """The group stands nowhere any more. Raises StoresAway."""
+    with away_is_known():
+        await connection.execute("DELETE FROM progress WHERE consumer_group = $1", group)
+
+
 class ProgressStore:
     """Positions outside of a batch's transaction."""
 

@@ -1,6 +1,7 @@
 """Topics are made and checked at start: what is there must be what topics.py says, or the start is refused."""
 
 import asyncio
+import logging
 from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -9,8 +10,12 @@ from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 import topics
 from config import Settings
+from streams.protocol import set_topic_configs
+
+log = logging.getLogger("yeoul.streams.admin")
 
 WAIT_S = 30.0
+TIME = "message.timestamp.type"
 
 
 class WrongTopic(Exception):
@@ -18,7 +23,10 @@ class WrongTopic(Exception):
 
 
 def ensure(settings: Settings) -> list[str]:
-    """Make the topics that are missing and check the others; returns the names made. Raises WrongTopic, KafkaError."""
+    """Make the topics that are missing, check the others; returns the names made. Whose time records have is set.
+
+    Raises WrongTopic, KafkaError.
+    """
     return asyncio.run(ensure_topics(settings))
 
 
@@ -52,9 +60,14 @@ def _new(name: str, topic: topics.Topic, replicas: int) -> NewTopic:
             "cleanup.policy": topic.cleanup,
             "retention.ms": str(int(topic.retention.total_seconds() * 1000)),
             "max.message.bytes": str(topic.max_bytes),
+            TIME: _time_of(topic),
             "min.insync.replicas": str(max(1, replicas - 1)),
         },
     )
+
+
+def _time_of(topic: topics.Topic) -> str:
+    return "LogAppendTime" if topic.broker_time else "CreateTime"
 
 
 async def _check(admin: AIOKafkaAdminClient, wanted: dict[str, topics.Topic]) -> None:
@@ -77,10 +90,15 @@ async def _check(admin: AIOKafkaAdminClient, wanted: dict[str, topics.Topic]) ->
     resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in wanted]
     for response in await admin.describe_configs(resources):
         for _code, _message, _kind, name, entries in response.resources:
-            policy = {entry[0]: entry[1] for entry in entries}.get("cleanup.policy")
+            configs = {entry[0]: entry[1] for entry in entries}
+            policy = configs.get("cleanup.policy")
             if policy != wanted[name].cleanup:
                 raise WrongTopic(
                     f"topic {name} has cleanup.policy={policy} and topics.py says {wanted[name].cleanup}: records "
                     f"would be lost or kept against the guarantees. Set it with kafka-configs, or take another "
                     f"YEOUL_TOPIC_PREFIX"
                 )
+            # Harmless to change at any time: it holds for the records to come.
+            if configs.get(TIME) != _time_of(wanted[name]):
+                await set_topic_configs(admin._client, name, {TIME: _time_of(wanted[name])})
+                log.info("topic %s has %s=%s from now on", name, TIME, _time_of(wanted[name]))

@@ -31,7 +31,10 @@ class Copies:
         self._topic = topic
 
     async def tell(self, letters: Sequence[Letter]) -> None:
-        """Send a copy of each."""
+        """Send a copy of each; but none of a copy, or each that can't be read would make the next."""
+        letters = [letter for letter in letters if letter.topic != self._topic]
+        if not letters:
+            return
         producer = self._broker.producer
         if producer is None:
             log.warning("%d dead letters have no copy on %s: the broker is away", len(letters), self._topic)

@@ -239,6 +239,9 @@ class Delivery:
                     why = await self._replay(self._handler, letter, owned)
                 except StoresAway:
                     raise
+                except Mismatch:
+                    await self._handler.prepare()  # the letter is still requested: the next round takes it
+                    continue
                 except Exception as error:
                     why = text_of(error)
                 if why is not None:

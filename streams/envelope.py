@@ -69,6 +69,21 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True):
     datacontenttype: str = "application/json"
 
 
+class Announcement(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a front tells that changes nobody's state: a CloudEvent of ours without a place in a sequence."""
+
+    id: str
+    source: str
+    type: str
+    subject: UUID
+    time: datetime
+    actor: UUID | None = None
+    traceparent: str | None = None
+    requestid: str = ""
+    specversion: str = "1.0"
+    datacontenttype: str = "application/json"
+
+
 Name = Annotated[str, msgspec.Meta(min_length=1)]
 
 
@@ -98,13 +113,18 @@ def source_of(owner: str) -> str:
     return f"/yeoul/{owner}"
 
 
+def check_source(owner: str, event: Any) -> None:
+    """Raises Unreadable unless the event names its topic's owner as its source."""
+    if event.source != source_of(owner):
+        raise Unreadable("wrong_shape", f"the source of an event here is {source_of(owner)!r}")
+
+
 def check_written_by(owner: str, event: Any) -> None:
     """Raises Unreadable unless the event is one as its topic's owner writes it.
 
     Any other `sequence` might compare above all that are to come, and every event after it would count as a repeat.
     """
-    if event.source != source_of(owner):
-        raise Unreadable("wrong_shape", f"the source of an event here is {source_of(owner)!r}")
+    check_source(owner, event)
     if event.sequence is None or not _is_sequence(event.sequence):
         raise Unreadable("wrong_shape", "the sequence of an event here is life.offset.index, of 6, 19 and 5 digits")
 
@@ -117,7 +137,7 @@ _check_json = msgspec.json.Decoder(msgspec.Raw).decode
 _foreign = msgspec.json.Decoder(Foreign)
 
 
-def write(message: Command | Event) -> bytes:
+def write(message: Command | Event | Announcement) -> bytes:
     """The JSON of a structured-mode CloudEvent."""
     return _PREFIX + _encode(message)[1:]
 

@@ -1,9 +1,11 @@
-"""Kafka requests of our own: two that aiokafka 0.14 does not speak, and a look at raw bytes that it can't take apart.
+"""Kafka requests of our own: three that aiokafka 0.14 does not speak, and a look at raw bytes that it can't take apart.
 
-Metadata v12 tells topic ids, LeaveGroup v3 takes static members. Source of their layouts: the message definitions of
-Apache Kafka, `MetadataRequest.json` and `LeaveGroupRequest.json`.
+Metadata v12 tells topic ids, LeaveGroup v3 takes static members, IncrementalAlterConfigs v0 changes one setting and
+leaves the others. Source of their layouts: the message definitions of Apache Kafka, `MetadataRequest.json`,
+`LeaveGroupRequest.json` and `IncrementalAlterConfigsRequest.json`.
 """
 
+from collections.abc import Mapping
 from io import BytesIO
 from typing import Any
 from uuid import UUID
@@ -19,6 +21,7 @@ from aiokafka.protocol.types import (
     Boolean,
     CompactArray,
     CompactString,
+    Int8,
     Int16,
     Int32,
     Schema,
@@ -146,6 +149,56 @@ class _Leave(Request[_LeaveRequest]):
         return request_struct_class(*self._arguments)
 
 
+class _AlterResponse(Response):
+    API_KEY = 44
+    API_VERSION = 0
+    SCHEMA = Schema(
+        ("throttle_time_ms", Int32),
+        (
+            "responses",
+            Array(
+                ("error_code", Int16),
+                ("error_message", String("utf-8")),
+                ("resource_type", Int8),
+                ("resource_name", String("utf-8")),
+            ),
+        ),
+    )
+
+
+class _AlterRequest(RequestStruct):
+    API_KEY = 44
+    API_VERSION = 0
+    RESPONSE_TYPE = _AlterResponse
+    SCHEMA = Schema(
+        (
+            "resources",
+            Array(
+                ("resource_type", Int8),
+                ("resource_name", String("utf-8")),
+                ("configs", Array(("name", String("utf-8")), ("operation", Int8), ("value", String("utf-8")))),
+            ),
+        ),
+        ("validate_only", Boolean),
+    )
+
+
+class _Alter(Request[_AlterRequest]):
+    API_KEY = 44
+
+    def __init__(self, topic: str, configs: Mapping[str, str]) -> None:
+        self._arguments: tuple[Any, ...] = (
+            [(_TOPIC, topic, [(name, _SET, value) for name, value in configs.items()])],
+            False,
+        )
+
+    def build(self, request_struct_class: type[_AlterRequest]) -> _AlterRequest:
+        return request_struct_class(*self._arguments)
+
+
+_TOPIC, _SET = 2, 0
+
+
 class TopicInfo:
     """What the broker says of a topic now: `id` (None while it does not exist) and the number of `partitions`."""
 
@@ -184,6 +237,14 @@ async def leave_group(client: AIOKafkaClient, coordinator: int, group: str, memb
     for error in errors:
         if error:
             raise KafkaError(f"the group coordinator refused: {for_code(error).__name__}")
+
+
+async def set_topic_configs(client: AIOKafkaClient, topic: str, configs: Mapping[str, str]) -> None:
+    """Set some settings of a topic and leave its others. Raises KafkaError."""
+    response = await client.send(client.get_random_node(), _Alter(topic, configs))
+    for error, message, _type, name in response.responses:
+        if error:
+            raise KafkaError(f"{name} can't be set to {dict(configs)}: {for_code(error).__name__} {message or ''}")
 
 
 _READ_COMMITTED = 1

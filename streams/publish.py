@@ -26,7 +26,15 @@ from stores.redis import RedisAway
 from streams import markers
 from streams.answers import Answer, Inbox, answer_from
 from streams.dispatch import Dispatch
-from streams.envelope import COMMAND_SOURCE, CONTENT_TYPE, SIGNATURE, Command, write
+from streams.envelope import (
+    COMMAND_SOURCE,
+    CONTENT_TYPE,
+    SIGNATURE,
+    STRUCTURED_HEADERS,
+    Announcement,
+    Command,
+    write,
+)
 from streams.identity import uuid7
 from streams.markers import Attempt, Marker, Markers
 from streams.producer import Broker
@@ -91,7 +99,9 @@ class Commands:
         self._key = settings.command_key
         self._stores = stores
         self._topics = {noun: topic.full_name(settings.topic_prefix) for noun, topic in topics.COMMANDS_OF.items()}
-        self.broker = Broker(settings, "front", list(self._topics.values()), self._broker_went)
+        self._sessions = topics.EVENTS_SESSIONS.full_name(settings.topic_prefix)
+        self.broker = Broker(settings, "front", [*self._topics.values(), self._sessions], self._broker_went)
+        self._untold = False
         self._dispatch = Dispatch(self.broker)
         self._markers = Markers(stores.redis)
         self._waiting = Waiting(lambda: self._inbox.listening)
@@ -165,6 +175,37 @@ class Commands:
             return None
         await self._outdate(row)
         return answer_from(row, replayed=False)
+
+    def announce_session(self, account: UUID, *, traceparent: str | None = None, request_id: str = "") -> None:
+        """Tell that an account's session started; nobody waits for it, and what can't be told is logged and let go."""
+        if self.broker.away is not None:
+            self._announced(BrokerAway(self.broker.away))
+            return
+        announcement = Announcement(
+            id=str(uuid7()),
+            source=COMMAND_SOURCE,
+            type=topics.SESSION_STARTED,
+            subject=account,
+            time=datetime.now(UTC),
+            actor=account,
+            traceparent=traceparent,
+            requestid=request_id,
+        )
+        self._dispatch.send(
+            self._sessions,
+            str(account).encode(),
+            write(announcement),
+            STRUCTURED_HEADERS,
+            lambda error, arrived: self._announced(error),
+        )
+
+    def _announced(self, error: Exception | None) -> None:
+        """Says once that sessions can't be told, not at each login."""
+        if error is not None and not self._untold:
+            log.warning("sessions are not announced: %s", str(error) or type(error).__name__)
+        elif error is None and self._untold:
+            log.info("sessions are announced again")
+        self._untold = error is not None
 
     def _broker_went(self, reason: str) -> None:
         self._dispatch.give_back(BrokerAway(reason))

@@ -9,7 +9,7 @@ from aiokafka.structs import ConsumerRecord
 
 from stores.dead_letters import Parked, mark_replayed, park
 from stores.postgres import Database
-from stores.progress import Move, move
+from stores.progress import Move, hold, move
 from streams.batches import Span
 from streams.progress import Owned
 from streams.work import Part, Work
@@ -42,19 +42,27 @@ class Reader(abc.ABC):
     async def commit(self, work: Work, moves: list[Move]) -> Any:
         """See Handler.commit."""
         async with self._database.connection() as connection, connection.transaction():
-            await move(connection, self._group, moves)
-            result = await self.handle(connection, work.parts)
-            await park(connection, work.letters)
+            return await self.write(connection, work, moves)
+
+    async def write(self, connection: Any, work: Work, moves: list[Move]) -> Any:
+        """As `commit`, in the transaction of `connection`."""
+        await move(connection, self._group, moves)
+        result = await self.handle(connection, work.parts)
+        await park(connection, work.letters)
         return result
 
     async def after(self, result: Any) -> None:  # noqa: B027 - most readers have nothing that follows
         """See Handler.after."""
 
     async def replay(self, letter: Parked, owned: Owned, message: Any) -> None:
-        """Handle a dead letter again: no repeat check, and marked as replayed in the same transaction."""
+        """Handle a dead letter again: no repeat check, and marked as replayed in the same transaction.
+
+        The row of its partition is held, so that it is never handled beside a batch, nor beside a swap of tables.
+        """
         key = TopicPartition(letter.topic, letter.partition)
         record = record_of(letter)
         async with self._database.connection() as connection, connection.transaction():
+            await hold(connection, self._group, owned.topic_id, key.partition)
             if await mark_replayed(connection, letter.id):
                 span = Span(letter.offset, letter.offset + 1)
                 await self.handle(connection, [Part(key, owned, span, [record], [message])])

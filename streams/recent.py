@@ -6,11 +6,12 @@ A sighting is an event that was handled, or was itself a repeat; not one that wa
 import contextlib
 import hashlib
 from collections.abc import AsyncIterator, Callable
+from time import monotonic
 from typing import Any
 from uuid import UUID
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import CorruptRecordException, KafkaError, UnsupportedCodecError
+from aiokafka.errors import CorruptRecordException, KafkaConnectionError, KafkaError, UnsupportedCodecError
 from aiokafka.structs import ConsumerRecord
 
 from stores.dead_letters import DeadLetters
@@ -22,6 +23,8 @@ MOST = 5000
 """Records that are read back at a time."""
 LONGEST_KEPT = 64
 """Characters of a source or an id that is remembered as it is; of a longer one its digest is."""
+STALLED_S = 30.0
+"""A broker that gives nothing of what it has for so long is away, seconds."""
 UNPARSABLE = (CorruptRecordException, UnsupportedCodecError)
 """Errors of Kafka's client that are about the bytes of a record batch, not about the broker."""
 
@@ -152,30 +155,48 @@ async def _records(bootstrap: str, partition: TopicPartition, begin: int, end: i
         fetch_max_wait_ms=100,
         isolation_level="read_committed",
     )
-    most = MOST
     await consumer.start()
     try:
-        consumer.assign([partition])
-        consumer.seek(partition, begin)
-        while (position := await consumer.position(partition)) < end:
-            try:
-                polled = await consumer.getmany(partition, timeout_ms=1000, max_records=most)
-            except Exception as error:  # whatever the parser says of bytes that it can't take apart
-                if isinstance(error, KafkaError) and not isinstance(error, UNPARSABLE):
-                    raise
-                if most > 1:
-                    # What it had taken apart before them is lost with them: again, one by one up to there.
-                    most = 1
-                    consumer.seek(partition, position)
-                    continue
-                behind = await end_of_broken(consumer._client, partition, position)
-                if behind is None:
-                    raise KafkaError(f"{partition.topic}/{partition.partition}@{position}: {error}") from error
-                most = MOST
-                consumer.seek(partition, behind)
-                continue
-            for record in polled.get(partition, ()):
-                if record.offset < end:
-                    yield record
+        async for records, _position in read(consumer, partition, begin, end, MOST):
+            for record in records:
+                yield record
     finally:
         await consumer.stop()
+
+
+async def read(
+    consumer: AIOKafkaConsumer, partition: TopicPartition, begin: int, end: int, at_a_time: int
+) -> AsyncIterator[tuple[list[ConsumerRecord], int]]:
+    """The records from `begin` to `end` (excluded) in lists, each with the position behind it; the last one is `end`.
+
+    Takes the consumer for itself meanwhile. What can't be taken apart is passed by. Raises KafkaError.
+    """
+    most = at_a_time
+    consumer.assign([partition])
+    consumer.seek(partition, begin)
+    moved, moved_at = begin, monotonic()
+    while (position := await consumer.position(partition)) < end:
+        if position != moved:
+            moved, moved_at = position, monotonic()
+        elif monotonic() - moved_at > STALLED_S:
+            raise KafkaConnectionError(f"nothing came of {partition.topic}/{partition.partition} for {STALLED_S:.0f} s")
+        try:
+            polled = await consumer.getmany(partition, timeout_ms=1000, max_records=most)
+        except Exception as error:  # whatever the parser says of bytes that it can't take apart
+            if isinstance(error, KafkaError) and not isinstance(error, UNPARSABLE):
+                raise
+            if most > 1:
+                # What it had taken apart before them is lost with them: again, one by one up to there.
+                most = 1
+                consumer.seek(partition, position)
+                continue
+            behind = await end_of_broken(consumer._client, partition, position)
+            if behind is None:
+                raise KafkaError(f"{partition.topic}/{partition.partition}@{position}: {error}") from error
+            most = at_a_time
+            consumer.seek(partition, behind)
+            continue
+        records = polled.get(partition, [])
+        if records and records[-1].offset >= end:
+            records = [record for record in records if record.offset < end]
+        yield records, min(end, await consumer.position(partition))

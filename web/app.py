@@ -7,6 +7,7 @@ from aiohttp import web, web_response
 
 import stores
 from config import Settings
+from config.metrics import load
 from security.fields import Sealer
 from security.passwords import Passwords
 from security.tokens import Tokens
@@ -68,5 +69,9 @@ def create(settings: Settings, opener: Opener = open_parts) -> web.Application:
 
 
 def run(settings: Settings) -> int:
-    """Runs `settings.web_processes` fronts on one port until SIGTERM or SIGINT; the exit code. See web/parent.py."""
+    """Runs `settings.web_processes` fronts on one port until SIGTERM or SIGINT; the exit code. See web/parent.py.
+
+    Raises SettingsError for a wrong file of metrics.
+    """
+    load(settings.metrics_file)  # a wrong one ends the start here, before anything runs
     return parent.run(settings)

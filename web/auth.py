@@ -82,8 +82,8 @@ async def register(request: web.Request) -> Reply:
         return Reply(PRIVATE, status=202, headers=NO_STORE)
     user = orjson.loads(answer.document)
     user |= {"email": new.email.strip(), "name": new.name, "phone": new.phone}
-    token = parts.tokens.issue(order.aggregate_id, Role.USER, time.time())
-    return Reply(orjson.dumps({"user": user, **_granted(token)}), status=201, headers=NO_STORE)
+    granted = _granted(request, order.aggregate_id, Role.USER)
+    return Reply(orjson.dumps({"user": user, **granted}), status=201, headers=NO_STORE)
 
 
 async def login(request: web.Request) -> Reply:
@@ -94,8 +94,7 @@ async def login(request: web.Request) -> Reply:
     right = await parts.passwords.verify(await _hash_of(parts, account), given.password)
     if account is None or not right or account.status is not accounts.AccountStatus.ACTIVE:
         raise refused(Code.INVALID_CREDENTIALS)
-    token = parts.tokens.issue(account.id, account.role, time.time())
-    return Reply(orjson.dumps(_granted(token)), headers=NO_STORE)
+    return Reply(orjson.dumps(_granted(request, account.id, account.role)), headers=NO_STORE)
 
 
 async def _hash_of(parts: Parts, account: accounts.Account | None) -> str | None:
@@ -181,5 +180,11 @@ def succeeded(answer: Answer | Pending) -> bool:
     return isinstance(answer, Answer) and answer.outcome == "succeeded"
 
 
-def _granted(token: str) -> dict[str, str | int]:
+def _granted(request: web.Request, account_id: UUID, role: Role) -> dict[str, str | int]:
+    """A session begins: the token for it, and word of it to whoever counts them."""
+    parts = request.app[PARTS]
+    token = parts.tokens.issue(account_id, role, time.time())
+    parts.commands.announce_session(
+        account_id, traceparent=headers.traceparent(request), request_id=request[REQUEST_ID]
+    )
     return {"access_token": token, "token_type": "Bearer", "expires_in": LIFETIME_S}

@@ -30,6 +30,9 @@ class CommandPath(Protocol):
     async def find(self, operation: UUID, actor: Actor) -> Answer | Pending | None:
         """What became of an operation of `actor`; None if there is none. Raises StoresAway."""
 
+    def announce_session(self, account: UUID, *, traceparent: str | None = None, request_id: str = "") -> None:
+        """Tell that an account's session started, as far as that is possible; never waits, never raises."""
+
     def ready(self) -> str:
         """`ok`, or why no command can be sent."""
 

@@ -1,9 +1,12 @@
 """Topics are made at the first start and checked at every other; what differs is refused, with the way out."""
 
 import asyncio
+import time
 
 import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 import topics
 from config import Settings
@@ -59,3 +62,40 @@ async def test_another_clean_up_policy_is_refused(own_settings: Settings, broker
     assert "cleanup.policy=compact" in text
     assert "topics.py says delete" in text
     assert "kafka-configs" in text
+
+
+async def configs_of(broker: Broker, name: str) -> dict[str, str]:
+    (response,) = await broker.admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name)])
+    ((_code, _message, _kind, _name, entries),) = response.resources
+    return {entry[0]: entry[1] for entry in entries}
+
+
+async def test_what_strangers_send_has_the_time_of_the_broker(own_settings: Settings, broker: Broker) -> None:
+    await ensure_topics(own_settings)
+    name = INGEST.full_name(own_settings.topic_prefix)
+    assert (await configs_of(broker, name))["message.timestamp.type"] == "LogAppendTime"
+    ours = (await configs_of(broker, COMMANDS_RESOURCES.full_name(own_settings.topic_prefix)))["message.timestamp.type"]
+    assert ours == "CreateTime"
+    sent = await broker.producer.send_and_wait(name, b"{}", partition=0, timestamp_ms=1000)
+    consumer = AIOKafkaConsumer(bootstrap_servers=own_settings.kafka_url)
+    await consumer.start()
+    consumer.assign([TopicPartition(name, 0)])
+    consumer.seek(TopicPartition(name, 0), sent.offset)
+    record = await consumer.getone()
+    await consumer.stop()
+    assert abs(record.timestamp / 1000 - time.time()) < 300
+
+
+async def test_a_topic_of_an_older_version_gets_the_time_of_the_broker_and_keeps_its_other_settings(
+    own_settings: Settings, broker: Broker
+) -> None:
+    name = INGEST.full_name(own_settings.topic_prefix)
+    await broker.make(name, INGEST.partitions, retention_ms="1234567")
+    assert (await configs_of(broker, name))["message.timestamp.type"] == "CreateTime"
+    await ensure_topics(own_settings)
+
+    async def altered() -> bool:
+        found = await configs_of(broker, name)
+        return (found["message.timestamp.type"], found["retention.ms"]) == ("LogAppendTime", "1234567")
+
+    await until(altered)

@@ -45,6 +45,10 @@ class FakeCommands:
     raises: Exception | None = None
     slow: bool = False
     state: str = "ok"
+    sessions: list[UUID] = field(default_factory=list)
+
+    def announce_session(self, account: UUID, *, traceparent: str | None = None, request_id: str = "") -> None:
+        self.sessions.append(account)
 
     def ready(self) -> str:
         return self.state

@@ -79,6 +79,16 @@ async def test_a_login_with_the_right_password_gives_a_token(client: Client, fak
     assert str(fakes.tokens.verify(data["access_token"], time.time()).actor.id) == user["id"]
 
 
+async def test_each_session_is_announced_and_nothing_else(client: Client, fakes: Fakes) -> None:
+    user = (await (await register(client)).json())["data"]["user"]
+    assert [str(account) for account in fakes.commands.sessions] == [user["id"]]
+    await client.post(LOGIN, json={"email": NEW["email"], "password": "something else"})
+    await register(client)
+    assert len(fakes.commands.sessions) == 1
+    await client.post(LOGIN, json={"email": NEW["email"], "password": NEW["password"]})
+    assert [str(account) for account in fakes.commands.sessions] == [user["id"]] * 2
+
+
 async def test_a_wrong_login_tells_nobody_whether_the_address_exists(
     client: Client, fakes: Fakes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
