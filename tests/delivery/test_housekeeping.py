@@ -35,7 +35,7 @@ async def test_housekeeping_goes_on_after_an_error_that_nobody_thought_of(
     operation = await old_operation(connections)
     task = asyncio.create_task(worker._housekeeping(connections))
     try:
-        await until(lambda: caplog.text.count("old operations stay until they can be forgotten") >= 2 or task.done())
+        await until(lambda: caplog.text.count("old operations stay until the next try") >= 2 or task.done())
         assert not task.done()
         assert "nobody thought of this" in caplog.text
         await database.execute("DROP TRIGGER kept ON operations")

@@ -10,8 +10,9 @@ import pytest_asyncio
 from config import Settings
 from config.metrics import parse
 from domain import windows
+from domain.measures import Numbers
 from domain.metrics import COUNT, Metric
-from domain.tables import Additions, Numbers, Slot, Table
+from domain.tables import Additions, Slot, Table
 from stores import StoresAway, metrics, migrations, retention
 from stores.analytics import Adding
 from stores.leaves import DAYS, HOURS, MINUTES, Leaves
@@ -26,7 +27,7 @@ LONG = 'windows = { minute = "20d", day = "5y" }'
 
 
 def metric(name: str, how: str) -> Metric:
-    return parse(f'[metrics.{name}]\nevents = ["*"]\n{how}', "file")[0]
+    return parse(f'[metrics.{name}]\nevents = ["*"]\n{how}', "file")[0][0]
 
 
 @pytest_asyncio.fixture(loop_scope="session")
