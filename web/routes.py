@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from web import auth, health, operations, resources
+from web import auth, health, live, operations, resources
 from web.middlewares import endpoint
 from web.permissions import Handler, anyone, may, signed_in
 
@@ -24,6 +24,7 @@ API: tuple[tuple[str, str, Guard | None, Handler], ...] = (
     ("PUT", "/resources/{id}", may("write"), resources.replace),
     ("DELETE", "/resources/{id}", may("write"), resources.delete),
     ("GET", "/operations/{id}", signed_in, operations.read),
+    ("GET", "/analytics/{metric}/live", anyone, live.watch),
 )
 
 PLAIN: tuple[tuple[str, str, Callable[[web.Request], Awaitable[web.StreamResponse]]], ...] = (
