@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from web import auth, health, live, operations, resources
+from web import auth, health, live, operations, pages, resources
 from web.middlewares import endpoint
 from web.permissions import Handler, anyone, may, signed_in
 
@@ -31,6 +31,8 @@ PLAIN: tuple[tuple[str, str, Callable[[web.Request], Awaitable[web.StreamRespons
     ("GET", "/.well-known/jwks.json", auth.jwks),
     ("GET", "/livez", health.live),
     ("GET", "/readyz", health.ready),
+    ("GET", "/live", pages.live),
+    ("GET", "/live/{file}", pages.live),
 )
 
 
