@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import config
+from cli import browser
 
 HELP = "the linters and every test; --quick in seconds, --full with the faults in full size"
 
@@ -42,6 +43,8 @@ def run(options: argparse.Namespace) -> int:
             print(finished.stdout + finished.stderr, flush=True)
             failed = failed or finished.returncode
     tests = list(QUICK) if options.quick else []
+    if not options.quick:
+        browser.ensure()
     finished_tests = subprocess.run(
         [sys.executable, "-m", "pytest", *tests, *options.unknown], check=False, env=environ
     )

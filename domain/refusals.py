@@ -32,6 +32,7 @@ class Code(StrEnum):
     UNSUPPORTED_ENCODING = "UNSUPPORTED_ENCODING"
     EXPECTATION_FAILED = "EXPECTATION_FAILED"
     KEY_REUSED = "KEY_REUSED"
+    ANSWER_TOO_LARGE = "ANSWER_TOO_LARGE"
     HEADERS_TOO_LARGE = "HEADERS_TOO_LARGE"
     REFUSED = "REFUSED"
     OPERATION_FAILED = "OPERATION_FAILED"
@@ -63,6 +64,7 @@ STATUS: dict[Code, int] = {
     Code.UNSUPPORTED_ENCODING: 415,
     Code.EXPECTATION_FAILED: 417,
     Code.KEY_REUSED: 422,
+    Code.ANSWER_TOO_LARGE: 422,
     Code.REFUSED: 422,
     Code.HEADERS_TOO_LARGE: 431,
     Code.OPERATION_FAILED: 500,
@@ -141,6 +143,7 @@ MESSAGES: dict[str, dict[Code, str]] = {
         Code.UNSUPPORTED_MEDIA_TYPE: "Send the body as application/json.",
         Code.UNSUPPORTED_ENCODING: "Send the body as it is, or compressed with gzip or deflate.",
         Code.EXPECTATION_FAILED: "The only expectation that is known here is 100-continue.",
+        Code.ANSWER_TOO_LARGE: "The answer would be too large. Ask for less time, a longer window, or one group.",
         Code.KEY_REUSED: "This Idempotency-Key was used for another request.",
         Code.HEADERS_TOO_LARGE: "The request line or a header is too long, or there are too many headers.",
         Code.REFUSED: "It was refused, for a reason that this server does not know yet. Ask again later.",
@@ -171,6 +174,7 @@ MESSAGES: dict[str, dict[Code, str]] = {
         Code.UNSUPPORTED_MEDIA_TYPE: "본문은 application/json으로 보내 주세요.",
         Code.UNSUPPORTED_ENCODING: "본문은 그대로, 또는 gzip이나 deflate로 압축해서 보내 주세요.",
         Code.EXPECTATION_FAILED: "여기서 지원하는 Expect 값은 100-continue뿐입니다.",
+        Code.ANSWER_TOO_LARGE: "응답이 너무 큽니다. 더 짧은 기간, 더 긴 윈도, 또는 한 그룹만 요청해 주세요.",
         Code.KEY_REUSED: "이 Idempotency-Key는 다른 요청에 이미 사용되었습니다.",
         Code.HEADERS_TOO_LARGE: "요청 줄이나 헤더가 너무 길거나, 헤더가 너무 많습니다.",
         Code.REFUSED: "이 서버가 아직 알지 못하는 이유로 거부되었습니다. 나중에 다시 확인해 주세요.",

@@ -11,6 +11,7 @@ from stores.cache import Cache
 from stores.postgres import LATE, OPERATOR, READY_S, Database, StoresAway, StoresUnfit, of
 from stores.redis import Redis
 from stores.resources import Resources
+from stores.watching import Watching
 
 __all__ = ["LATE", "OPERATOR", "READY_S", "Stores", "StoresAway", "StoresUnfit", "open"]
 
@@ -25,6 +26,7 @@ class Stores:
         self.accounts = Accounts(database)
         self.resources = Resources(database, self.cache)
         self.operations = Operations(database)
+        self.watching = Watching(database, redis)
         self._late: set[asyncio.Task[str]] = set()
 
     async def ready(self) -> dict[str, str]:

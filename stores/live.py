@@ -1,7 +1,6 @@
 """Totals on their way to those who watch: a channel in Redis for each metric. What is lost stands in PostgreSQL."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
@@ -11,6 +10,8 @@ from stores.redis import Redis, RedisAway
 
 MOST_ROWS = 5_000
 """With more rows than this in one message, the watchers are told to read PostgreSQL instead."""
+HEARTBEAT_S = 2.0
+"""A channel that is silent for this long is asked whether it is still there."""
 
 
 class Changes(msgspec.Struct, array_like=True):
@@ -43,28 +44,45 @@ class Live:
         if messages:
             await self._redis.exchange(messages)
 
-    @asynccontextmanager
-    async def listen(self, metric: str) -> AsyncIterator[AsyncIterator[Changes | None]]:
-        """Changes of a metric as they come; None when a second passed without one. Raises RedisAway, also later."""
-        pubsub: Any = self._redis.client.pubsub()
+    async def listen(self, metric: str) -> AsyncIterator[Changes | None]:
+        """First None, once Redis has confirmed that the channel is open; then changes as they come.
+
+        What is read from PostgreSQL after the None, together with what comes, leaves nothing out. Raises RedisAway as
+        soon as anything may have been missed, and when Redis says nothing any more.
+        """
+        with self._redis.use():
+            pubsub: Any = self._redis.channels.pubsub()
         try:
             with self._redis.use():
                 await pubsub.subscribe(self.channel(metric))
-            yield self._heard(pubsub)
+            opened = asked = False
+            while True:
+                with self._redis.use():
+                    message = await pubsub.get_message(timeout=HEARTBEAT_S)
+                    if message is None:
+                        if asked or not opened:
+                            raise TimeoutError(f"Redis said nothing for {HEARTBEAT_S:g} s")
+                        await pubsub.ping()
+                    elif message["type"] == "subscribe" and opened:
+                        # redis-py has opened the channel anew by itself; what came between went to nobody.
+                        raise ConnectionResetError("the channel was interrupted")
+                asked = message is None
+                if message is None or message["type"] == "pong":
+                    continue
+                if message["type"] == "subscribe":
+                    opened = True
+                    yield None
+                else:
+                    yield _read(message["data"])
         finally:
             await pubsub.aclose()
 
-    async def _heard(self, pubsub: Any) -> AsyncIterator[Changes | None]:
-        while True:
-            with self._redis.use():
-                message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=1.0)
-            if message is None:
-                yield None
-                continue
-            try:
-                yield _decode(message["data"])
-            except msgspec.MsgspecError:
-                yield Changes(all=True)  # of another version: the table says it, too
+
+def _read(data: bytes) -> Changes:
+    try:
+        return _decode(data)
+    except msgspec.MsgspecError:
+        return Changes(all=True)  # of another version: the table says it, too
 
 
 __all__ = ["Changes", "Live", "RedisAway"]

@@ -2,10 +2,10 @@
 
 After a failure nobody asks again for BREAK_S: an unreachable Redis must cost a caller nothing, a frozen one little.
 
-There are two ways to ask. `use` hands out redis-py's client, whose pool serves many callers at once. `exchange` is for
-the worker, which has one thing to tell after each batch and callers who wait for it: one connection, the commands in
-one piece, written before anything else gets a turn. The client's pool, retries and a task for each write cost as much
-there as deciding ten commands does.
+There are two ways to ask, and one to listen. `use` hands out redis-py's client, whose pool serves many callers at once.
+`exchange` is for the worker, which has one thing to tell after each batch and callers who wait for it: one connection,
+the commands in one piece, written before anything else gets a turn. The client's pool, retries and a task for each
+write cost as much there as deciding ten commands does. `channels` is a client for channels of live tables.
 """
 
 import asyncio
@@ -26,6 +26,8 @@ log = logging.getLogger("yeoul.stores.redis")
 
 BREAK_S = 0.5
 TIMEOUT_S = 0.5
+MOST_CHANNELS = 512
+"""Channels that a process may listen to at once."""
 
 
 class RedisAway(Exception):
@@ -50,6 +52,12 @@ class Redis:
             protocol=2,
         )
         self.client: Any = redis.asyncio.Redis(connection_pool=pool)
+        # A channel keeps its connection for as long as somebody listens: the pool above is for those who ask.
+        self.channels: Any = redis.asyncio.Redis(
+            connection_pool=redis.asyncio.ConnectionPool(
+                connection_class=pool.connection_class, max_connections=MOST_CHANNELS, **pool.connection_kwargs
+            )
+        )
         # Its time is bounded as a whole, in `exchange`.
         self._line: Any = pool.connection_class(**{**pool.connection_kwargs, "socket_timeout": None})
         self._turn = asyncio.Lock()
@@ -111,3 +119,4 @@ class Redis:
         with contextlib.suppress(RedisError, OSError):
             await self._line.disconnect()
             await self.client.aclose(close_connection_pool=True)
+            await self.channels.aclose(close_connection_pool=True)

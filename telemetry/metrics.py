@@ -24,6 +24,17 @@ WEB_RESTARTS = Counter(
     "Front processes that died and were started again by the parent.",
 )
 
+LIVE_WATCHERS = Gauge(
+    "yeoul_live_watchers",
+    "Connections that watch a live table.",
+    multiprocess_mode="livesum",
+)
+LIVE_ENDS = Counter(
+    "yeoul_live_ends_total",
+    "Connections to live tables that the front ended, by reason: too_slow, too_many_rows, changed, expired, closing.",
+    ("reason",),
+)
+
 # --- Streams (streams/) ---
 
 RECORDS = Counter(

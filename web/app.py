@@ -18,6 +18,7 @@ from web.middlewares import around
 from web.parts import ACCESS, DOOR, PARTS, CommandPath, Door, Parts, ReadStores
 from web.presenters import V1
 from web.routes import routes
+from web.watchers import Hub
 
 # What aiohttp says of itself in every answer, errors below the application included: a name, and no version.
 web_response.SERVER_SOFTWARE = "yeoul"  # type: ignore[attr-defined]  # not exported, but read at each answer
@@ -35,6 +36,7 @@ def parts_of(settings: Settings, commands: CommandPath, opened: ReadStores) -> P
         passwords=Passwords(),
         sealer=Sealer(settings.sealing_key),
         presenter=V1(https=settings.environment != "local"),
+        live=Hub(opened.watching),
     )
 
 
@@ -46,6 +48,7 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
         commands = await stack.enter_async_context(Commands.open(settings, opened))
         parts = parts_of(settings, commands, opened)
         stack.callback(parts.passwords.close)
+        stack.push_async_callback(parts.live.close)
         yield parts
 
 
@@ -61,10 +64,15 @@ def create(settings: Settings, opener: Opener = open_parts) -> web.Application:
     async def parts(app: web.Application) -> AsyncIterator[None]:
         async with opener(settings) as opened:
             app[PARTS] = opened
+            app[DOOR].at_close.append(opened.live.stop)
             yield
         app[ACCESS].flush()
 
+    async def end_streams(app: web.Application) -> None:
+        app[PARTS].live.stop()
+
     app.cleanup_ctx.append(parts)
+    app.on_shutdown.append(end_streams)
     return app
 
 

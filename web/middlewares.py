@@ -67,7 +67,7 @@ def endpoint(handler: Handler, *, authenticated: bool) -> Outer:
             reply = await handler(request)
         except Unfinished as unfinished:
             reply = _pending(unfinished)
-        return parts.presenter.reply(reply)
+        return reply if isinstance(reply, web.StreamResponse) else parts.presenter.reply(reply)
 
     return answer
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -19,6 +20,7 @@ from stores.resources import PageQuery, View
 from streams.publish import Answer, Order, Pending
 from web.access import AccessLog
 from web.presenters import Presenter
+from web.watchers import Hub, Store
 
 
 class CommandPath(Protocol):
@@ -74,6 +76,10 @@ class ReadStores(Protocol):
     def accounts(self) -> AccountStore:
         """Accounts."""
 
+    @property
+    def watching(self) -> Store:
+        """Live tables."""
+
     async def ready(self) -> dict[str, str]:
         """`ok` or a reason, for each store by name; within a few seconds, and never raises."""
 
@@ -88,6 +94,7 @@ class Parts(msgspec.Struct, frozen=True):
     passwords: Passwords
     sealer: Sealer
     presenter: Presenter
+    live: Hub
 
 
 class Door:
@@ -96,6 +103,8 @@ class Door:
     def __init__(self) -> None:
         self.running = 0
         self.closing = False
+        self.at_close: list[Callable[[], None]] = []
+        """Called when it closes, to end what would go on for ever."""
         self._empty = asyncio.Event()
 
     def leave(self) -> None:
@@ -107,6 +116,8 @@ class Door:
     async def close(self, patience: float) -> None:
         """From now on every answer ends its connection; waits up to `patience` seconds until nothing runs."""
         self.closing = True
+        for call in self.at_close:
+            call()
         if self.running:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._empty.wait(), patience)

@@ -15,7 +15,8 @@ from aiohttp_jwt import permissions
 from web.parts import PAYLOAD
 from web.presenters import Reply
 
-Handler = Callable[[web.Request], Awaitable[Reply]]
+Handler = Callable[[web.Request], Awaitable[Reply | web.StreamResponse]]
+"""Answers with what a presenter dresses, or with a stream that it has written itself."""
 
 # The name is set here, as a typed key: the middleware takes a plain string only, and aiohttp warns of those each time.
 permissions.middleware._request_property = PAYLOAD

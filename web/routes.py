@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from web import auth, health, operations, resources
+from web import auth, health, live, operations, pages, resources
 from web.middlewares import endpoint
 from web.permissions import Handler, anyone, may, signed_in
 
@@ -24,12 +24,15 @@ API: tuple[tuple[str, str, Guard | None, Handler], ...] = (
     ("PUT", "/resources/{id}", may("write"), resources.replace),
     ("DELETE", "/resources/{id}", may("write"), resources.delete),
     ("GET", "/operations/{id}", signed_in, operations.read),
+    ("GET", "/analytics/{metric}/live", anyone, live.watch),
 )
 
 PLAIN: tuple[tuple[str, str, Callable[[web.Request], Awaitable[web.StreamResponse]]], ...] = (
     ("GET", "/.well-known/jwks.json", auth.jwks),
     ("GET", "/livez", health.live),
     ("GET", "/readyz", health.ready),
+    ("GET", "/live", pages.live),
+    ("GET", "/live/{file}", pages.live),
 )
 
 

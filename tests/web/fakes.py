@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,14 +16,20 @@ from config import Settings
 from domain import accounts, resources
 from domain.access import Actor, Role, may_read
 from domain.aggregates import Context, fold
+from domain.boards import View
 from domain.refusals import Code, Refusal
+from domain.tables import Table
 from security.fields import Sealer
 from security.passwords import Passwords
 from security.tokens import Tokens
-from stores.resources import PageQuery, View
+from stores.analytics import Row
+from stores.live import Changes
+from stores.resources import PageQuery
+from stores.resources import View as ResourceView
 from streams.publish import Answer, Order, Pending
 from web.parts import Parts
 from web.presenters import V1
+from web.watchers import Hub
 
 SETTINGS = Settings(
     environment="local",
@@ -98,13 +105,13 @@ class FakeResources:
     states: dict[UUID, resources.Resource] = field(default_factory=dict)
     raises: Exception | None = None
 
-    async def get(self, resource_id: UUID) -> View | None:
+    async def get(self, resource_id: UUID) -> ResourceView | None:
         if self.raises is not None:
             raise self.raises
         state = self.states.get(resource_id)
         if state is None or state.deleted_at is not None:
             return None
-        return View(resources.document(state), state.owner_id, state.visibility, state.version)
+        return ResourceView(resources.document(state), state.owner_id, state.visibility, state.version)
 
     async def page(self, query: PageQuery) -> list[resources.Resource]:
         if self.raises is not None:
@@ -144,7 +151,45 @@ class FakeAccounts:
 
 
 @dataclass
+class FakeWatching:
+    """Tables, their rows, and a channel that a test fills: a Changes, None for one that opens, or an error."""
+
+    serving: dict[str, Table] = field(default_factory=dict)
+    found: list[Row] = field(default_factory=list)
+    raises: Exception | None = None
+    channel: asyncio.Queue[Changes | Exception | None] = field(default_factory=asyncio.Queue)
+    order: list[str] = field(default_factory=list)
+    before_rows: Callable[[], None] = field(default=lambda: None)
+
+    async def tables(self) -> dict[str, Table]:
+        if self.raises is not None:
+            raise self.raises
+        return dict(self.serving)
+
+    async def rows(self, table: Table, view: View, since: int, most: int) -> list[Row]:
+        self.order.append("rows")
+        if self.raises is not None:
+            raise self.raises
+        found = [row for row in self.found if row.slot.metric == table.id and row.slot.start >= since][:most]
+        self.before_rows()
+        return found
+
+    async def listen(self, metric: str) -> AsyncIterator[Changes | None]:
+        self.order.append(f"listen {metric}")
+        yield None
+        try:
+            while True:
+                told = await self.channel.get()
+                if isinstance(told, Exception):
+                    raise told
+                yield told
+        finally:
+            self.order.append(f"closed {metric}")
+
+
+@dataclass
 class FakeStores:
+    watching: FakeWatching = field(default_factory=FakeWatching)
     resources: FakeResources = field(default_factory=FakeResources)
     accounts: FakeAccounts = field(default_factory=FakeAccounts)
     states: dict[str, str] = field(default_factory=lambda: {"postgres": "ok", "redis": "ok"})
@@ -162,6 +207,7 @@ class Fakes:
         self.commands = FakeCommands(self.stores)
         self.tokens = Tokens(settings.token_keys, settings.environment)
         self.sealer = Sealer(settings.sealing_key)
+        self.live = Hub(self.stores.watching)
 
     @asynccontextmanager
     async def open(self, settings: Settings) -> AsyncIterator[Parts]:
@@ -174,5 +220,7 @@ class Fakes:
             passwords=passwords,
             sealer=self.sealer,
             presenter=V1(https=settings.environment != "local"),
+            live=self.live,
         )
+        await self.live.close()
         passwords.close()

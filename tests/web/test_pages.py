@@ -1,0 +1,44 @@
+"""The page of live tables as it is served: its files, and the policy that goes with them."""
+
+import hashlib
+import re
+
+from tests.web.conftest import Client
+from web.pages import FILES, ROOT
+
+
+async def test_every_file_comes_with_a_policy_that_allows_nothing_inline(client: Client) -> None:
+    for path in ("/live", *(f"/live/{name}" for name in FILES)):
+        answer = await client.get(path)
+        assert answer.status == 200
+        policy = answer.headers["Content-Security-Policy"]
+        assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'")
+        assert "unsafe" not in policy
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        again = await client.get(path, headers={"If-None-Match": answer.headers["ETag"]})
+        assert (again.status, await again.read()) == (304, b"")
+
+
+async def test_other_routes_keep_their_policy(client: Client) -> None:
+    answer = await client.get("/api/v1/resources")
+    assert answer.headers["Content-Security-Policy"] == "default-src 'none'; frame-ancestors 'none'"
+
+
+async def test_nothing_else_of_the_folder_is_served(client: Client) -> None:
+    for name in ("VENDORED.md", "..%2f..%2fapp.py", "..", "%2fetc%2fpasswd", "index.htm"):
+        assert (await client.get(f"/live/{name}")).status == 404
+
+
+def test_the_page_has_nothing_inline_and_nothing_from_elsewhere() -> None:
+    page = (ROOT / "live/index.html").read_text("utf-8")
+    assert not re.search(r"\son\w+=|style=|<style|<script(?![^>]* src=)", page)
+    ours = "".join((ROOT / "live" / name).read_text("utf-8") for name in FILES if "uPlot" not in name)
+    assert set(re.findall(r"https?://[^\s\"']+", ours)) <= {"http://www.w3.org/2000/svg"}
+    assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|localStorage", ours)
+
+
+def test_what_others_made_is_what_they_published() -> None:
+    note = (ROOT / "live/VENDORED.md").read_text("utf-8")
+    for name in ("uPlot.iife.min.js", "uPlot.min.css", "uPlot.LICENSE"):
+        digest = hashlib.sha256((ROOT / "live" / name).read_bytes()).hexdigest()
+        assert f"| `{name}` | `{digest}` |" in note

@@ -1,0 +1,57 @@
+"""Pages of the front: files that are served as they are, whole in themselves and offline. They ask the API for data."""
+
+import hashlib
+from functools import lru_cache
+from pathlib import Path
+
+from aiohttp import web
+
+from domain.refusals import Code
+from web.parts import PARTS, REQUEST_ID
+from web.presenters import TRANSPORT_SECURITY
+from web.refused import refused
+
+ROOT = Path(__file__).parent / "pages"
+INDEX = "index.html"
+FILES = {
+    INDEX: "text/html; charset=utf-8",
+    "page.css": "text/css; charset=utf-8",
+    "page.js": "text/javascript; charset=utf-8",
+    "stream.js": "text/javascript; charset=utf-8",
+    "chart.js": "text/javascript; charset=utf-8",
+    "icon.svg": "image/svg+xml",
+    "uPlot.iife.min.js": "text/javascript; charset=utf-8",
+    "uPlot.min.css": "text/css; charset=utf-8",
+}
+"""What is served of the page of live tables, each with its type."""
+HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self';"
+    " img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-cache",
+}
+"""Nothing from elsewhere and nothing inline: a text in an event that looks like a script is a text."""
+
+
+async def live(request: web.Request) -> web.Response:
+    """`GET /live`: the page of live tables, and its files."""
+    name = request.match_info.get("file", INDEX)
+    if name not in FILES:
+        raise refused(Code.NOT_FOUND)
+    body, tag = _file(name)
+    headers = {**HEADERS, "ETag": tag, "X-Request-Id": request[REQUEST_ID]}
+    if request.app[PARTS].settings.environment != "local":
+        headers["Strict-Transport-Security"] = TRANSPORT_SECURITY
+    if request.headers.get("If-None-Match") == tag:
+        return web.Response(status=304, headers=headers)
+    return web.Response(body=body, headers={**headers, "Content-Type": FILES[name]})
+
+
+@lru_cache(maxsize=len(FILES))
+def _file(name: str) -> tuple[bytes, str]:
+    """A file of the page, and its ETag. They are few and small, and stay as they are while the process lives."""
+    body = (ROOT / "live" / name).read_bytes()
+    return body, f'"{hashlib.sha256(body).hexdigest()[:32]}"'
