@@ -45,3 +45,8 @@ def may_read(actor: Actor, owner_id: UUID, visibility: str) -> bool:
 def may_change(actor: Actor, owner_id: UUID) -> bool:
     """True if `actor` may update or delete an object of `owner_id`."""
     return actor.role is Role.ADMIN or (actor.role is Role.USER and actor.id == owner_id)
+
+
+def may_see(actor: Actor, public: bool) -> bool:
+    """True if `actor` may know of a metric: everybody of a public one, else admins; for others it is not there."""
+    return public or actor.role is Role.ADMIN

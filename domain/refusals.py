@@ -31,6 +31,7 @@ class Code(StrEnum):
     UNSUPPORTED_ENCODING = "UNSUPPORTED_ENCODING"
     EXPECTATION_FAILED = "EXPECTATION_FAILED"
     KEY_REUSED = "KEY_REUSED"
+    ANSWER_TOO_LARGE = "ANSWER_TOO_LARGE"
     HEADERS_TOO_LARGE = "HEADERS_TOO_LARGE"
     REFUSED = "REFUSED"
     OPERATION_FAILED = "OPERATION_FAILED"
@@ -61,6 +62,7 @@ STATUS: dict[Code, int] = {
     Code.UNSUPPORTED_ENCODING: 415,
     Code.EXPECTATION_FAILED: 417,
     Code.KEY_REUSED: 422,
+    Code.ANSWER_TOO_LARGE: 422,
     Code.REFUSED: 422,
     Code.HEADERS_TOO_LARGE: 431,
     Code.OPERATION_FAILED: 500,
@@ -94,6 +96,7 @@ class Problem(StrEnum):
     NOT_UTF8 = "not_utf8"
     ANOTHER_LIST = "another_list"
     UNPACKABLE = "unpackable"
+    NO_LOCAL_DAYS = "no_local_days"
 
 
 class Detail(msgspec.Struct, frozen=True):
@@ -138,6 +141,7 @@ MESSAGES: dict[str, dict[Code, str]] = {
         Code.UNSUPPORTED_MEDIA_TYPE: "Send the body as application/json.",
         Code.UNSUPPORTED_ENCODING: "Send the body as it is, or compressed with gzip or deflate.",
         Code.EXPECTATION_FAILED: "The only expectation that is known here is 100-continue.",
+        Code.ANSWER_TOO_LARGE: "The answer would be too large. Ask for less time, a longer window, or one group.",
         Code.KEY_REUSED: "This Idempotency-Key was used for another request.",
         Code.HEADERS_TOO_LARGE: "The request line or a header is too long, or there are too many headers.",
         Code.REFUSED: "It was refused, for a reason that this server does not know yet. Ask again later.",
@@ -167,6 +171,7 @@ MESSAGES: dict[str, dict[Code, str]] = {
         Code.UNSUPPORTED_MEDIA_TYPE: "본문은 application/json으로 보내 주세요.",
         Code.UNSUPPORTED_ENCODING: "본문은 그대로, 또는 gzip이나 deflate로 압축해서 보내 주세요.",
         Code.EXPECTATION_FAILED: "여기서 지원하는 Expect 값은 100-continue뿐입니다.",
+        Code.ANSWER_TOO_LARGE: "응답이 너무 큽니다. 더 짧은 기간, 더 긴 윈도, 또는 한 그룹만 요청해 주세요.",
         Code.KEY_REUSED: "이 Idempotency-Key는 다른 요청에 이미 사용되었습니다.",
         Code.HEADERS_TOO_LARGE: "요청 줄이나 헤더가 너무 길거나, 헤더가 너무 많습니다.",
         Code.REFUSED: "이 서버가 아직 알지 못하는 이유로 거부되었습니다. 나중에 다시 확인해 주세요.",
@@ -197,8 +202,10 @@ PROBLEMS: dict[str, dict[Problem, str]] = {
         Problem.INVALID: "is not valid",
         Problem.SYNTAX: "is not JSON from {} on",
         Problem.NOT_UTF8: "is not UTF-8 from byte {} on",
-        Problem.ANOTHER_LIST: "belongs to another sort or filter",
+        Problem.ANOTHER_LIST: "belongs to another sort, filter or question",
         Problem.UNPACKABLE: "is not how the body is compressed, or the body is damaged",
+        Problem.NO_LOCAL_DAYS: "has days that this metric can't be shown by: it keeps no window, such as hour, at whose"
+        " borders they begin; use UTC, or another window",
         Problem.UNSUPPORTED: "is not supported here; use {}",
     },
     "ko": {
@@ -218,8 +225,10 @@ PROBLEMS: dict[str, dict[Problem, str]] = {
         Problem.INVALID: "올바르지 않습니다",
         Problem.SYNTAX: "{}부터 JSON이 아닙니다",
         Problem.NOT_UTF8: "{}번째 바이트부터 UTF-8이 아닙니다",
-        Problem.ANOTHER_LIST: "다른 정렬 또는 필터의 커서입니다",
+        Problem.ANOTHER_LIST: "다른 정렬, 필터 또는 질의의 커서입니다",
         Problem.UNPACKABLE: "본문의 압축 방식과 다르거나 본문이 손상되었습니다",
+        Problem.NO_LOCAL_DAYS: "의 날짜 경계에 맞는 윈도(예: hour)를 이 지표가 보관하지 않습니다. UTC 또는 다른 윈도를"
+        " 사용해 주세요",
         Problem.UNSUPPORTED: "여기서는 지원되지 않습니다. 대신 {}을(를) 사용해 주세요",
     },
 }

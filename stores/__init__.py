@@ -8,8 +8,10 @@ from config import Settings
 from stores.accounts import Accounts
 from stores.aggregates import Operations
 from stores.cache import Cache
+from stores.dead_letters import DeadLetters
 from stores.postgres import Database, StoresAway, of
 from stores.redis import Redis
+from stores.reports import Reports
 from stores.resources import Resources
 
 __all__ = ["Stores", "StoresAway", "open"]
@@ -27,6 +29,8 @@ class Stores:
         self.accounts = Accounts(database)
         self.resources = Resources(database, self.cache)
         self.operations = Operations(database)
+        self.reports = Reports(database)
+        self.dead_letters = DeadLetters(database)
         self._late: set[asyncio.Task[str]] = set()
 
     async def ready(self) -> dict[str, str]:
