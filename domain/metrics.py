@@ -28,6 +28,8 @@ DEFAULT_LATENESS = "1h"
 MOST_TOP = 100
 COUNT = "count"
 """The measure that every metric has: how many events."""
+RESERVED = frozenset({COUNT, "start", "group", "type", "source", "subject", "data"})
+"""What no measure can be named: other members and columns of the lines that people read are."""
 
 
 class Kind(StrEnum):
@@ -279,8 +281,9 @@ def _measures(fields: Mapping[str, Any]) -> tuple[Measure, ...]:
 
 def _measure(name: str, how: Any) -> Measure:
     kinds = [kind for kind in Kind if kind is not Kind.COUNT]
-    if not NAME.fullmatch(name) or name == COUNT:
-        raise _Wrong(name, f"a measure is named by a-z 0-9 _ and not {COUNT!r}, which is always there; not {name!r}")
+    if not NAME.fullmatch(name) or name in RESERVED:
+        allowed = f"a-z 0-9 _, and is none of {', '.join(sorted(RESERVED))}"
+        raise _Wrong(name, f"a measure is named by {allowed}; not {name!r}")
     chosen = [kind for kind in kinds if isinstance(how, Mapping) and kind.value in how]
     if len(chosen) != 1:
         raise _Wrong(name, f'{name} must say one of {", ".join(kinds)}: {{ sum = "data.total" }}')

@@ -98,6 +98,7 @@ class Problem(StrEnum):
     NOT_UTF8 = "not_utf8"
     ANOTHER_LIST = "another_list"
     UNPACKABLE = "unpackable"
+    NO_LOCAL_DAYS = "no_local_days"
 
 
 class Detail(msgspec.Struct, frozen=True):
@@ -205,8 +206,10 @@ PROBLEMS: dict[str, dict[Problem, str]] = {
         Problem.INVALID: "is not valid",
         Problem.SYNTAX: "is not JSON from {} on",
         Problem.NOT_UTF8: "is not UTF-8 from byte {} on",
-        Problem.ANOTHER_LIST: "belongs to another sort or filter",
+        Problem.ANOTHER_LIST: "belongs to another sort, filter or question",
         Problem.UNPACKABLE: "is not how the body is compressed, or the body is damaged",
+        Problem.NO_LOCAL_DAYS: "has days that this metric can't be shown by: it keeps no window, such as hour, at whose"
+        " borders they begin; use UTC, or another window",
         Problem.UNSUPPORTED: "is not supported here; use {}",
     },
     "ko": {
@@ -226,8 +229,10 @@ PROBLEMS: dict[str, dict[Problem, str]] = {
         Problem.INVALID: "올바르지 않습니다",
         Problem.SYNTAX: "{}부터 JSON이 아닙니다",
         Problem.NOT_UTF8: "{}번째 바이트부터 UTF-8이 아닙니다",
-        Problem.ANOTHER_LIST: "다른 정렬 또는 필터의 커서입니다",
+        Problem.ANOTHER_LIST: "다른 정렬, 필터 또는 질의의 커서입니다",
         Problem.UNPACKABLE: "본문의 압축 방식과 다르거나 본문이 손상되었습니다",
+        Problem.NO_LOCAL_DAYS: "의 날짜 경계에 맞는 윈도(예: hour)를 이 지표가 보관하지 않습니다. UTC 또는 다른 윈도를"
+        " 사용해 주세요",
         Problem.UNSUPPORTED: "여기서는 지원되지 않습니다. 대신 {}을(를) 사용해 주세요",
     },
 }

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from domain import sketches, windows
+from domain.local import Local
 from domain.measures import EXACT
 from domain.metrics import COUNT, Kind, Measure, Metric
 from domain.windows import Window
@@ -44,11 +45,19 @@ class Line(msgspec.Struct, frozen=True):
 Cells = dict[tuple[int, str], dict[str, list[Part]]]
 
 
-def gathered(window: Window, parts: Iterable[Part], since: int, until: int) -> Cells:
+Frame = Window | Local
+"""How time is divided: by a window of UTC, or by the days or months of a zone."""
+
+
+def gathered(frame: Frame, parts: Iterable[Part], since: int, until: int) -> Cells:
     """The parts of each window that begins from `since` (included) to `until` (excluded), by group and measure."""
     cells: Cells = {}
+    homes: dict[int, list[int]] = {}
     for part in parts:
-        for start in windows.containing(window, part.start):
+        found = homes.get(part.start)
+        if found is None:
+            found = homes[part.start] = containing(frame, part.start)
+        for start in found:
             if since <= start < until:
                 cells.setdefault((start, part.group), {}).setdefault(part.measure, []).append(part)
     return cells
@@ -108,21 +117,39 @@ def _top(sketched: Sequence[bytes], most: int) -> list[dict[str, Any]]:
     return [*shown, {"value": "__other__", "count": whole.others}] if whole.others else shown
 
 
-def filled(metric: Metric, window: Window, found: Sequence[Line], since: int, until: int) -> list[Line]:
+def filled(metric: Metric, frame: Frame, found: Sequence[Line], since: int, until: int) -> list[Line]:
     """The same with a line of nothing for each group in each window that has none, up to `until`."""
     groups = list(dict.fromkeys(line.group for line in found)) or ([()] if not metric.group_by else [])
+    groups.sort(key=key)
     there = {(line.start, line.group): line for line in found}
     empty = values(metric.all_measures, {})
     return [
         there.get((start, group)) or Line(start, group, empty)
-        for start in starts(window, since, until)
+        for start in starts(frame, since, until)
         for group in groups
     ]
 
 
-def starts(window: Window, since: int, until: int) -> Iterator[int]:
+def key(group: Sequence[Any]) -> str:
+    """A group as it is stored, by which lines of one window are in order."""
+    return msgspec.json.encode(group).decode()
+
+
+def containing(frame: Frame, second: int) -> list[int]:
+    """The beginnings of the windows that `second` belongs to, the earliest first."""
+    return [frame.floor(second)] if isinstance(frame, Local) else windows.containing(frame, second)
+
+
+def starts(frame: Frame, since: int, until: int) -> Iterator[int]:
     """The beginnings of the windows that begin from `since` (included) to `until` (excluded)."""
-    return windows.starts(window.pane, since, until)
+    return frame.starts(since, until) if isinstance(frame, Local) else windows.starts(frame.pane, since, until)
 
 
-__all__ = ["COUNT", "Line", "Part", "filled", "gathered", "lines", "starts", "value", "values"]
+def reach(frame: Frame, until: int) -> int:
+    """The end (excluded) of the last pane of the windows that begin before `until`."""
+    if isinstance(frame, Local):
+        return frame.end(frame.floor(until - 1))
+    return until + (frame.size - frame.step if frame.sliding else 0)
+
+
+__all__ = ["COUNT", "Frame", "Line", "Part", "filled", "gathered", "key", "lines", "reach", "starts", "value", "values"]

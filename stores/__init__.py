@@ -8,8 +8,10 @@ from config import Settings
 from stores.accounts import Accounts
 from stores.aggregates import Operations
 from stores.cache import Cache
+from stores.dead_letters import DeadLetters
 from stores.postgres import LATE, OPERATOR, READY_S, Database, StoresAway, StoresUnfit, of
 from stores.redis import Redis
+from stores.reports import Reports
 from stores.resources import Resources
 from stores.watching import Watching
 
@@ -26,6 +28,8 @@ class Stores:
         self.accounts = Accounts(database)
         self.resources = Resources(database, self.cache)
         self.operations = Operations(database)
+        self.reports = Reports(database)
+        self.dead_letters = DeadLetters(database)
         self.watching = Watching(database, redis)
         self._late: set[asyncio.Task[str]] = set()
 

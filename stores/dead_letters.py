@@ -12,6 +12,9 @@ from stores.postgres import Database, away_is_known
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
 
+STATES = ("parked", "requested", "replayed", "dropped")
+
+
 class Letter(msgspec.Struct, frozen=True, kw_only=True):
     """A record as it came, where it was, and why it could not be handled. `produced_at` in milliseconds since 1970."""
 
@@ -36,6 +39,23 @@ class Parked(Letter, frozen=True, kw_only=True):
     id: int
     state: str
     parked_at: datetime
+
+
+class Listed(msgspec.Struct, frozen=True, kw_only=True):
+    """A dead letter as a list shows it, without what came. `size`: bytes of its value, None of none."""
+
+    id: int
+    state: str
+    group: str
+    topic: str
+    partition: int
+    offset: int
+    code: str
+    error: str
+    handler: str
+    attempts: int
+    parked_at: datetime
+    size: int | None
 
 
 async def park(connection: Any, letters: Sequence[Letter]) -> None:
@@ -104,6 +124,23 @@ class DeadLetters:
             limit,
         )
         return [_parked(row) for row in rows]
+
+    async def listed(
+        self, *, group: str | None, state: str | None, topic: str | None, limit: int, after: int
+    ) -> list[Listed]:
+        """Rows with an id above `after`, oldest first, with what they are but not what came. Raises StoresAway."""
+        rows = await self._database.fetch(
+            """SELECT id, state, consumer_group AS group, topic, partition, "offset", code, error, handler, attempts,
+                   parked_at, octet_length(value) AS size FROM dead_letters
+               WHERE id > $1 AND ($2::text IS NULL OR consumer_group = $2) AND ($3::text IS NULL OR state = $3)
+                   AND ($4::text IS NULL OR topic = $4) ORDER BY id LIMIT $5""",
+            after,
+            group,
+            state,
+            topic,
+            limit,
+        )
+        return [Listed(**row) for row in rows]
 
     async def get(self, id: int) -> Parked | None:
         """One row. Raises StoresAway."""

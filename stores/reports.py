@@ -1,26 +1,32 @@
 """Reading the tables of the metrics."""
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 
 import msgspec
 
-from domain import windows
-from domain.reports import Part
+from domain import reports, windows
+from domain.local import Local
+from domain.metrics import SKETCHED, Metric
+from domain.questions import MOST_LINES, Question
+from domain.reports import Frame, Line, Part
 from domain.tables import Table
-from domain.windows import Window
 from stores.analytics import DROPPED, WHOLE
 from stores.leaves import HOURS, table_of
 from stores.metrics import Metrics
 from stores.postgres import Database
 
 MOST_ROWS = 200_000
-"""Rows that one question may read."""
+"""Rows that are read at once."""
+MOST_SKETCHES = 50_000
+"""The same where some of them have sketches, which are kilobytes each."""
 
 
 class TooMany(Exception):
-    """More than MOST_ROWS rows: ask for a shorter time, a longer window, or one group."""
+    """The answer would be too large: ask for less time, a longer window, or one group."""
 
 
 class Dropped(msgspec.Struct, frozen=True):
@@ -42,25 +48,68 @@ class Reports:
         """The tables that serve, by the names of their metrics. Raises StoresAway."""
         return {table.metric.name: table for table in await self._metrics.serving()}
 
+    async def lines(
+        self, table: Table, question: Question, most: int, after: tuple[int, str] | None = None
+    ) -> list[Line]:
+        """At most `most` of the lines that are asked for, in order, behind the one at `after` (its start and key).
+
+        Raises StoresAway, TooMany.
+        """
+        if not question.fill:
+            return await self._lines(table, question, most, after)
+        found = await self._lines(table, question, MOST_LINES + 1, None)
+        if len(found) > MOST_LINES:
+            raise TooMany
+        frame, since, until = question.frame, question.since, question.until
+        windows_asked = len(list(islice(reports.starts(frame, since, until), MOST_LINES + 1)))
+        if windows_asked * len({line.group for line in found} or {()}) > MOST_LINES:
+            raise TooMany
+        whole = reports.filled(table.metric, frame, found, since, until)
+        if after is not None:
+            whole = [line for line in whole if (line.start, reports.key(line.group)) > after]
+        return whole[:most]
+
+    async def _lines(self, table: Table, question: Question, most: int, after: tuple[int, str] | None) -> list[Line]:
+        """The lines that there are, read by spans of time, which are shorter where there are many rows."""
+        frame, found = question.frame, list[Line]()
+        since = question.since if after is None else after[0]
+        span = most * _length(frame)
+        while since < question.until and len(found) < most:
+            until = min(question.until, since + span)
+            try:
+                parts = await self.parts(table, frame, since, until, question.where)
+            except TooMany:
+                if span <= _length(frame):
+                    raise
+                span = max(span // 4, _length(frame))
+                continue
+            found += await asyncio.to_thread(_added_up, table.metric, frame, parts, since, until, after, most)
+            since, span = until, span * 4
+        return found[:most]
+
     async def parts(
-        self, table: Table, window: Window, since: int, until: int, where: Mapping[int, str] | None = None
+        self, table: Table, frame: Frame, since: int, until: int, where: Mapping[int, Sequence[str]] | None = None
     ) -> list[Part]:
         """The panes of windows that begin from `since` to `until` (excluded), each as each feed has it.
 
-        `where`: for a place in `group_by`, the JSON of the one value wanted there. Raises StoresAway, TooMany.
+        `where`: for a place in `group_by`, the JSON of the values wanted there. Raises StoresAway, TooMany.
         """
-        last = until + (window.size - window.step if window.sliding else 0)
-        arguments: list[Any] = [table.id, window.pane, _moment(since), _moment(last), MOST_ROWS + 1]
+        most = MOST_SKETCHES if any(measure.kind in SKETCHED for measure in table.metric.measures) else MOST_ROWS
+        arguments: list[Any] = [table.id, frame.pane, _moment(since), _moment(reports.reach(frame, until)), most + 1]
         conditions = ""
-        for place, value in (where or {}).items():
-            arguments += [place, value]
-            conditions += f" AND (grp::json -> ${len(arguments) - 1}::int)::text = ${len(arguments)}"
+        for place, values in (where or {}).items():
+            arguments += [place, list(values)]
+            # In a CASE, for the rows of a window itself have no JSON there, and nothing else says what is asked first.
+            conditions += (
+                f" AND CASE WHEN grp <> '' THEN (grp::json -> ${len(arguments) - 1}::int)::text"
+                f" = ANY(${len(arguments)}::text[]) END"
+            )
         rows = await self._database.fetch(
-            f"""SELECT start, grp, measure, n, total, low, high, sketch FROM {table_of(window.pane)}
+            f"""SELECT start, grp, measure, n, total, low, high, sketch FROM {table_of(frame.pane)}
                 WHERE metric = $1 AND pane = $2 AND start >= $3 AND start < $4 AND grp <> ''{conditions} LIMIT $5""",
             *arguments,
         )
-        if len(rows) > MOST_ROWS:
+        if len(rows) > most:
             raise TooMany
         return [
             Part(
@@ -84,6 +133,26 @@ class Reports:
             DROPPED,
         )
         return [Dropped(int(r["start"].timestamp()), r["measure"].removeprefix(DROPPED), r["count"]) for r in rows]
+
+
+def _added_up(
+    metric: Metric,
+    frame: Frame,
+    parts: Sequence[Part],
+    since: int,
+    until: int,
+    after: tuple[int, str] | None,
+    most: int,
+) -> list[Line]:
+    cells = reports.gathered(frame, parts, since, until)
+    chosen = sorted(cells if after is None else (place for place in cells if place > after))[:most]
+    return reports.lines(metric, {place: cells[place] for place in chosen})
+
+
+def _length(frame: Frame) -> int:
+    """How far one window is from the next, seconds, at most."""
+    step = frame.window.step if isinstance(frame, Local) else frame.step
+    return 31 * windows.DAY if step == windows.MONTH else step
 
 
 def _moment(second: int) -> datetime:

@@ -21,6 +21,7 @@ from domain.refusals import Code, Refusal
 from security.passwords import TooBusy
 from security.tokens import TokenRefused
 from stores import StoresAway
+from stores.reports import TooMany
 from streams.publish import BrokerAway, Conflict
 from telemetry import metrics
 from web import headers, operations, presenters
@@ -152,6 +153,8 @@ def _refused(error: Exception) -> Refused:
             return Refused(Refusal(Code.BROKER_AWAY), AGAIN)
         case StoresAway():
             return Refused(Refusal(Code.STORES_AWAY), AGAIN)
+        case TooMany():
+            return refused(Code.ANSWER_TOO_LARGE)
         case TooBusy():
             return Refused(Refusal(Code.TOO_BUSY), {"Retry-After": str(error.retry_after_s)})
         case web.RequestPayloadError():

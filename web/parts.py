@@ -12,10 +12,14 @@ from aiohttp import web
 from config import Settings
 from domain.access import Actor
 from domain.accounts import Account
+from domain.questions import Question
+from domain.reports import Line
 from domain.resources import Resource
+from domain.tables import Table
 from security.fields import Sealer
 from security.passwords import Passwords
 from security.tokens import Tokens
+from stores.dead_letters import Listed, Parked
 from stores.resources import PageQuery, View
 from streams.publish import Answer, Order, Pending
 from web.access import AccessLog
@@ -65,6 +69,30 @@ class AccountStore(Protocol):
         """Removes the key if no account has that id; True if it did. Raises StoresAway."""
 
 
+class ReportStore(Protocol):
+    """The tables of the metrics."""
+
+    async def tables(self) -> dict[str, Table]:
+        """The tables that serve, by the names of their metrics. Raises StoresAway."""
+
+    async def lines(
+        self, table: Table, question: Question, most: int, after: tuple[int, str] | None = None
+    ) -> list[Line]:
+        """At most `most` of the lines that are asked for, in order. Raises StoresAway, TooMany."""
+
+
+class LetterStore(Protocol):
+    """Records that could not be handled."""
+
+    async def listed(
+        self, *, group: str | None, state: str | None, topic: str | None, limit: int, after: int
+    ) -> list[Listed]:
+        """Rows with an id above `after`, oldest first. Raises StoresAway."""
+
+    async def get(self, id: int) -> Parked | None:
+        """One row with everything. Raises StoresAway."""
+
+
 class ReadStores(Protocol):
     """The stores that the front reads."""
 
@@ -75,6 +103,14 @@ class ReadStores(Protocol):
     @property
     def accounts(self) -> AccountStore:
         """Accounts."""
+
+    @property
+    def reports(self) -> ReportStore:
+        """The tables of the metrics."""
+
+    @property
+    def dead_letters(self) -> LetterStore:
+        """Records that could not be handled."""
 
     @property
     def watching(self) -> Store:

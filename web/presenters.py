@@ -12,9 +12,12 @@ from domain.refusals import LANGUAGES, Refusal, explain, message
 
 
 class Reply:
-    """What a handler answers. `document`: JSON bytes; `version`: makes the ETag; `items`: a list of documents."""
+    """What a handler answers. `document`: JSON bytes; `version`: makes the ETag; `items`: a list of documents.
 
-    __slots__ = ("cursor", "document", "headers", "items", "status", "version")
+    `download`: a body that is no JSON and goes out bare; its type is in the headers.
+    """
+
+    __slots__ = ("cursor", "document", "download", "headers", "items", "status", "version")
 
     def __init__(
         self,
@@ -25,6 +28,7 @@ class Reply:
         headers: dict[str, str] | None = None,
         items: list[bytes] | None = None,
         cursor: str | None = None,
+        download: bytes | None = None,
     ) -> None:
         self.document = document
         self.status = status
@@ -32,6 +36,7 @@ class Reply:
         self.headers = headers
         self.items = items
         self.cursor = cursor
+        self.download = download
 
 
 class Presenter(Protocol):
@@ -75,7 +80,9 @@ class V1:
         if reply.status in (204, 304):
             del headers["Content-Type"]
             return web.Response(status=reply.status, headers=headers)
-        if reply.items is None:
+        if reply.download is not None:
+            body = reply.download
+        elif reply.items is None:
             body = b'{"success":true,"data":%b,"meta":{"timestamp":"%b","version":"1.0"}}' % (reply.document, _now())
         else:
             body = b'{"success":true,"data":[%b],"meta":{"timestamp":"%b","version":"1.0","next_cursor":%b}}' % (

@@ -11,10 +11,8 @@ from aiohttp import web
 from domain import resources
 from domain.access import Visibility, may_read
 from domain.refusals import Code, Problem
-from domain.text import printable
-from security import signatures
 from stores.resources import FILTERABLE, SORTABLE, PageQuery
-from web import headers, writes
+from web import headers, queries, writes
 from web.parts import ACTOR, PARTS
 from web.presenters import Reply
 from web.refused import Wrong, invalid, refused
@@ -134,15 +132,15 @@ async def listing(request: web.Request) -> Reply:
     """`GET /resources`: what the caller may see, page by page; `meta.next_cursor` is null on the last one."""
     parts = request.app[PARTS]
     wrong = Wrong()
-    asked = _asked(request, wrong)
+    asked = queries.asked(request, wrong, PARAMETERS)
     with wrong:
-        limit = _limit(asked.get("limit"))
+        limit = queries.limit(asked.get("limit"), DEFAULT_LIMIT, MOST)
     sort_text = asked.get("sort", DEFAULT_SORT)
     with wrong:
         sort = _sort(sort_text)
     filters = _filters(asked, wrong)
     with wrong:
-        marked = _marked(asked.get("cursor"), parts.settings.cursor_key)
+        marked = queries.marked(asked.get("cursor"), parts.settings.cursor_key, _CURSOR)
     wrong.refuse()
     # A cursor belongs to one order and one filter; with another it would skip or repeat.
     bound = [sort_text, sorted((name, str(value)) for name, value in filters.items())]
@@ -156,7 +154,7 @@ async def listing(request: web.Request) -> Reply:
         found = found[:limit]
         last = found[-1]
         place = [*(getattr(last, column) for column, _ in sort), str(last.id)]
-        cursor = signatures.enclose(parts.settings.cursor_key, _CURSOR, orjson.dumps([bound, place]))
+        cursor = queries.cursor(parts.settings.cursor_key, _CURSOR, [bound, place])
     return Reply(items=[resources.document(resource) for resource in found], cursor=cursor)
 
 
@@ -170,28 +168,6 @@ def _id(request: web.Request) -> UUID:
     if len(text) != 36:  # UUID() also reads other spellings; one thing has one address
         raise refused(Code.NOT_FOUND)
     return found
-
-
-def _asked(request: web.Request, wrong: Wrong) -> dict[str, str]:
-    """The parameters that are known and given once."""
-    query = request.query
-    asked = {}
-    for name in dict.fromkeys(query):
-        with wrong:
-            if name not in PARAMETERS:
-                raise invalid(printable(name), Problem.UNKNOWN)
-            if len(query.getall(name)) > 1:
-                raise invalid(name, Problem.TWICE)
-            asked[name] = query[name]
-    return asked
-
-
-def _limit(text: str | None) -> int:
-    if text is None:
-        return DEFAULT_LIMIT
-    if not (text.isascii() and text.isdigit() and len(text) <= 4 and 1 <= int(text) <= MOST):
-        raise invalid("limit", Problem.RANGE, f"1–{MOST}")
-    return int(text)
 
 
 def _sort(text: str) -> tuple[tuple[str, bool], ...]:
@@ -216,17 +192,6 @@ def _filters(asked: dict[str, str], wrong: Wrong) -> dict[str, str | UUID]:
                 allowed = ", ".join(Visibility) if kind is Visibility else "UUID" if kind is UUID else "a-z 0-9 _ . -"
                 raise invalid(f"filter[{name}]", Problem.PATTERN, allowed) from None
     return filters
-
-
-def _marked(text: str | None, key: bytes) -> list[Any] | None:
-    """What a cursor of ours was made of: the list that it belongs to, and a place in it."""
-    if text is None:
-        return None
-    content = signatures.disclose(key, _CURSOR, text)
-    if content is None:
-        raise invalid("cursor", Problem.INVALID)
-    marked: list[Any] = orjson.loads(content)
-    return marked
 
 
 def _after(marked: list[Any], bound: list[Any], sort: tuple[tuple[str, bool], ...]) -> tuple[Any, ...]:

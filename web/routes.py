@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from web import auth, health, live, operations, pages, resources
+from web import analytics, auth, dead_letters, health, live, operations, pages, resources
 from web.middlewares import endpoint
 from web.permissions import Handler, anyone, may, signed_in
 
@@ -23,6 +23,10 @@ API: tuple[tuple[str, str, Guard | None, Handler], ...] = (
     ("GET", "/resources/{id}", anyone, resources.read),
     ("PUT", "/resources/{id}", may("write"), resources.replace),
     ("DELETE", "/resources/{id}", may("write"), resources.delete),
+    ("GET", "/analytics", anyone, analytics.listing),
+    ("GET", "/analytics/{metric}", anyone, analytics.read),
+    ("GET", "/dead-letters", may("admin"), dead_letters.listing),
+    ("GET", "/dead-letters/{id}", may("admin"), dead_letters.read),
     ("GET", "/operations/{id}", signed_in, operations.read),
     ("GET", "/analytics/{metric}/live", anyone, live.watch),
 )

@@ -1,7 +1,13 @@
 """What the shipped reader of events counted, once it has handled everything there is."""
 
+import time
+from collections import Counter
+from datetime import UTC, datetime
+
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from config.zones import zone
+from domain.questions import Question, question
 from tests.flows.harness import System, until
 
 
@@ -25,10 +31,18 @@ async def caught_up(installation: System, topic: str, within_s: float = 120.0) -
     await until(there, within_s, f"everything of {name} is handled")
 
 
+async def events(installation: System, since: datetime, **groups: str) -> Counter[tuple[int, str, str]]:
+    """What the metric `events` has by the minute: counts by its beginning (seconds), source and type."""
+    read = installation.stores.reports
+    table = (await read.tables())["events"]
+    groups = {f"group[{path}]": value for path, value in groups.items()}
+    asked = question(table.metric, {"from": since.isoformat(), **groups}, int(time.time()), zone)
+    assert isinstance(asked, Question), asked
+    lines = await read.lines(table, asked, 1_000_000)
+    return Counter({(line.start, *line.group): line.values["count"] for line in lines})
+
+
 async def counted(installation: System, kind: str, topic: str = "events.resources") -> int:
     """How many events of a type are counted, everything of the topic being handled."""
     await caught_up(installation, topic)
-    row = await installation.stores.database.fetchrow(
-        "SELECT coalesce(sum(count), 0)::bigint AS count FROM event_counts WHERE type = $1", kind
-    )
-    return int(row["count"])
+    return (await events(installation, datetime.fromtimestamp(time.time() - 86_400, UTC), type=kind)).total()

@@ -17,12 +17,16 @@ from domain import accounts, resources
 from domain.access import Actor, Role, may_read
 from domain.aggregates import Context, fold
 from domain.boards import View
+from domain.metrics import Metric
+from domain.questions import Question
 from domain.refusals import Code, Refusal
+from domain.reports import Line, key
 from domain.tables import Table
 from security.fields import Sealer
 from security.passwords import Passwords
 from security.tokens import Tokens
 from stores.analytics import Row
+from stores.dead_letters import Listed, Parked
 from stores.live import Changes
 from stores.resources import PageQuery
 from stores.resources import View as ResourceView
@@ -188,10 +192,61 @@ class FakeWatching:
 
 
 @dataclass
+class FakeReports:
+    """Metrics whose lines are given; which of them are asked for is what the real store says (tests/stores)."""
+
+    metrics: list[Metric] = field(default_factory=list)
+    found: dict[str, list[Line]] = field(default_factory=dict)
+    asked: list[Question] = field(default_factory=list)
+    raises: Exception | None = None
+
+    async def tables(self) -> dict[str, Table]:
+        return {metric.name: Table(number, metric) for number, metric in enumerate(self.metrics)}
+
+    async def lines(
+        self, table: Table, question: Question, most: int, after: tuple[int, str] | None = None
+    ) -> list[Line]:
+        if self.raises is not None:
+            raise self.raises
+        self.asked.append(question)
+        return [
+            line
+            for line in self.found.get(table.metric.name, [])
+            if after is None or (line.start, key(line.group)) > after
+        ][:most]
+
+
+@dataclass
+class FakeLetters:
+    parked: list[Parked] = field(default_factory=list)
+
+    async def listed(
+        self, *, group: str | None, state: str | None, topic: str | None, limit: int, after: int
+    ) -> list[Listed]:
+        return [
+            Listed(
+                id=one.id, state=one.state, group=one.group, topic=one.topic, partition=one.partition,
+                offset=one.offset, code=one.code, error=one.error, handler=one.handler, attempts=one.attempts,
+                parked_at=one.parked_at, size=None if one.value is None else len(one.value),
+            )
+            for one in self.parked
+            if one.id > after
+            and group in (None, one.group)
+            and state in (None, one.state)
+            and topic in (None, one.topic)
+        ][:limit]  # fmt: skip
+
+    async def get(self, id: int) -> Parked | None:
+        return next((one for one in self.parked if one.id == id), None)
+
+
+@dataclass
 class FakeStores:
     watching: FakeWatching = field(default_factory=FakeWatching)
     resources: FakeResources = field(default_factory=FakeResources)
     accounts: FakeAccounts = field(default_factory=FakeAccounts)
+    reports: FakeReports = field(default_factory=FakeReports)
+    dead_letters: FakeLetters = field(default_factory=FakeLetters)
     states: dict[str, str] = field(default_factory=lambda: {"postgres": "ok", "redis": "ok"})
 
     async def ready(self) -> dict[str, str]:

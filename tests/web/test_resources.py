@@ -351,7 +351,7 @@ async def test_a_cursor_belongs_to_its_list(client: Client, bearer: Any) -> None
         answer = await client.get(PATH, params={"limit": "1", "cursor": cursor, **query}, headers=bearer())
         assert answer.status == 400
         (detail,) = (await answer.json())["error"]["details"]
-        assert detail == {"field": "cursor", "message": "belongs to another sort or filter"}
+        assert detail == {"field": "cursor", "message": "belongs to another sort, filter or question"}
     forged = cursor[:-2] + ("AA" if cursor[-2:] != "AA" else "BB")
     assert (await client.get(PATH, params={"cursor": forged}, headers=bearer())).status == 400
 

@@ -1,0 +1,103 @@
+"""Lines as people take them away: every number with all its digits."""
+
+import csv
+import io
+import json
+from datetime import UTC, datetime
+from decimal import Decimal
+from zoneinfo import ZoneInfo
+
+import pyarrow as pa
+from pyarrow import parquet
+
+from domain.metrics import declared
+from domain.renderings import as_csv, as_json, as_parquet, described
+from domain.reports import Line, filled
+
+SEOUL, UTC_ZONE = ZoneInfo("Asia/Seoul"), ZoneInfo("UTC")
+(ORDERS,), _ = declared(
+    {
+        "orders": {
+            "events": ["*"], "group_by": ["type", "data.size"], "windows": {"hour": "1d"},
+            "measures": {
+                "revenue": {"sum": "data.total"}, "mean": {"mean": "data.total"}, "buyers": {"distinct": "subject"},
+                "took": {"percentiles": "data.ms", "at": [50, 99.9]}, "pages": {"top": "data.page"},
+            },
+        }
+    }
+)  # fmt: skip
+TOTAL = Decimal("12345678901234567890123456.789")
+FULL = Line(
+    1_800_000_000, ('=a,"여울', 7),
+    {
+        "count": 3, "revenue": TOTAL, "mean": Decimal("1E+2"), "buyers": 2, "took": {"p50": 1.5, "p99.9": 2.5},
+        "pages": [{"value": "/a", "count": 2}, {"value": 3, "count": 1}],
+    },
+)  # fmt: skip
+NOTHING = Line(
+    1_800_003_600, (None, True),
+    {"count": 0, "revenue": Decimal(), "mean": None, "buyers": 0, "took": {"p50": None, "p99.9": None}, "pages": []},
+)  # fmt: skip
+
+
+def test_json_has_the_numbers_own_digits() -> None:
+    text = as_json(ORDERS, FULL, SEOUL).decode()
+    assert '"start":"2027-01-15T17:00:00+09:00"' in text
+    assert '"revenue":12345678901234567890123456.789,"mean":100,' in text
+    shown = json.loads(text, parse_float=Decimal)
+    assert shown["group"] == {"type": '=a,"여울', "data.size": 7}
+    assert shown["revenue"] == TOTAL
+    assert json.loads(as_json(ORDERS, NOTHING, UTC_ZONE))["mean"] is None
+    assert b'"start":"2027-01-15T09:00:00Z"' in as_json(ORDERS, NOTHING, UTC_ZONE)
+
+
+def test_csv_is_what_it_was() -> None:
+    rows = list(csv.reader(io.StringIO(as_csv(ORDERS, [FULL, NOTHING], UTC_ZONE).decode(), newline="")))
+    assert rows == [
+        ["start", "type", "data.size", "count", "revenue", "mean", "buyers", "took.p50", "took.p99.9", "pages"],
+        [
+            "2027-01-15T08:00:00Z", '=a,"여울', "7", "3", str(TOTAL), "100", "2", "1.5", "2.5",
+            '[{"value":"/a","count":2},{"value":3,"count":1}]',
+        ],
+        ["2027-01-15T09:00:00Z", "", "true", "0", "0", "", "0", "", "", "[]"],
+    ]  # fmt: skip
+
+
+def test_parquet_has_exact_decimals_and_times_of_the_zone() -> None:
+    table = parquet.read_table(io.BytesIO(as_parquet(ORDERS, [FULL, NOTHING], SEOUL)))
+    assert table.column("start").to_pylist()[0] == datetime(2027, 1, 15, 8, tzinfo=UTC)
+    assert str(table.schema.field("start").type) == "timestamp[ms, tz=Asia/Seoul]"
+    assert table.column("revenue").to_pylist() == [TOTAL, Decimal()]
+    assert table.schema.field("revenue").type == pa.decimal128(38, 3)
+    assert table.column("type").to_pylist() == ['=a,"여울', None]
+    assert table.column("mean").to_pylist() == [Decimal(100), None]
+    assert table.column("took.p99.9").to_pylist() == [2.5, None]
+    assert table.column("pages").to_pylist()[0] == [{"value": "/a", "count": 2}, {"value": "3", "count": 1}]
+    assert parquet.read_table(io.BytesIO(as_parquet(ORDERS, [], SEOUL))).num_rows == 0
+
+
+def test_a_number_of_more_digits_than_decimals_have_is_text_in_parquet() -> None:
+    long = Decimal("1" * 30 + "." + "2" * 30)
+    line = Line(FULL.start, FULL.group, {**FULL.values, "revenue": long})
+    assert parquet.read_table(io.BytesIO(as_parquet(ORDERS, [line], SEOUL))).column("revenue").to_pylist() == [
+        str(long)
+    ]
+
+
+def test_a_metric_says_what_can_be_asked_of_it() -> None:
+    shown = json.loads(described(ORDERS))
+    assert shown["group_by"] == ["type", "data.size"]
+    assert shown["measures"][:2] == [{"name": "count", "kind": "count"}, {"name": "revenue", "kind": "sum"}]
+    assert shown["windows"] == [{"name": "hour", "kept": 86_400}]
+
+
+def test_gaps_are_filled_for_the_groups_that_were_seen_in_the_order_of_lines() -> None:
+    other = Line(FULL.start + 7200, ("!", None), FULL.values)
+    window = ORDERS.windows[0].window
+    found = filled(ORDERS, window, [FULL, other], FULL.start, FULL.start + 3 * 3600)
+    assert [(line.start - FULL.start, line.group, line.values["count"]) for line in found] == [
+        (0, ("!", None), 0), (0, FULL.group, 3),
+        (3600, ("!", None), 0), (3600, FULL.group, 0),
+        (7200, ("!", None), 3), (7200, FULL.group, 0),
+    ]  # fmt: skip
+    assert found[0].values == NOTHING.values
