@@ -6,6 +6,8 @@ import os
 import shutil
 import subprocess
 
+import config
+
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 HOW = (
     "The tests of pages need Chromium, and there is none on the PATH. Install it: apt-get install chromium (Debian),"
@@ -31,7 +33,7 @@ def ensure() -> None:
     if any(map(shutil.which, NAMES)) or apt is None or os.geteuid() != 0:
         return
     print("chromium     is missing, and is installed by apt-get for the tests of pages", flush=True)
-    environ = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    environ = {**config.process_environ(), "DEBIAN_FRONTEND": "noninteractive"}
     for command in ([apt, "update", "-qq"], [apt, "install", "-qq", "-y", "--no-install-recommends", "chromium"]):
         finished = subprocess.run(command, check=False, env=environ, capture_output=True, text=True)
         if finished.returncode:
