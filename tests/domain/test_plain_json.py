@@ -50,7 +50,7 @@ def test_what_need_not_be_there() -> None:
         (b'{"order":{"id":null}}', "'order.id' is missing"), (b'{"order":{"id":true}}', "neither a text nor a number"),
         (b'{"order":{"id":[1]}}', "neither"), (b'{"order":{"id":1e400}}', "neither"),
         (b'{"order":{"id":"\xff"}}', "not UTF-8"), (b'{"order":{"id":1}}', "'kind' is missing"),
-        (b'{"order":{"id":1},"kind":"k","at":1e30}', "no time"), 
+        (b'{"order":{"id":1},"kind":"k","at":1e30}', "no time"),
         (b'{"order":{"id":1},"kind":"k","at":-1e29}', "no time"),
         (b'{"order":{"id":1},"kind":"k","at":{}}', "neither"),
     ],
