@@ -41,6 +41,8 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True):
     cleanup: str = "delete"
     max_bytes: int = 8 * MEBIBYTE
     """Largest record batch the broker takes, bytes."""
+    own_time: bool = True
+    """Whether records keep the time that their producer gives them; else it is the broker's clock."""
 
     def full_name(self, prefix: str) -> str:
         """The name on the broker."""
@@ -64,7 +66,7 @@ EVENTS_RESOURCES = Topic(
     carries="what happened to resources; partition p is fed by the owner of command partition p",
 )  # fmt: skip
 INGEST = Topic(
-    name="ingest", key="subject or id", owner="anybody", repeats=Repeats.RECENT,
+    name="ingest", key="subject or id", owner="anybody", repeats=Repeats.RECENT, own_time=False,
     carries="CloudEvents of other systems, structured or binary mode",
 )  # fmt: skip
 DEAD_LETTER_PARKED = "dead_letter.parked"

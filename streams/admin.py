@@ -1,6 +1,7 @@
 """Topics are made and checked at start: what is there must be what topics.py says, or the start is refused."""
 
 import asyncio
+import logging
 from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -9,6 +10,8 @@ from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 import topics
 from config import Settings
+
+log = logging.getLogger("yeoul.streams.admin")
 
 WAIT_S = 30.0
 
@@ -52,9 +55,14 @@ def _new(name: str, topic: topics.Topic, replicas: int) -> NewTopic:
             "cleanup.policy": topic.cleanup,
             "retention.ms": str(int(topic.retention.total_seconds() * 1000)),
             "max.message.bytes": str(topic.max_bytes),
+            "message.timestamp.type": _clock(topic),
             "min.insync.replicas": str(max(1, replicas - 1)),
         },
     )
+
+
+def _clock(topic: topics.Topic) -> str:
+    return "CreateTime" if topic.own_time else "LogAppendTime"
 
 
 async def _check(admin: AIOKafkaAdminClient, wanted: dict[str, topics.Topic]) -> None:
@@ -77,10 +85,20 @@ async def _check(admin: AIOKafkaAdminClient, wanted: dict[str, topics.Topic]) ->
     resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in wanted]
     for response in await admin.describe_configs(resources):
         for _code, _message, _kind, name, entries in response.resources:
-            policy = {entry[0]: entry[1] for entry in entries}.get("cleanup.policy")
+            found_configs = {entry[0]: entry[1] for entry in entries}
+            policy, clock = found_configs.get("cleanup.policy"), found_configs.get("message.timestamp.type")
             if policy != wanted[name].cleanup:
                 raise WrongTopic(
                     f"topic {name} has cleanup.policy={policy} and topics.py says {wanted[name].cleanup}: records "
                     f"would be lost or kept against the guarantees. Set it with kafka-configs, or take another "
                     f"YEOUL_TOPIC_PREFIX"
+                )
+            if clock != _clock(wanted[name]):
+                # Made by an older version. It works, but whose clocks are wrong can't be told from the record's time.
+                log.warning(
+                    "topic %s has message.timestamp.type=%s and topics.py says %s: a producer with a wrong clock can"
+                    " make others' events late in the metrics. Set it with kafka-configs",
+                    name,
+                    clock,
+                    _clock(wanted[name]),
                 )

@@ -1,8 +1,10 @@
 """Topics are made at the first start and checked at every other; what differs is refused, with the way out."""
 
 import asyncio
+import time
 
 import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 
 import topics
@@ -59,3 +61,27 @@ async def test_another_clean_up_policy_is_refused(own_settings: Settings, broker
     assert "cleanup.policy=compact" in text
     assert "topics.py says delete" in text
     assert "kafka-configs" in text
+
+
+async def test_strangers_do_not_tell_the_log_what_time_it_is(
+    own_settings: Settings, broker: Broker, caplog: pytest.LogCaptureFixture
+) -> None:
+    await ensure_topics(own_settings)
+    name = INGEST.full_name(own_settings.topic_prefix)
+    producer = AIOKafkaProducer(bootstrap_servers=own_settings.kafka_url)
+    consumer = AIOKafkaConsumer(name, bootstrap_servers=own_settings.kafka_url, auto_offset_reset="earliest")
+    before = time.time() * 1000 - 1000
+    async with producer, consumer:
+        await producer.send_and_wait(name, b"1", timestamp_ms=1_000_000_000_000)
+        record = await consumer.getone()
+    assert before <= record.timestamp <= time.time() * 1000 + 1000
+    assert "message.timestamp.type" not in caplog.text
+
+
+async def test_a_topic_that_believes_its_producers_is_told_of(
+    own_settings: Settings, broker: Broker, caplog: pytest.LogCaptureFixture
+) -> None:
+    name = INGEST.full_name(own_settings.topic_prefix)
+    await broker.make(name, INGEST.partitions)
+    await ensure_topics(own_settings)
+    assert f"topic {name} has message.timestamp.type=CreateTime and topics.py says LogAppendTime" in caplog.text
