@@ -14,9 +14,9 @@ from aiohttp import web
 from prometheus_client import REGISTRY
 
 from domain.access import Role
-from telemetry import metrics
 from tests.web.conftest import OWNER
 from tests.web.fakes import SETTINGS, Fakes
+from web import middlewares
 from web.app import create
 from web.child import _callers_fault
 from web.unreadable import Runner
@@ -200,7 +200,7 @@ async def test_an_answer_that_fails_below_the_application_is_in_the_envelope_too
     def broken(*_: object) -> None:
         raise RuntimeError("marker")
 
-    monkeypatch.setattr(metrics.HTTP_SECONDS, "labels", broken)
+    monkeypatch.setattr(middlewares, "_seconds", broken)
     head, _, body = (await raw(port, b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")).partition(b"\r\n\r\n")
     assert (head[9:12], json.loads(body)["error"]["code"]) == (b"500", "INTERNAL_ERROR")
     assert b"marker" not in body
