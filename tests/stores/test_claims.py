@@ -116,6 +116,8 @@ async def test_a_command_that_repeats_or_misuses_an_operation_claims_nothing(dat
     wanted = msgspec.structs.replace(other, command=misused.command)  # the same address
     batch = [misused, wanted, succeeded, failed]
     part = Part(TopicPartition("commands", 0), cast("Any", None), Span(0, 4), cast("Any", batch), batch)
+    for command in batch:
+        await Accounts(database).put_key(command.envelope.subject, b"wrapped")
     async with database.connection() as connection, connection.transaction():
         assert await decisions.before_decide(connection, Work([part], []), done) == {}
     assert await holder(database, wanted.command.email_index) == wanted.envelope.subject
