@@ -101,9 +101,20 @@ async def _run(options: argparse.Namespace) -> int:
         if question is None:
             return 2
         lines = await _lines(read, table, question)
+        await _tell_dropped(read, table, question)
     finally:
         await database.close()
     return _write(options, _printed(options.format, table.metric, lines, question.zone))
+
+
+async def _tell_dropped(read: Reports, table: Table, question: Question) -> None:
+    """Beside the values, on standard error: events of that time that are in no window, by reason."""
+    counts: dict[str, int] = {}
+    for row in await read.dropped(table, question.since - question.since % 3600, question.until):
+        counts[row.reason] = counts.get(row.reason, 0) + row.count
+    if counts:
+        told = ", ".join(f"{count} {reason}" for reason, count in sorted(counts.items()))
+        print(f"yeoul: in no window of {table.metric.name} in this time: {told} (docs/analytics.md)", file=sys.stderr)
 
 
 def _question(metric: Metric, options: argparse.Namespace) -> Question | None:

@@ -6,7 +6,7 @@ A column is named as the path or the measure; each percentile has its own, such 
 import csv
 import io
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -32,6 +32,11 @@ def as_json(metric: Metric, line: Line, zone: ZoneInfo) -> bytes:
     for name, value in line.values.items():
         shown[name] = msgspec.Raw(digits(value).encode()) if isinstance(value, Decimal) else value
     return _encode(shown)
+
+
+def dropped(start: int, reason: str, count: int) -> bytes:
+    """`{"start", "reason", "count"}`: events in no window, in the hour from `start` (seconds since 1970)."""
+    return _encode({"start": datetime.fromtimestamp(start, UTC), "reason": reason, "count": count})
 
 
 def described(metric: Metric) -> bytes:

@@ -2,17 +2,19 @@
 
 import asyncio
 from time import time
+from zoneinfo import ZoneInfo
 
 import msgspec
 import orjson
 from aiohttp import web
 
 from config.zones import zone
-from domain import questions, renderings, reports
+from domain import questions, renderings, reports, windows
 from domain.access import may_see
 from domain.metrics import Metric
 from domain.questions import MOST_LINES, Question
 from domain.refusals import Code, Problem, Refusal
+from domain.tables import Table
 from stores.reports import TooMany
 from web import queries
 from web.parts import ACTOR, PARTS
@@ -25,6 +27,8 @@ PAGED = frozenset({"format", "limit", "cursor"})
 NEXT = "X-Next-Cursor"
 """The header that a download has in place of `meta.next_cursor`."""
 _CURSOR = b"cursor of a metric"
+DROPPED_S = 7 * windows.DAY
+"""How far back dropped events are told of by default, seconds."""
 
 
 async def listing(request: web.Request) -> Reply:
@@ -40,9 +44,7 @@ async def listing(request: web.Request) -> Reply:
 async def read(request: web.Request) -> Reply:
     """`GET /analytics/{metric}`: its windows, page by page as JSON, or all that are asked for as a download."""
     parts = request.app[PARTS]
-    table = (await parts.stores.reports.tables()).get(request.match_info["metric"])
-    if table is None or not may_see(request[ACTOR], table.metric.public):
-        raise refused(Code.NOT_FOUND)
+    table = await _seen(request)
     metric = table.metric
     wrong = Wrong()
     asked = queries.asked(request, wrong, questions.parameters(metric) | PAGED)
@@ -83,6 +85,32 @@ async def read(request: web.Request) -> Reply:
     if next_cursor is not None:
         headers[NEXT] = next_cursor
     return Reply(download=body, headers=headers)
+
+
+async def dropped(request: web.Request) -> Reply:
+    """`GET /analytics/{metric}/dropped`: events of its types that are in no window, by hour and reason."""
+    table = await _seen(request)
+    wrong = Wrong()
+    asked = queries.asked(request, wrong, ("from", "to"))
+    until = int(time()) + windows.HOUR
+    times = {"from": until - DROPPED_S, "to": until}
+    for name, text in asked.items():
+        with wrong:
+            found = questions.moment(text, ZoneInfo("UTC"))
+            if not isinstance(found, int):
+                raise invalid(name, found.problem, found.allowed)
+            times[name] = found
+    wrong.refuse()
+    rows = await request.app[PARTS].stores.reports.dropped(table, times["from"], times["to"])
+    return Reply(items=[renderings.dropped(row.start, row.reason, row.count) for row in rows])
+
+
+async def _seen(request: web.Request) -> Table:
+    """The table that is asked for. Raises Refused if there is none that the caller may see."""
+    table = (await request.app[PARTS].stores.reports.tables()).get(request.match_info["metric"])
+    if table is None or not may_see(request[ACTOR], table.metric.public):
+        raise refused(Code.NOT_FOUND)
+    return table
 
 
 def _question(metric: Metric, asked: dict[str, str]) -> Question:

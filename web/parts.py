@@ -20,6 +20,7 @@ from security.fields import Sealer
 from security.passwords import Passwords
 from security.tokens import Tokens
 from stores.dead_letters import Listed, Parked
+from stores.reports import Dropped
 from stores.resources import PageQuery, View
 from streams.publish import Answer, Order, Pending
 from web.access import AccessLog
@@ -79,6 +80,9 @@ class ReportStore(Protocol):
         self, table: Table, question: Question, most: int, after: tuple[int, str] | None = None
     ) -> list[Line]:
         """At most `most` of the lines that are asked for, in order. Raises StoresAway, TooMany."""
+
+    async def dropped(self, table: Table, since: int, until: int) -> list[Dropped]:
+        """Events in no window, by hour and reason, in order. Raises StoresAway."""
 
 
 class LetterStore(Protocol):

@@ -25,10 +25,11 @@ API: tuple[tuple[str, str, Guard | None, Handler], ...] = (
     ("DELETE", "/resources/{id}", may("write"), resources.delete),
     ("GET", "/analytics", anyone, analytics.listing),
     ("GET", "/analytics/{metric}", anyone, analytics.read),
+    ("GET", "/analytics/{metric}/dropped", anyone, analytics.dropped),
+    ("GET", "/analytics/{metric}/live", anyone, live.watch),
     ("GET", "/dead-letters", may("admin"), dead_letters.listing),
     ("GET", "/dead-letters/{id}", may("admin"), dead_letters.read),
     ("GET", "/operations/{id}", signed_in, operations.read),
-    ("GET", "/analytics/{metric}/live", anyone, live.watch),
 )
 
 PLAIN: tuple[tuple[str, str, Callable[[web.Request], Awaitable[web.StreamResponse]]], ...] = (

@@ -28,6 +28,7 @@ from security.tokens import Tokens
 from stores.analytics import Row
 from stores.dead_letters import Listed, Parked
 from stores.live import Changes
+from stores.reports import Dropped
 from stores.resources import PageQuery
 from stores.resources import View as ResourceView
 from streams.publish import Answer, Order, Pending
@@ -198,10 +199,14 @@ class FakeReports:
     metrics: list[Metric] = field(default_factory=list)
     found: dict[str, list[Line]] = field(default_factory=dict)
     asked: list[Question] = field(default_factory=list)
+    left_out: list[Dropped] = field(default_factory=list)
     raises: Exception | None = None
 
     async def tables(self) -> dict[str, Table]:
         return {metric.name: Table(number, metric) for number, metric in enumerate(self.metrics)}
+
+    async def dropped(self, table: Table, since: int, until: int) -> list[Dropped]:
+        return [one for one in self.left_out if since <= one.start < until]
 
     async def lines(
         self, table: Table, question: Question, most: int, after: tuple[int, str] | None = None

@@ -12,7 +12,7 @@ from domain.access import Role
 from domain.metrics import declared
 from domain.reports import Line
 from stores import StoresAway
-from stores.reports import TooMany
+from stores.reports import Dropped, TooMany
 from tests.web.conftest import ADMIN, Client
 from tests.web.fakes import Fakes
 
@@ -43,6 +43,17 @@ def metrics(fakes: Fakes) -> None:
 @pytest.fixture
 def admin(bearer: Any) -> dict[str, str]:
     return bearer(ADMIN, Role.ADMIN)  # type: ignore[no-any-return]
+
+
+async def test_events_in_no_window_are_told_by_hour_and_reason(client: Client, fakes: Fakes, admin: Any) -> None:
+    fakes.stores.reports.left_out = [Dropped(START, "late", 3), Dropped(START + 3600, "future", 1)]
+    answer = await client.get(f"{PATH}/orders/dropped?from=2027-01-15&to=2027-01-15T08:30:00Z", headers=admin)
+    assert (await answer.json())["data"] == [{"start": "2027-01-15T08:00:00Z", "reason": "late", "count": 3}]
+    assert (await (await client.get(f"{PATH}/orders/dropped", headers=admin)).json())["data"] == []
+    assert (await client.get(f"{PATH}/orders/dropped")).status == 404
+    answer = await client.get(f"{PATH}/orders/dropped?from=yesterday&what=1", headers=admin)
+    assert answer.status == 400
+    assert [detail["field"] for detail in (await answer.json())["error"]["details"]] == ["what", "from"]
 
 
 async def test_what_one_may_not_see_is_as_what_does_not_exist(client: Client, bearer: Any, admin: Any) -> None:
