@@ -13,7 +13,7 @@ this runs is added at the end.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from time import monotonic
 from typing import Any
@@ -98,6 +98,13 @@ class Rebuilt(Counting):
             return super().decode(record)
         except Unreadable:
             return None
+
+    def decode_all(self, records: Sequence[ConsumerRecord]) -> list[Any] | None:
+        """See streams.work.Handler."""
+        left_out = self._left_out.get((records[0].topic, records[0].partition), set())
+        if not left_out.isdisjoint(record.offset for record in records):
+            return None
+        return super().decode_all(records)
 
     async def replayed(self, connection: Any, reading: Rereading) -> None:
         """Add what the live group has replayed meanwhile, as it did. Raises StoresAway."""
