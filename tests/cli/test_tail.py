@@ -17,6 +17,7 @@ from cli import tail
 from cli.describe import BLUE, BOLD, CYAN, DIM, END, GREEN, NO_TIME, RED, SHOWN_DATA, YELLOW, describe, matches
 from config import Settings
 from streams import admin
+from streams.protocol import set_topic_configs
 
 Headers = list[tuple[str, bytes | None]]
 NOON_MS = 1_767_268_800_000
@@ -131,6 +132,8 @@ async def strange(own_settings: Settings) -> Settings:
     name = f"{own_settings.topic_prefix}.ingest"
     good = msgspec.json.encode(EVENT | {"subject": "first"}), msgspec.json.encode(EVENT | {"subject": "last"})
     async with AIOKafkaProducer(bootstrap_servers=own_settings.kafka_url) as producer:
+        # As other people's topics are: a record has the time that its producer gives it.
+        await set_topic_configs(producer.client, name, {admin.TIME: "CreateTime"})
         await producer.send_and_wait(name, good[0], partition=0)
         await producer.send_and_wait(name, b'{"data":' + DEEP + b"}", partition=0)
         await producer.send_and_wait(name, msgspec.json.encode(EVENT), partition=0, timestamp_ms=LONG_AGO_MS)

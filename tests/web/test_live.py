@@ -83,6 +83,7 @@ class Stream:
 def watched(client: Client, fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """Opens the stream of a metric that is there."""
     monkeypatch.setattr(watchers, "EVERY_S", 0.01)
+    monkeypatch.setattr(fakes.live, "clock", lambda: NOW)  # however long the other tests took since
     fakes.stores.watching.serving.setdefault("orders", Table(1, metric()))
 
     @contextlib.asynccontextmanager
