@@ -225,6 +225,7 @@ class Up:
         self._say(f"ready; {_resident(self._stack)} MB resident in all\n")
         print(
             f"  front     {url}/api/v1   (health: {url}/readyz)\n"
+            f"  live      {url}/live   (the tables of the metrics; paste the token)\n"
             f"  kafka     {settings.kafka_url}\n"
             f"  metrics   {scraped}\n"
             f"  data      {settings.state_dir}, logs in {settings.state_dir / 'logs'}\n"

@@ -56,6 +56,7 @@ class Broker:
         self.away: str | None = "the broker was not reached yet"
         self._probing = asyncio.Lock()
         self._renewals: set[asyncio.Task[None]] = set()
+        self._stopping = False
         self._partitions: dict[str, int] = {}
         self._told = False
 
@@ -66,9 +67,11 @@ class Broker:
 
     async def stop(self) -> None:
         """Flush for 5 s at most, and close."""
+        self._stopping = True
         if self._task is not None:
             self._task.cancel()
-            await asyncio.wait([self._task, *self._renewals])
+            # Bounded, and told besides: in Python 3.11 a cancellation that meets the end of a wait_for is lost.
+            await asyncio.wait([self._task, *self._renewals], timeout=5.0)
         if self.producer is not None:
             await close(self.producer, 5.0)
 
@@ -103,7 +106,7 @@ class Broker:
         return self._partitions[topic]
 
     async def _watch(self) -> None:
-        while True:
+        while not self._stopping:
             await asyncio.sleep(PROBE_EVERY_S)
             await self._probe()
 

@@ -133,7 +133,8 @@ async def _next(watcher: Watcher, since: int) -> bytes:
     if not watcher.snapshot and not watcher.pending and not watcher.end:
         watcher.woken.clear()
         try:
-            await asyncio.wait_for(watcher.woken.wait(), HEARTBEAT_S)
+            async with asyncio.timeout(HEARTBEAT_S):
+                await watcher.woken.wait()
         except TimeoutError:
             return HEARTBEAT
     if watcher.end:

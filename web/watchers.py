@@ -101,7 +101,8 @@ class Broadcast:
 
     async def _prepare(self, seen: Seen, room: int) -> None:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._opened.wait(), OPENING_S)
+            async with asyncio.timeout(OPENING_S):
+                await self._opened.wait()
         # From here on a channel that is opened has been missed.
         self._opened.set()
         await self._read(seen)
@@ -148,8 +149,10 @@ class Broadcast:
     async def _publish(self) -> None:
         """Tells the watchers, at most every EVERY_S, and using a fifth of the time at most."""
         while True:
+            # Not wait_for: in Python 3.11 it loses a cancellation that meets the end of its wait, and this never ends.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._woken.wait(), REFRESH_S if self._listening else AWAY_S)
+                async with asyncio.timeout(REFRESH_S if self._listening else AWAY_S):
+                    await self._woken.wait()
             self._woken.clear()
             started = time.monotonic()
             try:

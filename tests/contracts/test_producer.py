@@ -1,6 +1,7 @@
 """The producer that a process shares: what it needs to be there, and that nothing of an old one is left."""
 
 import asyncio
+import contextlib
 import gc
 import os
 import signal
@@ -99,3 +100,24 @@ async def test_a_front_tells_which_topic_is_missing(own_settings: Settings, brok
     await until(lambda: front.away is None)
     assert {name: front.partitions(name) for name in names} == dict.fromkeys(names, 4)
     await front.stop()
+
+
+async def test_it_stops_though_a_probe_loses_the_cancellation(
+    own_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As wait_for does in Python 3.11 when what it waits for ends in the same moment."""
+    probing = asyncio.Event()
+
+    async def probe() -> None:
+        probing.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+
+    broker = Broker(own_settings, "tests", [])
+    await broker.start()
+    monkeypatch.setattr(broker, "_probe", probe)
+    async with asyncio.timeout(harness.HANG_S):
+        await probing.wait()
+        await broker.stop()
+    assert broker._task is not None
+    assert broker._task.done()

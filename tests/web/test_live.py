@@ -204,6 +204,21 @@ async def test_an_admins_stream_ends_with_the_token(client: Client, fakes: Fakes
             await stream.next()
 
 
+@pytest.mark.parametrize("turns", range(5))
+async def test_a_channel_ends_also_at_the_moment_in_which_something_comes(
+    fakes: Fakes, monkeypatch: pytest.MonkeyPatch, turns: int
+) -> None:
+    monkeypatch.setattr(watchers, "EVERY_S", 0.0)
+    fakes.stores.watching.serving["orders"] = Table(1, metric())
+    broadcast = watchers.Broadcast(fakes.stores.watching, Table(1, metric()), lambda: NOW)
+    await until(lambda: broadcast._opened.is_set() and bool(broadcast._woken._waiters))
+    broadcast._woken.set()
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    async with asyncio.timeout(10):
+        await broadcast.stop()
+
+
 async def test_all_watchers_of_a_metric_share_one_channel(watched: Any, fakes: Fakes) -> None:
     store = fakes.stores.watching
     store.found = [row(1)]
