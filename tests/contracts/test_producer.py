@@ -67,7 +67,7 @@ async def test_of_a_producer_that_is_replaced_nothing_is_left(
     await (await produce(broker.producer, topic))
     await broker.stop()
     await until(lambda: sockets() == sockets_before)
-    await until(lambda: asyncio.all_tasks() == tasks_before)
+    await until(lambda: asyncio.all_tasks() <= tasks_before)
     gc.collect()  # asyncio tells of what nobody looked at when it is thrown away
     assert "never retrieved" not in caplog.text
 
