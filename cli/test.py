@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 
@@ -18,6 +19,11 @@ GATES = (
     ("importlinter.cli", "lint"),
 )
 QUICK = ("tests/domain", "tests/web", "tests/config")
+MOST_AT_ONCE = 4
+"""Processes that share the tests of a whole run, each with servers of its own; most tests wait more than they work.
+
+In full size they run one after the other: the bounds there are promises of a machine that does nothing else.
+"""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,12 +48,12 @@ def run(options: argparse.Namespace) -> int:
         if finished.returncode:
             print(finished.stdout + finished.stderr, flush=True)
             failed = failed or finished.returncode
-    tests = list(QUICK) if options.quick else []
+    arguments = [*(QUICK if options.quick else ()), *options.unknown]
     if not options.quick:
         browser.ensure()
-    finished_tests = subprocess.run(
-        [sys.executable, "-m", "pytest", *tests, *options.unknown], check=False, env=environ
-    )
+    if not options.unknown and not options.quick and not options.full:
+        arguments += ["--numprocesses", str(min(MOST_AT_ONCE, os.cpu_count() or 1)), "--dist", "loadscope"]
+    finished_tests = subprocess.run([sys.executable, "-m", "pytest", *arguments], check=False, env=environ)
     return failed or finished_tests.returncode
 
 

@@ -6,7 +6,7 @@ import itertools
 import re
 import secrets
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Generator
 from pathlib import Path
 
 import asyncpg
@@ -81,6 +81,14 @@ async def settings(stack: Stack, request: pytest.FixtureRequest) -> Settings:
 async def own_settings(stack: Stack, request: pytest.FixtureRequest) -> Settings:
     """As `settings`, for one test alone."""
     return await fresh_settings(stack, request.node.name)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """What a test logged is sent to the process that prints it, which takes no text that is no UTF-8."""
+    report = yield
+    report.sections = [(name, text.encode(errors="backslashreplace").decode()) for name, text in report.sections]
+    return report
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
