@@ -3,8 +3,9 @@
 import asyncio
 from collections.abc import Mapping
 
-from domain import boards, reports
+from domain import boards, renderings, reports
 from domain.boards import Board, View
+from domain.questions import ZONE_UTC
 from domain.reports import Line, Part
 from domain.tables import Table
 from stores.analytics import Row
@@ -94,5 +95,4 @@ class Seen:
 
 def _documents(table: Table, cells: reports.Cells) -> dict[boards.Key, bytes]:
     lines: list[Line] = reports.lines(table.metric, cells)
-    paths = table.metric.group_by
-    return {key: boards.document(paths, line) for key, line in zip(sorted(cells), lines, strict=True)}
+    return {(line.start, line.group): renderings.as_json(table.metric, line, ZONE_UTC) for line in lines}

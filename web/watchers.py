@@ -19,6 +19,7 @@ from domain.tables import Table
 from stores import StoresAway
 from stores.analytics import Row
 from stores.live import Changes, RedisAway
+from stores.selecting import TooMany
 from telemetry import metrics
 from web.views import Seen, Watcher
 
@@ -44,10 +45,6 @@ class Full(Exception):
     """There are as many watchers as this process takes."""
 
 
-class TooManyRows(Exception):
-    """The view has more rows than can be watched."""
-
-
 class Store(Protocol):
     """What is watched; see stores/watching.py."""
 
@@ -55,7 +52,7 @@ class Store(Protocol):
         """The tables that serve, by the names of their metrics. Raises StoresAway."""
 
     async def rows(self, table: Table, view: View, since: int, most: int) -> list[Row]:
-        """The rows of the view's panes from `since` on. Raises StoresAway."""
+        """The rows of the view's panes from `since` on. Raises StoresAway, TooMany."""
 
     def listen(self, metric: str) -> AsyncIterator[Changes | None]:
         """None once the channel is open, then changes. Raises RedisAway."""
@@ -83,7 +80,7 @@ class Broadcast:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def enter(self, view: View, room: int) -> Seen:
-        """The view, for one more; it may be used once it is `ready`, which raises StoresAway, TooManyRows."""
+        """The view, for one more; it may be used once it is `ready`, which raises StoresAway, TooMany."""
         found = self.views.get(view)
         if found is None:
             found = self.views[view] = Seen(self.table, view, int(self._clock()))
@@ -107,15 +104,12 @@ class Broadcast:
         self._opened.set()
         await self._read(seen)
         if seen.board.size > min(MOST_BYTES, room):
-            raise TooManyRows
+            raise TooMany
         await seen.work_out(int(self._clock()))
         self._woken.set()
 
     async def _read(self, seen: Seen) -> None:
-        rows = await self._store.rows(self.table, seen.board.view, seen.board.since, MOST_ROWS + 1)
-        if len(rows) > MOST_ROWS:
-            raise TooManyRows
-        for row in rows:
+        for row in await self._store.rows(self.table, seen.board.view, seen.board.since, MOST_ROWS):
             seen.put(row)
 
     async def _listen(self) -> None:
@@ -179,8 +173,8 @@ class Broadcast:
                 if anew:
                     await self._read(seen)
                 if seen.board.size > MOST_BYTES:
-                    raise TooManyRows
-            except TooManyRows:
+                    raise TooMany
+            except TooMany:
                 for watcher in list(seen.watchers):
                     watcher.cut("too_many_rows")
                 continue
@@ -222,7 +216,7 @@ class Hub:
 
     @asynccontextmanager
     async def watch(self, table: Table, view: View) -> AsyncIterator[Watcher]:
-        """A watcher of a view. Raises Full, TooManyRows, StoresAway."""
+        """A watcher of a view. Raises Full, TooMany, StoresAway."""
         if self._stopped or self._watching >= MOST_WATCHERS:
             raise Full
         self._watching += 1
