@@ -88,6 +88,11 @@ class Seen:
         self.rows |= changed
         return changed
 
+    def cut(self, why: str) -> None:
+        """The end for all who watch it."""
+        for watcher in self.watchers:
+            watcher.cut(why)
+
     def everything(self) -> list[tuple[boards.Key, bytes]]:
         """All rows, by time and group."""
         return sorted(self.rows.items())
