@@ -5,11 +5,11 @@ from collections.abc import AsyncIterator
 from domain.boards import View
 from domain.tables import Slot, Table
 from stores import selecting
-from stores.analytics import Row
 from stores.live import Changes, Live
 from stores.metrics import Metrics
 from stores.postgres import Database
 from stores.redis import Redis
+from stores.totals import Row
 
 
 class Watching:

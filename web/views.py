@@ -8,7 +8,7 @@ from domain.boards import Board, View
 from domain.questions import ZONE_UTC
 from domain.reports import Line, Part
 from domain.tables import Table
-from stores.analytics import Row
+from stores.totals import Row
 
 MOST_PENDING = 5_000
 """Changed rows that may wait for a slow reader."""

@@ -17,9 +17,9 @@ from typing import Protocol
 from domain.boards import View
 from domain.tables import Table
 from stores import StoresAway
-from stores.analytics import Row
 from stores.live import Changes, RedisAway
 from stores.selecting import TooMany
+from stores.totals import Row
 from telemetry import metrics
 from web.views import Seen, Watcher
 

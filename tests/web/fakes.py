@@ -25,13 +25,13 @@ from domain.tables import Table
 from security.fields import Sealer
 from security.passwords import Passwords
 from security.tokens import Tokens
-from stores.analytics import Row
 from stores.dead_letters import Listed, Parked
 from stores.live import Changes
 from stores.reports import Dropped
 from stores.resources import PageQuery
 from stores.resources import View as ResourceView
 from stores.selecting import TooMany
+from stores.totals import Row
 from streams.publish import Answer, Order, Pending
 from web.parts import Parts
 from web.presenters import V1

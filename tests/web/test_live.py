@@ -19,8 +19,8 @@ from domain.boards import PART_BYTES
 from domain.metrics import declared
 from domain.tables import Slot, Table
 from stores import StoresAway
-from stores.analytics import Row
 from stores.live import Changes, RedisAway
+from stores.totals import Row
 from tests.contracts.harness import HANG_S
 from tests.web.conftest import ADMIN, OWNER, Client
 from tests.web.fakes import SETTINGS, Fakes
