@@ -24,12 +24,13 @@ from domain.metrics import Metric
 from domain.plain_json import Unmapped, mapped
 from domain.tables import Additions, Plan, Table, add_up, latest
 from domain.values import members
-from stores.analytics import Adding, Row, watermarks
+from stores.analytics import Adding, watermarks
 from stores.live import Live
 from stores.metrics import Metrics, ids
 from stores.postgres import away_is_known
 from stores.progress import Mismatch
 from stores.redis import RedisAway
+from stores.totals import Row, Totals
 from streams.envelope import Name, Unreadable, check_source, is_binary, read_foreign_as, read_plain_as
 from streams.groups import Connections, ReaderGroup
 from streams.readers import Reader
@@ -130,7 +131,7 @@ class Counting(Reader, abc.ABC):
         except Unmapped as error:
             raise Unreadable("unmapped", str(error)) from None
 
-    async def handle(self, connection: Any, parts: Sequence[Part]) -> list[Row]:
+    async def handle(self, connection: Any, parts: Sequence[Part]) -> Totals:
         """Add up in memory, then write; returns the new totals."""
         with away_is_known():
             if not await self.still(connection):
@@ -158,7 +159,7 @@ class MetricTables(Counting):
         self._declared: Sequence[Metric] | None = declared
         self._metrics = Metrics(connections.database)
         self._live = Live(connections.redis)
-        self._untold: dict[tuple[Any, ...], Row] = {}
+        self._untold = Totals()
         self._told_at = 0.0
         self._telling: asyncio.Task[None] | None = None
 
@@ -180,22 +181,20 @@ class MetricTables(Counting):
             )  # fmt: skip
         self.feed(registered.tables)
 
-    async def after(self, result: list[Row]) -> None:
+    async def after(self, result: Totals) -> None:
         """See streams.work.Handler."""
-        for row in result:
-            self._untold[row.slot, row.measure, row.feed] = row
+        self._untold.merge(result)
         if self._telling is None or self._telling.done():
             self._telling = asyncio.create_task(self._tell())
 
     async def _tell(self) -> None:
         """The totals to those who watch, a few times a second; what can't be told is read by them from PostgreSQL."""
         await asyncio.sleep(max(0.0, self._told_at + TELL_EVERY_S - monotonic()))
-        rows, self._untold = self._untold, {}
-        by_metric: dict[str, list[Row]] = {}
-        for row in rows.values():
-            table = self._tables.get(row.slot.metric)
+        by_metric: dict[str, list[Row] | None] = {}
+        for metric, rows in self._untold.take().items():
+            table = self._tables.get(metric)
             if table is not None:
-                by_metric.setdefault(table.metric.name, []).append(row)
+                by_metric[table.metric.name] = rows
         self._told_at = monotonic()
         try:
             await self._live.tell(by_metric)

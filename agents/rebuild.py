@@ -43,6 +43,9 @@ logger = logging.getLogger("yeoul.agents.rebuild")
 MOST_HELD = 20_000
 """Records that are handled while the live group is held; with more, they are handled before it is."""
 TRIES = 5
+MOST_HELD_BYTES = 64 * 1024 * 1024
+"""The same of what these records hold."""
+_WHATEVER = object()
 REPLAY_TAKES = timedelta(minutes=1)
 """A replay that settles a letter takes less than this from its beginning to its commit."""
 
@@ -62,11 +65,12 @@ class State(msgspec.Struct, frozen=True):
 class Rebuilt(Counting):
     """Adds to the one table that is being built."""
 
-    def __init__(self, connections: Connections, group: str, version: Version, live: str) -> None:
+    def __init__(self, connections: Connections, group: str, version: Version, live: str, log: Log) -> None:
         super().__init__(connections, group)
         self.version = version
         self._live = live
-        self._left_out: dict[tuple[str, int], set[int]] = {}
+        self._log = log
+        self._left_out: dict[tuple[str, int], dict[int, Any]] = {}
         self._connections = connections
         self.since = version.since - REPLAY_TAKES
         self.feed([Table(version.id, version.metric)])
@@ -85,14 +89,22 @@ class Rebuilt(Counting):
 
     async def look(self, connection: Any) -> None:
         """Learn what the live group parked; after its positions were read, so that nothing below them is missed."""
-        found: dict[tuple[str, int], set[int]] = {}
+        found: dict[tuple[str, int], dict[int, Any]] = {}
         for row in await left_out(connection, self._live, self.since):
-            found.setdefault((row["topic"], row["partition"]), set()).add(row["offset"])
+            key = TopicPartition(row["topic"], row["partition"])
+            # Of a topic that is no more, it says nothing about the one that has its name by now.
+            if self._log.ids.get(key) == row["kafka_id"]:
+                of_partition = found.setdefault((key.topic, key.partition), {})
+                if not row["earlier"]:
+                    of_partition[row["offset"]] = _WHATEVER
+                elif row["offset"] not in of_partition:
+                    of_partition[row["offset"]] = row["value"]
         self._left_out = found
 
     def decode(self, record: ConsumerRecord) -> Any:
         """See streams.work.Handler; None for what the live group left out, or does."""
-        if record.offset in self._left_out.get((record.topic, record.partition), ()):
+        parked = self._left_out.get((record.topic, record.partition), {})
+        if record.offset in parked and parked[record.offset] in (_WHATEVER, record.value):
             return None
         try:
             return super().decode(record)
@@ -101,8 +113,8 @@ class Rebuilt(Counting):
 
     def decode_all(self, records: Sequence[ConsumerRecord]) -> list[Any] | None:
         """See streams.work.Handler."""
-        left_out = self._left_out.get((records[0].topic, records[0].partition), set())
-        if not left_out.isdisjoint(record.offset for record in records):
+        left_out = self._left_out.get((records[0].topic, records[0].partition), {})
+        if not left_out.keys().isdisjoint(record.offset for record in records):
             return None
         return super().decode_all(records)
 
@@ -144,6 +156,8 @@ class Rebuild:
         async with Log(self._connections, topics_of(self._metric)) as log:
             first = await log.first()
             reach = await _reach(log, first)
+            if since is not None and since > datetime.now(UTC):
+                raise Refused(f"{_said(since)} is in the future: there is nothing to build {self._metric.name} of yet")
             if since is not None and reach is not None and since < reach:
                 raise Refused(
                     f"the topics keep events from {_said(reach)} on, and {_said(since)} is before that: what was then"
@@ -153,7 +167,7 @@ class Rebuild:
             version = await self._begin(since, reach, anew=anew)
             stands = await log.stand(self._live, first)
             await log.stand(self._group(version), {key: max(first[key], min(begin[key], stands[key])) for key in first})
-            handler = Rebuilt(self._connections, self._group(version), version, self._live)
+            handler = Rebuilt(self._connections, self._group(version), version, self._live, log)
             reading = Rereading(self._connections, self._group(version), log, handler)
             await reading.locate()
             await self._catch_up(log, reading, handler)
@@ -163,6 +177,11 @@ class Rebuild:
     async def _begin(self, since: datetime | None, reach: datetime | None, *, anew: bool) -> Version:
         metrics = Metrics(self._connections.database)
         version, resumed = await metrics.build(self._metric, anew=anew)
+        if resumed and since is not None:
+            raise Refused(
+                f"version {version.version} of {self._metric.name} was begun before, and --since can't change from"
+                f" where. Leave it out to go on with that; --anew begins another"
+            )
         for other in await metrics.versions():
             # Where those stood that were given up half-built.
             if other.metric.name == self._metric.name and other.state == "retired":
@@ -226,7 +245,9 @@ class Rebuild:
             if reading.left(ends) > MOST_HELD:
                 return False
             await handler.look(connection)
-            work = await reading.rest(ends)
+            work = await reading.rest(ends, MOST_HELD_BYTES)
+            if work is None:
+                return False
             moves = [
                 Move(part.owned.topic_id, part.key.partition, part.span.begin, part.span.end, None, part.sequence)
                 for part in work.parts

@@ -65,7 +65,7 @@ EXPECTED: dict[str, Callable[[BaseException], str | None]] = {
     "asyncpg.exceptions.InsufficientPrivilegeError": _postgres_refuses,
     "asyncpg.exceptions.UndefinedTableError": _no_tables,
     "asyncpg.exceptions.UndefinedColumnError": _no_tables,
-    "stores.reports.TooMany": _first_line,
+    "stores.selecting.TooMany": _first_line,
     "streams.admin.WrongTopic": _as_it_says,
     "streams.publish.BrokerAway": _kafka_away,
     "aiokafka.errors.KafkaError": _kafka_away,

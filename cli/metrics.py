@@ -44,7 +44,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     rebuild = actions.add_parser("rebuild", help=words, description=words, allow_abbrev=False)
     rebuild.add_argument("name", metavar="NAME")
     rebuild.add_argument(
-        "--since", type=_time, metavar="TIME", help="begin with what the log took then (default: all it keeps)"
+        "--since",
+        type=_time,
+        metavar="TIME",
+        help="begin with what the log took then (default: all it keeps)",
     )
     rebuild.add_argument("--anew", action="store_true", help="give up what an earlier run began")
 
@@ -64,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         return asyncio.run(_rebuild(known, metric, options))
     except KeyboardInterrupt:
-        print("\nyeoul: left where it is; the same command goes on from there", file=sys.stderr)
+        print(f"\nyeoul: left where it is; ./yeoul metrics rebuild {metric.name} goes on from there", file=sys.stderr)
         return 130
 
 

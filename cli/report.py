@@ -142,8 +142,6 @@ def _question(metric: Metric, options: argparse.Namespace) -> Question | None:
 
 async def _lines(read: Reports, table: Table, question: Question) -> list[Line]:
     """All of them, page by page."""
-    from domain import reports
-
     lines: list[Line] = []
     after = None
     while True:
@@ -151,7 +149,7 @@ async def _lines(read: Reports, table: Table, question: Question) -> list[Line]:
         lines += page
         if len(page) < PAGE:
             return lines
-        after = (page[-1].start, reports.key(page[-1].group))
+        after = (page[-1].start, page[-1].group)
 
 
 def _printed(form: str, metric: Metric, lines: list[Line], zone: ZoneInfo) -> bytes:

@@ -5,14 +5,12 @@ exactly if it counts more (`n` never falls), so whatever is put in, in whatever 
 """
 
 from datetime import UTC, datetime
-from decimal import Decimal
-from typing import Any
 
 import msgspec
 
 from domain import windows
 from domain.metrics import Metric
-from domain.reports import Cells, Line, Part
+from domain.reports import Cells, Part
 from domain.windows import Window
 
 Key = tuple[int, str]
@@ -20,19 +18,18 @@ Key = tuple[int, str]
 PART_BYTES = 600
 """What a part without a sketch takes in memory, about."""
 
-_encode = msgspec.json.Encoder().encode
 _values = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 class View(msgspec.Struct, frozen=True):
-    """What of a metric is watched: the `last` windows of one kind, and only groups that have the `wanted` texts.
+    """What of a metric is watched: the `last` windows of one kind, and only groups that have what is `wanted`.
 
-    `wanted`: pairs of a place in `group_by` and the value there as text (a JSON number or null as it is written).
+    `wanted`: pairs of a place in `group_by` and the JSON of the values wanted there.
     """
 
     window: Window
     last: int
-    wanted: tuple[tuple[int, str], ...] = ()
+    wanted: tuple[tuple[int, tuple[str, ...]], ...] = ()
 
     def since(self, now: int) -> int:
         """The beginning of the earliest window that is shown at `now`, seconds."""
@@ -47,13 +44,8 @@ class View(msgspec.Struct, frozen=True):
         """True if a group, as it is stored, has what is wanted."""
         if not self.wanted:
             return True
-        values = [bytes(value) for value in _values(group)]
-        return all(place < len(values) and _text(values[place]) == text for place, text in self.wanted)
-
-
-def _text(value: bytes) -> str:
-    """A JSON scalar as PostgreSQL's `->>` gives it, null as `null`."""
-    return msgspec.json.decode(value, type=str) if value[:1] == b'"' else value.decode()
+        values = [bytes(value).decode() for value in _values(group)]
+        return all(place < len(values) and values[place] in wanted for place, wanted in self.wanted)
 
 
 class Board:
@@ -112,14 +104,6 @@ class Board:
 
 def _size(part: Part) -> int:
     return PART_BYTES + len(part.sketch or b"")
-
-
-def document(paths: tuple[str, ...], line: Line) -> bytes:
-    """A line as JSON: `{"start", "group": {path: value}, measure: value, …}`; a decimal has all its digits."""
-    shown: dict[str, Any] = {"start": moment(line.start), "group": dict(zip(paths, line.group, strict=False))}
-    for name, value in line.values.items():
-        shown[name] = msgspec.Raw(format(value, "f").encode()) if isinstance(value, Decimal) else value
-    return _encode(shown)
 
 
 def moment(second: int) -> str:

@@ -296,6 +296,9 @@ def _measure(name: str, how: Any) -> Measure:
         if not isinstance(given, list) or not given or not all(_is_percentile(item) for item in given):
             raise _Wrong(name, f"{name}: at must be a list of percentiles from 0 to 100")
         at = tuple(float(item) for item in given)
+        if len(set(at)) < len(at) or any(float(f"{percent:g}") != percent for percent in at):
+            # Columns are named by them.
+            raise _Wrong(name, f"{name}: at must be different percentiles with six digits at most, such as 99.999")
     if kind is Kind.TOP:
         most = _whole(name, options.pop("most", 10), 1, MOST_TOP)
     if options:

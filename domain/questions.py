@@ -14,6 +14,7 @@ from domain.refusals import Detail, Problem
 from domain.reports import Frame
 from domain.tables import EARLIEST, FUTURE_S, LATEST
 from domain.text import problem
+from domain.values import spell
 
 DEFAULT_WINDOWS = 60
 MOST_LINES = 10_000
@@ -138,12 +139,15 @@ def _text(second: int) -> str:
 
 
 def spellings(text: str) -> tuple[str, ...]:
-    """The JSON values that a text may mean in a group: itself, and the number, true, false or null that it spells."""
-    found = [msgspec.json.encode(text).decode()]
+    """The JSON values that a text may mean in a group: itself, and the number, true, false or null that it spells.
+
+    Each as it is stored, however it is written: 1.0 is 1.
+    """
+    found = [msgspec.json.encode(text)]
     try:
-        value = msgspec.json.decode(text)
+        written = bytes(msgspec.json.decode(text, type=msgspec.Raw)).strip()
     except msgspec.DecodeError:
-        return tuple(found)
-    if not isinstance(value, dict | list):
-        found.append(msgspec.json.encode(value).decode())
-    return tuple(dict.fromkeys(found))
+        written = b""
+    if written and written[:1] not in (b"{", b"["):
+        found.append(spell(written))
+    return tuple(dict.fromkeys(value.decode() for value in found))

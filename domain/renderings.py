@@ -27,7 +27,7 @@ def as_json(metric: Metric, line: Line, zone: ZoneInfo) -> bytes:
     """`{"start", "group": {path: value}, measure: value, …}`; a decimal is written with its own digits."""
     shown: dict[str, Any] = {
         "start": datetime.fromtimestamp(line.start, zone),
-        "group": dict(zip(metric.group_by, line.group, strict=True)),
+        "group": dict(zip(metric.group_by, line.group_values, strict=True)),
     }
     for name, value in line.values.items():
         shown[name] = msgspec.Raw(digits(value).encode()) if isinstance(value, Decimal) else value
@@ -73,7 +73,7 @@ def _columns(measure: Measure) -> Iterator[tuple[str, str]]:
 def texts(metric: Metric, line: Line, zone: ZoneInfo) -> list[str]:
     """A line as texts, one for each column; empty for nothing."""
     start = _encode(datetime.fromtimestamp(line.start, zone)).decode().strip('"')
-    found = [start, *(_text(value) or "" for value in line.group)]
+    found = [start, *(_text(value) or "" for value in line.group_values)]
     for measure in metric.all_measures:
         value = line.values[measure.name]
         for _, key in _columns(measure):
@@ -83,7 +83,14 @@ def texts(metric: Metric, line: Line, zone: ZoneInfo) -> list[str]:
 
 
 def _text(value: Any) -> str | None:
-    return value if value is None or isinstance(value, str) else _encode(value).decode()
+    """What a value says, without the quotes of a text; None for nothing."""
+    if value is None:
+        return None
+    written = _encode(value)
+    if written[:1] == b'"':
+        text: str = msgspec.json.decode(written)
+        return text
+    return None if written == b"null" else written.decode()
 
 
 def as_csv(metric: Metric, lines: Sequence[Line], zone: ZoneInfo) -> bytes:
@@ -106,7 +113,7 @@ def as_parquet(metric: Metric, lines: Sequence[Line], zone: ZoneInfo) -> bytes:
     starts = [line.start * 1000 for line in lines]
     arrays = {"start": pa.array(starts, pa.timestamp("ms", tz=zone.key))}
     for place, path in enumerate(metric.group_by):
-        arrays[path] = pa.array([_text(line.group[place]) for line in lines], pa.string())
+        arrays[path] = pa.array([_text(line.group_values[place]) for line in lines], pa.string())
     for measure in metric.all_measures:
         values = [line.values[measure.name] for line in lines]
         for name, key in _columns(measure):

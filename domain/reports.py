@@ -14,6 +14,7 @@ from domain import sketches, windows
 from domain.local import Local
 from domain.measures import EXACT
 from domain.metrics import COUNT, Kind, Measure, Metric
+from domain.values import OTHER
 from domain.windows import Window
 
 
@@ -31,17 +32,28 @@ class Part(msgspec.Struct, frozen=True):
 
 
 class Line(msgspec.Struct, frozen=True):
-    """A window of a group as it is shown. `group`: a value for each path of `group_by`; `values`: by measure.
+    """A window of a group as it is shown. `values`: by measure.
 
     A value is a number (int or Decimal, exact), an estimate (int or float), a dict of percentiles, a list of
-    {"value", "count"}, or None where nothing was measured.
+    {"value" (JSON), "count"}, or None where nothing was measured.
     """
 
     start: int
-    group: tuple[Any, ...]
+    group: str
+    """As it is stored: a JSON list with a value for each path of `group_by`. As values of Python 1 and true would be
+    equal, and so would decimals that are the same double."""
     values: dict[str, Any]
 
+    @property
+    def group_values(self) -> list[msgspec.Raw]:
+        """The JSON of the value for each path."""
+        return _listed(self.group)
 
+
+_listed = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_OTHERS = msgspec.json.encode(OTHER).decode()
+NO_GROUP = "[]"
+"""The group of a metric that has no `group_by`."""
 Cells = dict[tuple[int, str], dict[str, list[Part]]]
 
 
@@ -65,10 +77,7 @@ def gathered(frame: Frame, parts: Iterable[Part], since: int, until: int) -> Cel
 
 def lines(metric: Metric, cells: Cells) -> list[Line]:
     """The windows in order: by time, then by group."""
-    return [
-        Line(start, tuple(msgspec.json.decode(group)), values(metric.all_measures, cells[start, group]))
-        for start, group in sorted(cells)
-    ]
+    return [Line(start, group, values(metric.all_measures, cells[start, group])) for start, group in sorted(cells)]
 
 
 def values(measures: Sequence[Measure], parts: Mapping[str, Sequence[Part]]) -> dict[str, Any]:
@@ -113,14 +122,14 @@ def _rounded(found: float | None) -> float | None:
 def _top(sketched: Sequence[bytes], most: int) -> list[dict[str, Any]]:
     whole = sketches.merge_top(sketched)
     first = sorted(whole.counts.items(), key=lambda item: (-item[1], item[0]))[:most]
-    shown = [{"value": msgspec.json.decode(text), "count": count} for text, count in first]
-    return [*shown, {"value": "__other__", "count": whole.others}] if whole.others else shown
+    if whole.others:
+        first.append((_OTHERS, whole.others))
+    return [{"value": msgspec.Raw(text.encode()), "count": count} for text, count in first]
 
 
 def filled(metric: Metric, frame: Frame, found: Sequence[Line], since: int, until: int) -> list[Line]:
     """The same with a line of nothing for each group in each window that has none, up to `until`."""
-    groups = list(dict.fromkeys(line.group for line in found)) or ([()] if not metric.group_by else [])
-    groups.sort(key=key)
+    groups = sorted({line.group for line in found}) or ([NO_GROUP] if not metric.group_by else [])
     there = {(line.start, line.group): line for line in found}
     empty = values(metric.all_measures, {})
     return [
@@ -128,11 +137,6 @@ def filled(metric: Metric, frame: Frame, found: Sequence[Line], since: int, unti
         for start in starts(frame, since, until)
         for group in groups
     ]
-
-
-def key(group: Sequence[Any]) -> str:
-    """A group as it is stored, by which lines of one window are in order."""
-    return msgspec.json.encode(group).decode()
 
 
 def containing(frame: Frame, second: int) -> list[int]:
@@ -152,4 +156,4 @@ def reach(frame: Frame, until: int) -> int:
     return until + (frame.size - frame.step if frame.sliding else 0)
 
 
-__all__ = ["COUNT", "Frame", "Line", "Part", "filled", "gathered", "key", "lines", "reach", "starts", "value", "values"]
+__all__ = ["COUNT", "Frame", "Line", "Part", "filled", "gathered", "lines", "reach", "starts", "value", "values"]

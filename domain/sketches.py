@@ -187,6 +187,10 @@ ROOM = 1_000
 """Different values that a `top` counts exactly in a window of one partition; what comes after is counted together."""
 
 
+ROOM_TEXT = 65_536
+"""Characters that those values may come to, for strangers choose how long they are."""
+
+
 class Top(msgspec.Struct):
     """Counts by value (JSON text), and of what found no room."""
 
@@ -195,9 +199,13 @@ class Top(msgspec.Struct):
 
     def add(self, counts: dict[str, int]) -> None:
         """Add these, in the order in which they first came."""
+        left = ROOM_TEXT - sum(map(len, self.counts))
         for value, count in counts.items():
-            if value in self.counts or len(self.counts) < ROOM:
-                self.counts[value] = self.counts.get(value, 0) + count
+            if value in self.counts:
+                self.counts[value] += count
+            elif len(self.counts) < ROOM and len(value) <= left:
+                self.counts[value] = count
+                left -= len(value)
             else:
                 self.others += count
 

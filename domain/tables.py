@@ -25,6 +25,8 @@ from domain.values import LONGEST_CACHED, NULL, OTHER, inside, of_text, scalar, 
 
 FUTURE_S = 300
 """An event whose time is further ahead of the log's than this, seconds, is of a wrong clock: it is in no window."""
+LONGEST_GROUP_CACHED = 256
+"""Bytes of a group that is remembered as it is stored, so that strangers' groups never fill the memory."""
 EARLIEST, LATEST = 946_684_800, 7_258_118_400
 """The years 2000 and 2200, seconds since 1970."""
 LATE, FUTURE, EXPIRED = "late", "future", "expired"
@@ -135,10 +137,16 @@ def _spelt(value: Any) -> bytes:
     return scalar(msgspec.json.encode(value))
 
 
-@lru_cache(maxsize=65_536)
 def group_of(key: tuple[bytes, ...]) -> str:
     """A group as it is stored."""
+    return _group(key) if sum(map(len, key)) <= LONGEST_GROUP_CACHED else _spelt_group(key)
+
+
+def _spelt_group(key: tuple[bytes, ...]) -> str:
     return (b"[" + b",".join(map(scalar, key)) + b"]").decode()
+
+
+_group = lru_cache(maxsize=65_536)(_spelt_group)
 
 
 def _wrong_clock(times: Any, appended: Any) -> Any:

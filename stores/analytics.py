@@ -5,14 +5,12 @@ whom the fence of the progress makes sure of, so nobody waits for a row and what
 (groups, sketches) stays true until the commit.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
 import asyncpg
-import msgspec
 
 from domain import sketches, windows
 from domain.measures import Numbers, joined
@@ -20,28 +18,20 @@ from domain.metrics import COUNT, Kind
 from domain.tables import Additions, Slot, Table, admitted
 from stores.leaves import TABLES, Leaves, table_of
 from stores.postgres import Database, StoresAway, away_is_known
+from stores.totals import Row, Totals
 
-MOST_REMEMBERED = 1_000_000
-"""Groups that a process remembers to be there; the next batch begins anew."""
+MOST_REMEMBERED = 128 * 1024 * 1024
+"""Bytes that the groups take which a process remembers to be there, about; the next batch begins anew."""
+GROUP_BYTES = 128
+"""What a group takes besides its text."""
+MOST_SKETCHES = 1_000
+"""Sketches that are read and written at a time, tens of kilobytes each at most."""
 WHOLE = ""
 """The group of what is counted of a window itself."""
 GROUPS = "#groups"
 """The measure that tells how many groups a window has in a feed."""
 DROPPED = "#dropped."
 """Begins the measures of events that are in no window, by reason; they stand in the hour in which the log took them."""
-
-
-class Row(msgspec.Struct, frozen=True):
-    """The totals of a row, as they are after a commit."""
-
-    slot: Slot
-    measure: str
-    feed: str
-    n: int
-    total: Decimal | None = None
-    low: Decimal | None = None
-    high: Decimal | None = None
-    sketch: bytes | None = None
 
 
 async def watermarks(
@@ -84,7 +74,7 @@ class Adding:
         self._known: dict[tuple[str, int, int, int], set[str]] = {}
         self._remembered = 0
 
-    async def add(self, connection: Any, tables: Mapping[int, Table], added: Mapping[str, Additions]) -> list[Row]:
+    async def add(self, connection: Any, tables: Mapping[int, Table], added: Mapping[str, Additions]) -> Totals:
         """Add what each feed has, in the caller's transaction; returns the new totals. Raises StoresAway."""
         if self._remembered > MOST_REMEMBERED:
             # Here and nowhere else: in the middle, groups of this batch would be taken for new ones.
@@ -100,18 +90,20 @@ class Adding:
             cells += counters
             cells += _gathered(tables, feed, additions, homes)
         cells += dropped
-        await _with_sketches(connection, tables, cells)
-        rows: list[Row] = []
+        # In one order, so that two transactions can't wait for each other in a circle.
+        cells.sort(key=lambda cell: (cell[0].metric, cell[0].pane, cell[0].start, cell[0].group, *cell[1:3]))
+        totals = Totals()
         for table in TABLES:
-            of_table = [cell for cell in cells if table_of(cell[0].pane) == table]
-            if of_table:
+            for piece in _pieces([cell for cell in cells if table_of(cell[0].pane) == table]):
+                await _with_sketches(connection, tables, table, piece)
                 try:
-                    rows += await _upsert(connection, table, of_table)
+                    rows = await _upsert(connection, table, piece)
                 except asyncpg.CheckViolationError as error:
                     # No part of the table takes a row: another worker dropped one that this one knew.
                     self._leaves.forget()
                     raise StoresAway(f"a part of {table} was dropped just now: {error}") from error
-        return [row for row in rows if row.slot.group != WHOLE]
+                totals.add(row for row in rows if row.slot.group != WHOLE)
+        return totals
 
     async def _room(
         self, connection: Any, tables: Mapping[int, Table], feed: str, additions: Additions
@@ -177,7 +169,7 @@ class Adding:
 
     def _remember(self, window: tuple[str, int, int, int], group: str) -> None:
         self._known.setdefault(window, set()).add(group)
-        self._remembered += 1
+        self._remembered += GROUP_BYTES + len(group)
 
 
 def _dropped(added: Mapping[str, Additions]) -> list[tuple[Slot, str, str, Numbers]]:
@@ -209,33 +201,43 @@ def _gathered(
     return [(slot, measure, feed, numbers) for (slot, measure), numbers in found.items()]
 
 
+def _pieces(cells: list[tuple[Slot, str, str, Numbers]]) -> Iterator[list[tuple[Slot, str, str, Numbers]]]:
+    """All at once, but for so many sketches that the whole of them, read and written again, would fill the memory."""
+    begin = sketched = 0
+    for at, cell in enumerate(cells):
+        sketched += cell[3].sketch is not None or cell[3].top is not None
+        if sketched == MOST_SKETCHES:
+            yield cells[begin : at + 1]
+            begin, sketched = at + 1, 0
+    if begin < len(cells):
+        yield cells[begin:]
+
+
 async def _with_sketches(
-    connection: Any, tables: Mapping[int, Table], cells: Sequence[tuple[Slot, str, str, Numbers]]
+    connection: Any, tables: Mapping[int, Table], table: str, cells: Sequence[tuple[Slot, str, str, Numbers]]
 ) -> None:
     """Turn the sketches of what is added into those of the whole."""
     kinds = {(id, m.name): m.kind for id, table in tables.items() for m in table.metric.measures}
     sketched = [cell for cell in cells if cell[3].sketch is not None or cell[3].top is not None]
-    for table in TABLES:
-        of_table = [cell for cell in sketched if table_of(cell[0].pane) == table]
-        if not of_table:
-            continue
-        with away_is_known():
-            rows = await connection.fetch(
-                f"""SELECT a.at, t.sketch FROM unnest($1::int[], $2::int[], $3::timestamptz[], $4::text[], $5::text[],
-                        $6::text[]) WITH ORDINALITY AS a(metric, pane, start, grp, measure, feed, at)
-                    JOIN {table} t ON t.metric = a.metric AND t.pane = a.pane AND t.start = a.start
-                        AND t.grp = a.grp COLLATE "C" AND t.measure = a.measure COLLATE "C"
-                        AND t.feed = a.feed COLLATE "C" """,
-                *_keys(of_table),
-            )
-        before: dict[int, bytes | None] = {row["at"] - 1: row["sketch"] for row in rows}
-        for at, (slot, measure, _, numbers) in enumerate(of_table):
-            old, kind = before.get(at), kinds[slot.metric, measure]
-            if kind is Kind.TOP:
-                numbers.sketch = sketches.top(numbers.top or {}, old)
-            elif old is not None and numbers.sketch is not None:
-                merge = sketches.merge_distinct if kind is Kind.DISTINCT else sketches.merge_percentiles
-                numbers.sketch = merge([old, numbers.sketch])
+    if not sketched:
+        return
+    with away_is_known():
+        rows = await connection.fetch(
+            f"""SELECT a.at, t.sketch FROM unnest($1::int[], $2::int[], $3::timestamptz[], $4::text[], $5::text[],
+                    $6::text[]) WITH ORDINALITY AS a(metric, pane, start, grp, measure, feed, at)
+                JOIN {table} t ON t.metric = a.metric AND t.pane = a.pane AND t.start = a.start
+                    AND t.grp = a.grp COLLATE "C" AND t.measure = a.measure COLLATE "C"
+                    AND t.feed = a.feed COLLATE "C" """,
+            *_keys(sketched),
+        )
+    before: dict[int, bytes | None] = {row["at"] - 1: row["sketch"] for row in rows}
+    for at, (slot, measure, _, numbers) in enumerate(sketched):
+        old, kind = before.get(at), kinds[slot.metric, measure]
+        if kind is Kind.TOP:
+            numbers.sketch = sketches.top(numbers.top or {}, old)
+        elif old is not None and numbers.sketch is not None:
+            merge = sketches.merge_distinct if kind is Kind.DISTINCT else sketches.merge_percentiles
+            numbers.sketch = merge([old, numbers.sketch])
 
 
 def _keys(cells: Sequence[tuple[Slot, str, str, Numbers]]) -> list[list[Any]]:
@@ -249,9 +251,7 @@ def _keys(cells: Sequence[tuple[Slot, str, str, Numbers]]) -> list[list[Any]]:
     ]
 
 
-async def _upsert(connection: Any, table: str, cells: Sequence[tuple[Slot, str, str, Numbers]]) -> list[Row]:
-    # In one order, so that two transactions can't wait for each other in a circle.
-    ordered = sorted(cells, key=lambda cell: (cell[0].metric, cell[0].pane, cell[0].start, cell[0].group, *cell[1:3]))
+async def _upsert(connection: Any, table: str, ordered: Sequence[tuple[Slot, str, str, Numbers]]) -> list[Row]:
     with away_is_known():
         rows = await connection.fetch(
             f"""INSERT INTO {table} AS t (metric, pane, start, grp, measure, feed, n, total, low, high, sketch)
@@ -270,6 +270,8 @@ async def _upsert(connection: Any, table: str, cells: Sequence[tuple[Slot, str, 
             [numbers.high for *_, numbers in ordered],
             [numbers.sketch for *_, numbers in ordered],
         )
+    for *_, numbers in ordered:
+        numbers.sketch = numbers.top = None  # written: what it takes is free for the next piece
     return [
         Row(
             Slot(row["metric"], row["pane"], _second(row["start"]), row["grp"]), row["measure"], row["feed"], row["n"],

@@ -200,14 +200,21 @@ class DeadLetters:
 
 
 async def left_out(connection: Any, group: str, since: datetime) -> list[Any]:
-    """Where (topic, topic_id, partition, offset) the group parked a record that it had not replayed before `since`.
+    """Where (topic, kafka_id, partition, offset) the group parked a record that it had not replayed before `since`.
 
-    Raises StoresAway.
+    `earlier`: whether it did so in an earlier life of the partition; another record may stand there by now, and only
+    then there is a `value` to compare. Raises StoresAway.
     """
     with away_is_known():
         rows: list[Any] = await connection.fetch(
-            """SELECT topic, topic_id, partition, "offset" FROM dead_letters
-               WHERE consumer_group = $1 AND (state <> 'replayed' OR settled_at >= $2)""",
+            """WITH newest AS (
+                   SELECT topic, partition, max(life) AS life FROM progress JOIN topic_lives USING (topic, topic_id)
+                   WHERE consumer_group = $1 GROUP BY topic, partition
+               )
+               SELECT d.topic, coalesce(l.kafka_id, l.topic_id) AS kafka_id, d.partition, d."offset",
+                   l.life < n.life AS earlier, CASE WHEN l.life < n.life THEN d.value END AS value
+               FROM dead_letters d JOIN topic_lives l USING (topic, topic_id) JOIN newest n USING (topic, partition)
+               WHERE d.consumer_group = $1 AND (d.state <> 'replayed' OR d.settled_at >= $2)""",
             group,
             since,
         )

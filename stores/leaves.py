@@ -39,6 +39,11 @@ def _span(table: str, moment: datetime) -> tuple[datetime, datetime]:
     return first, over.replace(day=1) if table == HOURS else over.replace(month=1, day=1)
 
 
+def part_of(table: str, moment: datetime) -> str:
+    """The name of the part that `moment` (UTC) belongs to."""
+    return f"{table}_{_span(table, moment)[0]:{_FORMS[table]}}"
+
+
 class Leaves:
     """Which parts there are, as far as this process knows."""
 
@@ -52,7 +57,7 @@ class Leaves:
         for pane, start in places:
             table = table_of(pane)
             since, until = _span(table, datetime.fromtimestamp(start, UTC))
-            name = f"{table}_{since:{_FORMS[table]}}"
+            name = part_of(table, since)
             if name not in self._known:
                 wanted[name] = (table, since, until)
         for name, (table, since, until) in sorted(wanted.items()):

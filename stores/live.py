@@ -5,11 +5,9 @@ from typing import Any
 
 import msgspec
 
-from stores.analytics import Row
 from stores.redis import Redis, RedisAway
+from stores.totals import Row
 
-MOST_ROWS = 5_000
-"""With more rows than this in one message, the watchers are told to read PostgreSQL instead."""
 HEARTBEAT_S = 2.0
 """A channel that is silent for this long is asked whether it is still there."""
 
@@ -35,11 +33,14 @@ class Live:
         """The channel of a metric."""
         return f"{self._redis.prefix}:metrics:{metric}"
 
-    async def tell(self, rows: Mapping[str, Sequence[Row]]) -> None:
-        """Publish new totals by metric, once; who misses them reads PostgreSQL. Raises RedisAway."""
+    async def tell(self, rows: Mapping[str, Sequence[Row] | None]) -> None:
+        """Publish new totals by metric, None for too many of them, once; who misses them reads PostgreSQL.
+
+        Raises RedisAway.
+        """
         messages = []
         for metric, of_metric in rows.items():
-            changes = Changes(list(of_metric)) if len(of_metric) <= MOST_ROWS else Changes(all=True)
+            changes = Changes(all=True) if of_metric is None else Changes(list(of_metric))
             messages.append(("PUBLISH", self.channel(metric), _encode(changes)))
         if messages:
             await self._redis.exchange(messages)

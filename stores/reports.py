@@ -4,29 +4,21 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import islice
-from typing import Any
 
 import msgspec
 
 from domain import reports, windows
 from domain.local import Local
-from domain.metrics import SKETCHED, Metric
+from domain.metrics import Metric
 from domain.questions import MOST_LINES, Question
 from domain.reports import Frame, Line, Part
 from domain.tables import Table
+from stores import selecting
 from stores.analytics import DROPPED, WHOLE
-from stores.leaves import HOURS, table_of
+from stores.leaves import HOURS
 from stores.metrics import Metrics
 from stores.postgres import Database
-
-MOST_ROWS = 200_000
-"""Rows that are read at once."""
-MOST_SKETCHES = 50_000
-"""The same where some of them have sketches, which are kilobytes each."""
-
-
-class TooMany(Exception):
-    """The answer would be too large: ask for less time, a longer window, or one group."""
+from stores.selecting import TooMany
 
 
 class Dropped(msgspec.Struct, frozen=True):
@@ -62,11 +54,11 @@ class Reports:
             raise TooMany
         frame, since, until = question.frame, question.since, question.until
         windows_asked = len(list(islice(reports.starts(frame, since, until), MOST_LINES + 1)))
-        if windows_asked * len({line.group for line in found} or {()}) > MOST_LINES:
+        if windows_asked * len({line.group for line in found} or {""}) > MOST_LINES:
             raise TooMany
         whole = reports.filled(table.metric, frame, found, since, until)
         if after is not None:
-            whole = [line for line in whole if (line.start, reports.key(line.group)) > after]
+            whole = [line for line in whole if (line.start, line.group) > after]
         return whole[:most]
 
     async def _lines(self, table: Table, question: Question, most: int, after: tuple[int, str] | None) -> list[Line]:
@@ -94,23 +86,9 @@ class Reports:
 
         `where`: for a place in `group_by`, the JSON of the values wanted there. Raises StoresAway, TooMany.
         """
-        most = MOST_SKETCHES if any(measure.kind in SKETCHED for measure in table.metric.measures) else MOST_ROWS
-        arguments: list[Any] = [table.id, frame.pane, _moment(since), _moment(reports.reach(frame, until)), most + 1]
-        conditions = ""
-        for place, values in (where or {}).items():
-            arguments += [place, list(values)]
-            # In a CASE, for the rows of a window itself have no JSON there, and nothing else says what is asked first.
-            conditions += (
-                f" AND CASE WHEN grp <> '' THEN (grp::json -> ${len(arguments) - 1}::int)::text"
-                f" = ANY(${len(arguments)}::text[]) END"
-            )
-        rows = await self._database.fetch(
-            f"""SELECT start, grp, measure, n, total, low, high, sketch FROM {table_of(frame.pane)}
-                WHERE metric = $1 AND pane = $2 AND start >= $3 AND start < $4 AND grp <> ''{conditions} LIMIT $5""",
-            *arguments,
+        rows = await selecting.rows(
+            self._database, table, frame.pane, since, reports.reach(frame, until), where, selecting.MOST_ROWS
         )
-        if len(rows) > most:
-            raise TooMany
         return [
             Part(
                 int(row["start"].timestamp()), row["grp"], row["measure"], row["n"], row["total"], row["low"],

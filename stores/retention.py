@@ -6,13 +6,15 @@ Any worker may do it, at any time, and several at once: each piece is a short tr
 import logging
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import asyncpg
 
 from domain import windows
 from domain.metrics import Metric
-from stores.leaves import HOURS, TABLES, Leaves, table_of
-from stores.metrics import Metrics
+from stores.analytics import DROPPED
+from stores.leaves import HOURS, TABLES, Leaves, part_of, table_of
+from stores.metrics import Metrics, Version
 from stores.postgres import Database, away_is_known
 
 log = logging.getLogger("yeoul.stores.retention")
@@ -22,6 +24,12 @@ DROPPED_KEPT = 90 * windows.DAY
 MOST_ROWS = 5000
 """Rows that are removed at a time."""
 _LOCK = 7_305_513
+_OLD = f"metric = $1 AND pane = $2 AND start < $3 AND NOT starts_with(measure, '{DROPPED}')"
+
+
+def kept_after(pane: int, keep: int) -> int:
+    """How long a pane is kept after its beginning, seconds: `keep` counts from its end on."""
+    return keep + (31 * windows.DAY if pane == windows.MONTH else pane)
 
 
 def kept_from(metrics: Iterable[Metric], now: datetime) -> dict[str, datetime]:
@@ -30,8 +38,7 @@ def kept_from(metrics: Iterable[Metric], now: datetime) -> dict[str, datetime]:
     for metric in metrics:
         for pane, keep in metric.panes().items():
             table = table_of(pane)
-            # A pane is kept for so long from its end on.
-            longest[table] = max(longest[table], keep + (31 * windows.DAY if pane == windows.MONTH else pane))
+            longest[table] = max(longest[table], kept_after(pane, keep))
     return {table: now - timedelta(seconds=seconds) for table, seconds in longest.items()}
 
 
@@ -44,7 +51,9 @@ class Retention:
         self._leaves = Leaves(database)
 
     async def sweep(self, now: datetime | None = None) -> list[str]:
-        """Drop the parts that are kept no longer, remove what is left of retired versions; returns the parts.
+        """Drop the parts that are kept no longer, remove old rows from others and what is left of retired versions.
+
+        Returns the dropped parts.
 
         Raises StoresAway.
         """
@@ -52,6 +61,9 @@ class Retention:
         dropped = await self._leaves.drop(
             kept_from((found.metric for found in versions if found.state != "retired"), now or datetime.now(UTC))
         )
+        for found in versions:
+            if found.state != "retired":
+                await self._forget_old(found, now or datetime.now(UTC))
         newest = {found.metric.name: found.version for found in versions}
         for found in versions:
             if found.state == "retired" and await self._empty(found.id) and found.version < newest[found.metric.name]:
@@ -63,14 +75,30 @@ class Retention:
         """Remove the rows of a version, some at a time; False if another worker is at it."""
         for table in TABLES:
             for part, _until in await self._leaves.parts(table):
-                removed: int | None = MOST_ROWS
-                while removed == MOST_ROWS:
-                    removed = await self._piece(part, version)
-                if removed is None:
+                if not await self._rows(part, "metric = $1", version):
                     return False
         return True
 
-    async def _piece(self, part: str, version: int) -> int | None:
+    async def _forget_old(self, version: Version, now: datetime) -> None:
+        """Remove the rows that this metric keeps no longer from parts that another one still keeps."""
+        for pane, keep in version.metric.panes().items():
+            table = table_of(pane)
+            before = now - timedelta(seconds=kept_after(pane, keep))
+            while True:
+                row = await self._database.fetchrow(
+                    f"SELECT start FROM {table} WHERE {_OLD} ORDER BY start LIMIT 1", version.id, pane, before
+                )
+                if row is None or not await self._rows(part_of(table, row["start"]), _OLD, version.id, pane, before):
+                    break
+
+    async def _rows(self, part: str, which: str, *arguments: Any) -> bool:
+        """Remove these rows of a part, some at a time; False if another worker is at it."""
+        removed: int | None = MOST_ROWS
+        while removed == MOST_ROWS:
+            removed = await self._piece(part, which, *arguments)
+        return removed is not None
+
+    async def _piece(self, part: str, which: str, *arguments: Any) -> int | None:
         """How many rows of a part it removed; None if another worker is at it."""
         async with self._database.connection() as connection, connection.transaction():
             with away_is_known():
@@ -80,9 +108,8 @@ class Retention:
                     async with connection.transaction():
                         status: str = await connection.execute(
                             f"DELETE FROM {part} WHERE ctid = ANY(ARRAY("
-                            f"SELECT ctid FROM {part} WHERE metric = $1 LIMIT $2))",
-                            version,
-                            MOST_ROWS,
+                            f"SELECT ctid FROM {part} WHERE {which} LIMIT {MOST_ROWS}))",
+                            *arguments,
                         )
                 except asyncpg.UndefinedTableError:
                     return 0  # dropped meanwhile

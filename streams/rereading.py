@@ -149,7 +149,7 @@ class Rereading:
         if lost:
             raise Unfinished(
                 f"{', '.join(f'{key.topic}/{key.partition}' for key in lost)} can't be read further: see"
-                f" ./yeoul dead-letters stopped"
+                f" ./yeoul dead-letters stopped; or begin anew (--anew)"
             )
 
     def position(self, key: TopicPartition) -> int:
@@ -180,14 +180,21 @@ class Rereading:
                 return
             told(position - begin)
 
-    async def rest(self, ends: Mapping[TopicPartition, int]) -> Work:
-        """What is left below the ends, decoded and without repeats, for the caller to commit. Raises KafkaError."""
+    async def rest(self, ends: Mapping[TopicPartition, int], most_bytes: int) -> Work | None:
+        """What is left below the ends, decoded and without repeats, for the caller to commit; None if it is larger.
+
+        Raises KafkaError.
+        """
+        size = 0
         found: dict[TopicPartition, tuple[list[ConsumerRecord], int]] = {}
         for key, end in ends.items():
             gathered: list[ConsumerRecord] = []
             if self.position(key) < end:
                 async for records, _ in read(self._log.kafka, key, self.position(key), end, MOST_RECORDS):
                     gathered += records
+                    size += sum(len(record.value or b"") for record in records)
+                    if size > most_bytes:
+                        return None
                 found[key] = (gathered, end)
         return fresh(self._decoder.work(self._batch(found), self._progress.owned))
 

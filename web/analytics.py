@@ -9,13 +9,13 @@ import orjson
 from aiohttp import web
 
 from config.zones import zone
-from domain import questions, renderings, reports, windows
+from domain import questions, renderings, windows
 from domain.access import may_see
 from domain.metrics import Metric
 from domain.questions import MOST_LINES, Question
 from domain.refusals import Code, Problem, Refusal
 from domain.tables import Table
-from stores.reports import TooMany
+from stores.selecting import TooMany
 from web import queries
 from web.parts import ACTOR, PARTS
 from web.presenters import Reply
@@ -73,7 +73,7 @@ async def read(request: web.Request) -> Reply:
         if form != "json" and limit is None:
             raise TooMany  # who takes a file away would not know that it is half of one
         lines = lines[:most]
-        place = [lines[-1].start, reports.key(lines[-1].group)]
+        place = [lines[-1].start, lines[-1].group]
         mark = [bound, question.since, question.until, *place]
         next_cursor = queries.cursor(parts.settings.cursor_key, _CURSOR, mark)
     if form == "json":

@@ -20,6 +20,7 @@ from domain import boards, windows
 from domain.access import may_see
 from domain.boards import View
 from domain.metrics import Metric
+from domain.questions import spellings
 from domain.refusals import Code, Problem
 from domain.tables import EARLIEST
 from domain.text import printable, problem
@@ -27,7 +28,7 @@ from web.parts import ACTOR, PARTS, PAYLOAD, REQUEST_ID, Parts
 from web.presenters import BASE_HEADERS, TRANSPORT_SECURITY
 from web.refused import Wrong, invalid, refused
 from web.views import Watcher
-from web.watchers import Full, TooManyRows
+from web.watchers import Full
 
 DEFAULT_LAST = 60
 MOST_LAST = 1440
@@ -71,8 +72,6 @@ async def watch(request: web.Request) -> web.StreamResponse:
                     expiry.cancel()
     except Full:
         raise refused(Code.TOO_BUSY, Retry_After="5") from None
-    except TooManyRows:
-        raise refused(Code.ANSWER_TOO_LARGE) from None
     return response
 
 
@@ -186,7 +185,7 @@ def _asked(request: web.Request, metric: Metric, now: int) -> tuple[View, int]:
             raise invalid("window", Problem.CHOICE, ", ".join(each.window.name for each in metric.windows))
     wrong.refuse()
     assert kept is not None
-    wanted = tuple((groups[name], text) for name, text in sorted(asked.items()) if name in groups)
+    wanted = tuple((groups[name], spellings(text)) for name, text in sorted(asked.items()) if name in groups)
     if "since" not in asked:
         view = View(kept.window, DEFAULT_LAST, wanted)
         return view, view.since(now)

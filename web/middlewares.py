@@ -21,7 +21,7 @@ from domain.refusals import Code, Refusal
 from security.passwords import TooBusy
 from security.tokens import TokenRefused
 from stores import StoresAway
-from stores.reports import TooMany
+from stores.selecting import TooMany
 from streams.publish import BrokerAway, Conflict
 from telemetry import metrics
 from web import headers, operations, presenters

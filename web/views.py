@@ -3,11 +3,12 @@
 import asyncio
 from collections.abc import Mapping
 
-from domain import boards, reports
+from domain import boards, renderings, reports
 from domain.boards import Board, View
+from domain.questions import ZONE_UTC
 from domain.reports import Line, Part
 from domain.tables import Table
-from stores.analytics import Row
+from stores.totals import Row
 
 MOST_PENDING = 5_000
 """Changed rows that may wait for a slow reader."""
@@ -87,6 +88,11 @@ class Seen:
         self.rows |= changed
         return changed
 
+    def cut(self, why: str) -> None:
+        """The end for all who watch it."""
+        for watcher in self.watchers:
+            watcher.cut(why)
+
     def everything(self) -> list[tuple[boards.Key, bytes]]:
         """All rows, by time and group."""
         return sorted(self.rows.items())
@@ -94,5 +100,4 @@ class Seen:
 
 def _documents(table: Table, cells: reports.Cells) -> dict[boards.Key, bytes]:
     lines: list[Line] = reports.lines(table.metric, cells)
-    paths = table.metric.group_by
-    return {key: boards.document(paths, line) for key, line in zip(sorted(cells), lines, strict=True)}
+    return {(line.start, line.group): renderings.as_json(table.metric, line, ZONE_UTC) for line in lines}

@@ -17,8 +17,9 @@ from typing import Protocol
 from domain.boards import View
 from domain.tables import Table
 from stores import StoresAway
-from stores.analytics import Row
 from stores.live import Changes, RedisAway
+from stores.selecting import TooMany
+from stores.totals import Row
 from telemetry import metrics
 from web.views import Seen, Watcher
 
@@ -44,10 +45,6 @@ class Full(Exception):
     """There are as many watchers as this process takes."""
 
 
-class TooManyRows(Exception):
-    """The view has more rows than can be watched."""
-
-
 class Store(Protocol):
     """What is watched; see stores/watching.py."""
 
@@ -55,7 +52,7 @@ class Store(Protocol):
         """The tables that serve, by the names of their metrics. Raises StoresAway."""
 
     async def rows(self, table: Table, view: View, since: int, most: int) -> list[Row]:
-        """The rows of the view's panes from `since` on. Raises StoresAway."""
+        """The rows of the view's panes from `since` on. Raises StoresAway, TooMany."""
 
     def listen(self, metric: str) -> AsyncIterator[Changes | None]:
         """None once the channel is open, then changes. Raises RedisAway."""
@@ -64,8 +61,10 @@ class Store(Protocol):
 class Broadcast:
     """A metric that somebody watches: its channel, and the views of it."""
 
-    def __init__(self, store: Store, table: Table, clock: Callable[[], float]) -> None:
+    def __init__(self, store: Store, table: Table, clock: Callable[[], float], taken: Callable[[], int]) -> None:
+        """`taken`: the bytes that the rows of all views of the process take."""
         self._store = store
+        self._taken = taken
         self._clock = clock
         self.table = table
         self.views: dict[View, Seen] = {}
@@ -82,12 +81,12 @@ class Broadcast:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def enter(self, view: View, room: int) -> Seen:
-        """The view, for one more; it may be used once it is `ready`, which raises StoresAway, TooManyRows."""
+    def enter(self, view: View) -> Seen:
+        """The view, for one more; it may be used once it is `ready`, which raises StoresAway, TooMany."""
         found = self.views.get(view)
         if found is None:
             found = self.views[view] = Seen(self.table, view, int(self._clock()))
-            found.ready = asyncio.create_task(self._prepare(found, room))
+            found.ready = asyncio.create_task(self._prepare(found))
             found.ready.add_done_callback(_looked_at)
         found.users += 1
         return found
@@ -97,26 +96,32 @@ class Broadcast:
         seen.users -= 1
         if not seen.users:
             seen.ready.cancel()
+            self._forget(seen)
+
+    def _forget(self, seen: Seen) -> None:
+        """Whoever comes for this view from now on gets another."""
+        if self.views.get(seen.board.view) is seen:
             del self.views[seen.board.view]
 
-    async def _prepare(self, seen: Seen, room: int) -> None:
+    async def _prepare(self, seen: Seen) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(OPENING_S):
                 await self._opened.wait()
         # From here on a channel that is opened has been missed.
         self._opened.set()
         await self._read(seen)
-        if seen.board.size > min(MOST_BYTES, room):
-            raise TooManyRows
+        self._check(seen)
         await seen.work_out(int(self._clock()))
         self._woken.set()
 
     async def _read(self, seen: Seen) -> None:
-        rows = await self._store.rows(self.table, seen.board.view, seen.board.since, MOST_ROWS + 1)
-        if len(rows) > MOST_ROWS:
-            raise TooManyRows
-        for row in rows:
+        for row in await self._store.rows(self.table, seen.board.view, seen.board.since, MOST_ROWS):
             seen.put(row)
+
+    def _check(self, seen: Seen) -> None:
+        """Asked of what is there, for many views may be read at once, and all of them grow. Raises TooMany."""
+        if seen.board.size > MOST_BYTES or self._taken() > MOST_BYTES_IN_ALL:
+            raise TooMany
 
     async def _listen(self) -> None:
         """Listens for ever; what may have been missed is read again."""
@@ -178,11 +183,10 @@ class Broadcast:
             try:
                 if anew:
                     await self._read(seen)
-                if seen.board.size > MOST_BYTES:
-                    raise TooManyRows
-            except TooManyRows:
-                for watcher in list(seen.watchers):
-                    watcher.cut("too_many_rows")
+                self._check(seen)
+            except TooMany:
+                seen.cut("too_many_rows")
+                self._forget(seen)
                 continue
             rows = await seen.work_out(int(self._clock()))
             for watcher in list(seen.watchers):
@@ -196,8 +200,7 @@ class Broadcast:
     def cut(self, why: str) -> None:
         """The end for all watchers."""
         for seen in self.views.values():
-            for watcher in list(seen.watchers):
-                watcher.cut(why)
+            seen.cut(why)
 
 
 def _well(ready: "asyncio.Future[None]") -> bool:
@@ -217,12 +220,14 @@ class Hub:
         self.store = store
         self.clock = clock
         self._broadcasts: dict[tuple[str, int], Broadcast] = {}
+        self._open: set[Broadcast] = set()
+        """Those, and what is watched of a declaration that is another by now."""
         self._watching = 0
         self._stopped = False
 
     @asynccontextmanager
     async def watch(self, table: Table, view: View) -> AsyncIterator[Watcher]:
-        """A watcher of a view. Raises Full, TooManyRows, StoresAway."""
+        """A watcher of a view. Raises Full, TooMany, StoresAway."""
         if self._stopped or self._watching >= MOST_WATCHERS:
             raise Full
         self._watching += 1
@@ -230,8 +235,9 @@ class Hub:
         place = (table.metric.name, table.id)
         broadcast = self._broadcasts.get(place)
         if broadcast is None or broadcast.table != table:
-            broadcast = self._broadcasts[place] = Broadcast(self.store, table, self.clock)
-        seen = broadcast.enter(view, MOST_BYTES_IN_ALL - self._taken())
+            broadcast = self._broadcasts[place] = Broadcast(self.store, table, self.clock, self._taken)
+            self._open.add(broadcast)
+        seen = broadcast.enter(view)
         watcher = Watcher(seen)
         try:
             # Shielded: that one of those who wait goes away must not be the end for the others.
@@ -249,6 +255,7 @@ class Hub:
             if not broadcast.views:
                 if self._broadcasts.get(place) is broadcast:
                     del self._broadcasts[place]
+                self._open.discard(broadcast)
                 await broadcast.stop()
 
     def _end_if_stopped(self, watcher: Watcher) -> None:
@@ -256,17 +263,18 @@ class Hub:
             watcher.cut("closing")
 
     def _taken(self) -> int:
-        return sum(seen.board.size for each in self._broadcasts.values() for seen in each.views.values())
+        return sum(seen.board.size for each in self._open for seen in each.views.values())
 
     def stop(self) -> None:
         """No more watchers, and the end for those who are there."""
         self._stopped = True
-        for broadcast in self._broadcasts.values():
+        for broadcast in self._open:
             broadcast.cut("closing")
 
     async def close(self) -> None:
         """Stop, and close every channel."""
         self.stop()
-        for broadcast in list(self._broadcasts.values()):
+        for broadcast in list(self._open):
             await broadcast.stop()
         self._broadcasts.clear()
+        self._open.clear()

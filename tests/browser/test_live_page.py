@@ -6,15 +6,17 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from domain import sketches
 from domain.access import Role
 from domain.metrics import Metric, declared
 from domain.tables import Slot, Table
-from stores.analytics import Row
 from stores.live import Changes
+from stores.totals import Row
 from tests.browser import cdp
 from tests.web.conftest import ADMIN
 from tests.web.fakes import SETTINGS, Fakes
@@ -32,7 +34,7 @@ def metrics() -> tuple[Metric, ...]:
         "title": f"Orders {HOSTILE}",
         "events": ["order.*"],
         "group_by": ["data.shop"],
-        "measures": {"revenue": {"sum": "data.total"}, "size": {"percentiles": "data.total"}},
+        "measures": {"revenue": {"sum": "data.total"}, "size": {"percentiles": "data.total", "at": [99, 99.9]}},
         "windows": {"minute": "2d", "hour": "90d"},
     }
     found, complaints = declared({"orders": {**fields, "public": True}, "secret": fields})
@@ -149,6 +151,26 @@ async def test_text_of_strangers_stays_text(page: cdp.Page, server: TestServer, 
     await page.evaluate(f"document.querySelector('main').innerHTML = {json.dumps(HOSTILE)}")
     await page.until("document.querySelector('main img').complete")
     assert await page.evaluate("document.title") == "Yeoul: live tables"
+
+
+async def test_every_group_and_every_percentile_is_its_own(page: cdp.Page, server: TestServer, fakes: Fakes) -> None:
+    store = fakes.stores.watching
+    places = [Slot(1, 60, MINUTE - 60 * age, group) for age in range(3) for group in ("[2026]", '["2026"]')]
+    sketch = sketches.percentiles(np.array([*range(1, 995), *[10_000.0] * 6]))
+    store.found = [Row(slot, "count", "events/0", 1000) for slot in places]
+    store.found += [Row(slot, "size", "events/0", 1000, sketch=sketch) for slot in places]
+    await visit(page, server)
+    assert [cells[1] for cells in await page.until(f"({TABLE}).length && {TABLE}")] == ["2026"] * 6
+    legend = "[...document.querySelectorAll('#legend li')].map((line) => line.textContent)"
+    assert await page.until(f"({legend}).length && {legend}") == ["2026", "2026"]
+    chart = "document.querySelector('#chart canvas').toDataURL()"
+    drawn = [await page.evaluate(chart)]
+    for choice in ("size.p99", "size.p99.9"):
+        await page.evaluate(f"measure.value = '{choice}'; measure.dispatchEvent(new Event('change'))")
+        assert await page.evaluate("measure.value") == choice
+        await page.until(f"{json.dumps(drawn)}.every((before) => before !== {chart})")
+        drawn.append(await page.evaluate(chart))
+    assert page.complaints == []
 
 
 async def test_a_disconnect_is_said_and_mended(page: cdp.Page, fakes: Fakes) -> None:

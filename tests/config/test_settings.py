@@ -67,6 +67,7 @@ def test_a_variable_set_to_nothing_is_not_set() -> None:
     ("name", "text", "allowed"),
     [
         ("YEOUL_ENVIRONMENT", "prod", "local, dev, staging, production"),
+        ("YEOUL_POSTGRES_POOL", "1", "from 2 to 200"),  # what is made for a batch is made beside its transaction
         ("YEOUL_WEB_PORT", "80a", "from 0 to 65535"),
         ("YEOUL_WEB_PORT", "65536", "from 0 to 65535"),
         ("YEOUL_WEB_PORT", "-1", "from 0 to 65535"),

@@ -15,14 +15,11 @@ from aiohttp import ClientResponse
 from aiohttp.test_utils import TestClient, TestServer
 
 import topics
-from agents import analytics
 from config import Settings
-from stores import migrations
 from stores.live import Live, RedisAway
-from streams.admin import ensure_topics
 from streams.groups import Connections
-from streams.runtime import Running
 from tests.contracts.harness import HANG_S, until
+from tests.delivery.counting import counting, opened
 from web import watchers
 from web.app import create
 
@@ -43,17 +40,8 @@ PATH = "/api/v1/analytics/orders/live"
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def connections(own_settings: Settings, tmp_path: Path) -> AsyncIterator[Connections]:
-    file = tmp_path / "metrics.toml"
-    file.write_text(DECLARED)
-    await migrations.apply(own_settings.postgres_url)
-    await ensure_topics(own_settings)
-    connections = Connections(msgspec.structs.replace(own_settings, metrics_file=file), "tests")
-    await connections.broker.start()
-    running = Running(connections, analytics.GROUP)
-    running.start()
-    yield connections
-    await running.stop()
-    await connections.close()
+    async with opened(own_settings, tmp_path, DECLARED) as made, counting(made):
+        yield made
 
 
 Client = TestClient[Any, Any]

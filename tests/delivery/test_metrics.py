@@ -15,15 +15,12 @@ import pytest
 import pytest_asyncio
 
 import topics
-from agents import analytics
 from config import Settings
 from domain import reports, windows
-from stores import migrations
 from stores.reports import Reports
-from streams.admin import ensure_topics
 from streams.groups import Connections
-from streams.runtime import Running
 from tests.contracts.harness import until
+from tests.delivery.counting import counting, opened
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -48,14 +45,8 @@ pages = { top = "data.page", most = 2 }
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def connections(own_settings: Settings, tmp_path: Path) -> AsyncIterator[Connections]:
-    file = tmp_path / "metrics.toml"
-    file.write_text(DECLARED)
-    await migrations.apply(own_settings.postgres_url)
-    await ensure_topics(own_settings)
-    connections = Connections(msgspec.structs.replace(own_settings, metrics_file=file), "tests")
-    await connections.broker.start()
-    yield connections
-    await connections.close()
+    async with opened(own_settings, tmp_path, DECLARED) as made:
+        yield made
 
 
 class Shop:
@@ -113,9 +104,7 @@ async def test_the_tables_are_what_a_plain_script_comes_to(connections: Connecti
     topic = topics.INGEST.full_name(connections.settings.topic_prefix)
     producer = connections.broker.producer
     assert producer is not None
-    running = Running(connections, analytics.GROUP)
-    running.start()
-    try:
+    async with counting(connections):
         for chunk in range(0, 4000, 500):
             batch = [msgspec.json.encode(shop.event(number)) for number in range(chunk, chunk + 500)]
             await asyncio.gather(*[await producer.send(topic, value, b"one", partition=0) for value in batch])
@@ -125,8 +114,6 @@ async def test_the_tables_are_what_a_plain_script_comes_to(connections: Connecti
             return any(life.next_offset == 4000 for life in lives)
 
         await until(done)
-    finally:
-        await running.stop()
     read = Reports(connections.database)
     table = (await read.tables())["orders"]
     kept = table.metric.window("minute")
@@ -134,7 +121,7 @@ async def test_the_tables_are_what_a_plain_script_comes_to(connections: Connecti
     since, later = shop.now - 7200, shop.now + 600
     parts = await read.parts(table, kept.window, since, later)
     lines = reports.lines(table.metric, reports.gathered(kept.window, parts, since, later))
-    found = {(line.start, msgspec.json.encode(line.group).decode()): line.values for line in lines}
+    found = {(line.start, line.group): line.values for line in lines}
     assert {key: values["count"] for key, values in found.items()} == dict(shop.counts)
     assert {key: values["revenue"] for key, values in found.items() if values["revenue"]} == {
         key: total for key, total in shop.sums.items() if total

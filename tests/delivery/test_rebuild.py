@@ -2,159 +2,45 @@
 
 import asyncio
 import os
-import random
 import signal
 import sys
-import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 import pytest_asyncio
 from aiokafka import TopicPartition
 from aiokafka.admin import RecordsToDelete
 from aiokafka.admin.client import AIOKafkaAdminClient
 
-import topics
 from agents import analytics, rebuild
 from config import Settings
 from config.metrics import load
-from domain.metrics import Metric
-from stores import metrics, migrations
+from stores import metrics
 from stores.metrics import Gone, Metrics
 from streams.admin import ensure_topics
 from streams.envelope import Unreadable
 from streams.groups import Connections
-from streams.runtime import Running
+from streams.rereading import Log
 from tests.contracts.harness import until
+from tests.delivery.counting import ALIKE, Shops, build, counting, declare, declared, opened, rows, states
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 ROOT = Path(__file__).resolve().parents[2]
-ALIKE = """
-[metrics.{name}]
-events = ["order.*"]
-where = {{ "data.test" = [false] }}
-group_by = ["data.shop", "type"]
-lateness = "10m"
-groups = 4
-windows = {{ minute = "2d", hour = "90d", month = "5y" }}
-[metrics.{name}.measures]
-revenue = {{ sum = "data.total" }}
-most = {{ max = "data.total" }}
-buyers = {{ distinct = "subject" }}
-size = {{ percentiles = "data.total" }}
-pages = {{ top = "data.page", most = 2 }}
-"""
-TABLES = ("metric_minutes", "metric_hours", "metric_days")
-
-
-def declare(settings: Settings, *names: str, text: str = ALIKE) -> None:
-    settings.metrics_file.write_text("".join(text.format(name=name) for name in names))
 
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def connections(own_settings: Settings, tmp_path: Path) -> AsyncIterator[Connections]:
-    own = msgspec.structs.replace(own_settings, metrics_file=tmp_path / "metrics.toml")
-    declare(own, "orders", "twin")
-    await migrations.apply(own.postgres_url)
-    await ensure_topics(own)
-    connections = Connections(own, "tests")
-    await connections.broker.start()
-    yield connections
-    await connections.close()
-
-
-class Shops:
-    """Orders of four partitions, with repeats, late ones, and records that nobody can read."""
-
-    def __init__(self, connections: Connections) -> None:
-        self.random = random.Random(7)
-        self.number = 0
-        self.sent = 0
-        self._connections = connections
-        self.topic = topics.INGEST.full_name(connections.settings.topic_prefix)
-
-    def _event(self) -> bytes:
-        chance = self.random.random()
-        if chance < 0.005:
-            return b"no event"
-        if chance > 0.02:
-            self.number += 1
-        at = (
-            time.time() - 1800 + self.number / 20 - (1500 if self.random.random() < 0.02 else self.random.random() * 60)
-        )
-        seeded = random.Random(self.number)
-        return msgspec.json.encode(
-            {
-                "specversion": "1.0", "id": str(self.number), "source": "/shop",
-                "type": seeded.choice(("order.placed", "order.paid", "other")),
-                "subject": f"buyer-{seeded.randrange(400)}", "time": datetime.fromtimestamp(at, UTC).isoformat(),
-                "data": {
-                    "shop": seeded.choice("abcde"), "test": seeded.random() < 0.1,
-                    "total": seeded.choice([round(seeded.uniform(0, 500), 2), 7, "nothing"]),
-                    "page": f"/{seeded.randrange(9)}",
-                },
-            }
-        )  # fmt: skip
-
-    async def send(self, count: int) -> None:
-        producer = self._connections.broker.producer
-        assert producer is not None
-        for _ in range(0, count, 500):
-            partition = self.random.randrange(4)
-            events = [self._event() for _ in range(500)]
-            await asyncio.gather(*[await producer.send(self.topic, event, partition=partition) for event in events])
-            self.sent += 500
-
-    async def handled(self) -> None:
-        """Wait until the live group has handled all that was sent."""
-        group = f"{self._connections.settings.topic_prefix}.analytics"
-
-        async def done() -> bool:
-            row = await self._connections.database.fetchrow(
-                "SELECT sum(next_offset) AS at FROM progress WHERE consumer_group = $1 AND topic = $2",
-                group,
-                self.topic,
-            )
-            return bool(row["at"] == self.sent)
-
-        await until(done)
-
-
-async def rows(connections: Connections, name: str) -> list[tuple[Any, ...]]:
-    """What the version of a metric that serves has, in all tables."""
-    found = []
-    for table in TABLES:
-        found += await connections.database.fetch(
-            f"""SELECT pane, start, grp, measure, feed, n, total, low, high, sketch FROM {table}
-                WHERE metric = (SELECT id FROM metrics WHERE name = $1 AND state = 'serving') ORDER BY 1, 2, 3, 4, 5""",
-            name,
-        )
-    return [tuple(row) for row in found]
-
-
-def declared(connections: Connections, name: str) -> Metric:
-    return next(metric for metric in load(connections.settings.metrics_file) if metric.name == name)
-
-
-def build(connections: Connections, name: str = "orders", said: list[str] | None = None) -> rebuild.Rebuild:
-    lines: list[str] = [] if said is None else said
-    return rebuild.Rebuild(connections, declared(connections, name), lines.append)
-
-
-async def states(connections: Connections, name: str = "orders") -> list[str]:
-    return [found.state for found in await Metrics(connections.database).versions() if found.metric.name == name]
+    async with opened(own_settings, tmp_path, "".join(ALIKE.format(name=name) for name in ("orders", "twin"))) as made:
+        yield made
 
 
 async def test_while_events_flow(connections: Connections) -> None:
     shops = Shops(connections)
-    running = Running(connections, analytics.GROUP)
-    running.start()
-    try:
+    async with counting(connections):
         await shops.send(6000)
         flowing = asyncio.create_task(shops.send(10_000))
         said: list[str] = []
@@ -162,8 +48,6 @@ async def test_while_events_flow(connections: Connections) -> None:
         await flowing
         await shops.send(3000)
         await shops.handled()
-    finally:
-        await running.stop()
     assert await states(connections) == ["retired", "serving"]
     assert "the topics still keep all" in said[0]
     new, twin = await rows(connections, "orders"), await rows(connections, "twin")
@@ -176,22 +60,14 @@ async def test_while_events_flow(connections: Connections) -> None:
 
 async def test_while_no_worker_runs(connections: Connections) -> None:
     shops = Shops(connections)
-    running = Running(connections, analytics.GROUP)
-    running.start()
-    try:
+    async with counting(connections):
         await shops.send(4000)
         await shops.handled()
-    finally:
-        await running.stop()
     await shops.send(2000)  # not ours to count: the live group goes on with them
     await build(connections).run()
     assert await rows(connections, "orders") == await rows(connections, "twin")
-    running = Running(connections, analytics.GROUP)
-    running.start()
-    try:
+    async with counting(connections):
         await shops.handled()
-    finally:
-        await running.stop()
     assert await rows(connections, "orders") == await rows(connections, "twin")
 
 
@@ -205,9 +81,7 @@ async def rebuilding(settings: Settings) -> "asyncio.subprocess.Process":
 
 async def test_a_kill_in_the_middle(connections: Connections) -> None:
     shops = Shops(connections)
-    running = Running(connections, analytics.GROUP)
-    running.start()
-    try:
+    async with counting(connections):
         await shops.send(60_000)
         await shops.handled()
         process = await rebuilding(connections.settings)
@@ -235,8 +109,6 @@ async def test_a_kill_in_the_middle(connections: Connections) -> None:
         assert "version 2 serves from now on" in out.decode()
         await shops.send(1000)
         await shops.handled()
-    finally:
-        await running.stop()
     assert await states(connections) == ["retired", "serving"]
     assert await rows(connections, "orders") == await rows(connections, "twin")
 
@@ -255,9 +127,7 @@ async def test_dead_letters_that_are_replayed_meanwhile_are_counted_once(
         return decode(self, record)
 
     monkeypatch.setattr(analytics.Counting, "decode", forgetful)
-    running = Running(connections, analytics.GROUP)
-    running.start()
-    try:
+    async with counting(connections):
         await shops.send(4000)
         await shops.handled()
         monkeypatch.setattr(analytics.Counting, "decode", decode)
@@ -292,20 +162,14 @@ async def test_dead_letters_that_are_replayed_meanwhile_are_counted_once(
             return letter is not None and letter.state == "replayed"
 
         await until(both)
-    finally:
-        await running.stop()
     assert await rows(connections, "orders") == await rows(connections, "twin")
 
 
 async def test_what_the_topics_keep_no_longer(connections: Connections) -> None:
     shops = Shops(connections)
-    running = Running(connections, analytics.GROUP)
-    running.start()
-    try:
+    async with counting(connections):
         await shops.send(4000)
         await shops.handled()
-    finally:
-        await running.stop()
     admin = AIOKafkaAdminClient(bootstrap_servers=connections.settings.kafka_url)
     await admin.start()
     await admin.delete_records({TopicPartition(shops.topic, number): RecordsToDelete(400) for number in range(4)})
@@ -326,12 +190,11 @@ async def test_from_a_time_on(connections: Connections) -> None:
     await shops.send(2000)
     middle = datetime.now(UTC)
     await shops.send(2000)
-    running = Running(connections, analytics.GROUP)
-    running.start()
-    try:
+    async with counting(connections):
         await shops.handled()
-    finally:
-        await running.stop()
+    with pytest.raises(rebuild.Refused, match="in the future"):
+        await build(connections).run(datetime.now(UTC) + timedelta(hours=1))
+    assert await states(connections) == ["serving"]
     await build(connections).run(middle)
     row = await connections.database.fetchrow("SELECT count(*) AS n FROM metrics WHERE state = 'building'")
     assert row["n"] == 0
@@ -348,21 +211,18 @@ async def test_what_is_taken_out_of_the_file_is_not_built(connections: Connectio
     declare(connections.settings, "twin")
     await versions.register(load(connections.settings.metrics_file))
     assert await states(connections) == ["retired", "retired"]
-    handler = rebuild.Rebuilt(connections, building._group(version), version, building._live)
-    with pytest.raises(Gone):
-        await handler.prepare()
+    async with Log(connections, ()) as log:
+        handler = rebuild.Rebuilt(connections, building._group(version), version, building._live, log)
+        with pytest.raises(Gone):
+            await handler.prepare()
 
 
 async def test_a_metric_that_comes_back_begins_anew(connections: Connections) -> None:
     shops = Shops(connections)
 
     async def run_until_handled() -> None:
-        running = Running(connections, analytics.GROUP)
-        running.start()
-        try:
+        async with counting(connections):
             await shops.handled()
-        finally:
-            await running.stop()
 
     await shops.send(1000)
     await run_until_handled()
@@ -375,5 +235,53 @@ async def test_a_metric_that_comes_back_begins_anew(connections: Connections) ->
     await run_until_handled()
     assert await states(connections) == ["retired", "serving"]
     assert 0 < len(await rows(connections, "orders")) < len(await rows(connections, "twin"))
+    await build(connections).run()
+    assert await rows(connections, "orders") == await rows(connections, "twin")
+
+
+async def test_where_a_run_goes_on_it_does_not_begin_from_another_time(connections: Connections) -> None:
+    await Metrics(connections.database).register(load(connections.settings.metrics_file))
+    await Metrics(connections.database).build(declared(connections, "orders"), anew=False)
+    with pytest.raises(rebuild.Refused, match="--anew begins another"):
+        await build(connections).run(datetime.now(UTC) - timedelta(minutes=1))
+    assert await states(connections) == ["serving", "building"]
+    said: list[str] = []
+    await build(connections, said=said).run()
+    assert "goes on with version 2" in said[0]
+    await build(connections, said=said).run(datetime.now(UTC) - timedelta(minutes=1), anew=True)
+    assert await states(connections) == ["retired", "retired", "serving"]
+
+
+@pytest.mark.parametrize("lost", [False, True])
+async def test_dead_letters_of_an_earlier_life_leave_nothing_out(connections: Connections, lost: bool) -> None:
+    """A topic that was made anew, or lost its end: at the old offsets stand other records, which were counted."""
+    shops = Shops(connections)
+    producer = connections.broker.producer
+    assert producer is not None
+    async with counting(connections):
+        for number in range(4):
+            for _ in range(20):
+                await producer.send_and_wait(shops.topic, b"rubbish", partition=number)
+        shops.sent = 80
+        await shops.handled()
+    admin = AIOKafkaAdminClient(bootstrap_servers=connections.settings.kafka_url)
+    await admin.start()
+    await admin.delete_topics([shops.topic])
+
+    async def gone() -> bool:
+        return shops.topic not in await admin.list_topics()
+
+    await until(gone)
+    await admin.close()
+    await ensure_topics(connections.settings)
+    async with counting(connections):
+        await shops.send(4000)
+        await shops.handled()
+    if lost:
+        await connections.database.execute(
+            """UPDATE topic_lives SET kafka_id = (SELECT topic_id FROM topic_lives WHERE topic = $1 AND life = 1)
+               WHERE topic = $1 AND life = 0""",
+            shops.topic,
+        )
     await build(connections).run()
     assert await rows(connections, "orders") == await rows(connections, "twin")

@@ -83,6 +83,8 @@ def test_what_need_not_be_said() -> None:
         ({"measures": {"a": {"sum": "data.x", "at": [1]}}}, "a", "'at' is nothing that sum takes"),
         ({"measures": {"a": {"percentiles": "data.x", "at": []}}}, "a", "from 0 to 100"),
         ({"measures": {"a": {"percentiles": "data.x", "at": [101]}}}, "a", "from 0 to 100"),
+        ({"measures": {"a": {"percentiles": "data.x", "at": [50, 50.0]}}}, "a", "different percentiles"),
+        ({"measures": {"a": {"percentiles": "data.x", "at": [99.999999]}}}, "a", "six digits at most"),
         ({"measures": {"a": {"percentiles": "data.x", "at": [True]}}}, "a", "from 0 to 100"),
         ({"measures": {"a": {"percentiles": "data.x", "at": [float("nan")]}}}, "a", "from 0 to 100"),
         ({"measures": {"a": {"top": "data.x", "most": 101}}}, "a", "whole number from 1 to 100"),

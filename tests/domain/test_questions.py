@@ -98,6 +98,11 @@ def test_a_group_is_asked_for_by_text_whatever_its_type() -> None:
     assert spellings("true") == ('"true"', "true")
     assert spellings('"7"') == ('"\\"7\\""', '"7"')
     assert spellings("[1]") == ('"[1]"',)
+    # As they are stored, however they are written.
+    assert spellings("1.0") == ('"1.0"', "1")
+    assert spellings("1e30") == ('"1e30"', "1e+30")
+    assert spellings("0.12345678901234567890") == ('"0.12345678901234567890"', "0.1234567890123456789")
+    assert spellings('"\\u0061"') == ('"\\"\\\\u0061\\""', '"a"')
     assert ask(metric(), **{"group[data.size]": "7"}).where == {1: ('"7"', "7")}
 
 

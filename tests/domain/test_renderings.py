@@ -7,12 +7,14 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
+import msgspec
 import pyarrow as pa
 from pyarrow import parquet
 
+from domain import sketches
 from domain.metrics import declared
 from domain.renderings import as_csv, as_json, as_parquet, described
-from domain.reports import Line, filled
+from domain.reports import Line, Part, filled, gathered, lines
 
 SEOUL, UTC_ZONE = ZoneInfo("Asia/Seoul"), ZoneInfo("UTC")
 (ORDERS,), _ = declared(
@@ -28,14 +30,14 @@ SEOUL, UTC_ZONE = ZoneInfo("Asia/Seoul"), ZoneInfo("UTC")
 )  # fmt: skip
 TOTAL = Decimal("12345678901234567890123456.789")
 FULL = Line(
-    1_800_000_000, ('=a,"여울', 7),
+    1_800_000_000, '["=a,\\"여울",7]',
     {
         "count": 3, "revenue": TOTAL, "mean": Decimal("1E+2"), "buyers": 2, "took": {"p50": 1.5, "p99.9": 2.5},
-        "pages": [{"value": "/a", "count": 2}, {"value": 3, "count": 1}],
+        "pages": [{"value": msgspec.Raw(b'"/a"'), "count": 2}, {"value": msgspec.Raw(b"3"), "count": 1}],
     },
 )  # fmt: skip
 NOTHING = Line(
-    1_800_003_600, (None, True),
+    1_800_003_600, '[null,true]',
     {"count": 0, "revenue": Decimal(), "mean": None, "buyers": 0, "took": {"p50": None, "p99.9": None}, "pages": []},
 )  # fmt: skip
 
@@ -92,12 +94,27 @@ def test_a_metric_says_what_can_be_asked_of_it() -> None:
 
 
 def test_gaps_are_filled_for_the_groups_that_were_seen_in_the_order_of_lines() -> None:
-    other = Line(FULL.start + 7200, ("!", None), FULL.values)
+    other = Line(FULL.start + 7200, '["!",null]', FULL.values)
     window = ORDERS.windows[0].window
     found = filled(ORDERS, window, [FULL, other], FULL.start, FULL.start + 3 * 3600)
     assert [(line.start - FULL.start, line.group, line.values["count"]) for line in found] == [
-        (0, ("!", None), 0), (0, FULL.group, 3),
-        (3600, ("!", None), 0), (3600, FULL.group, 0),
-        (7200, ("!", None), 3), (7200, FULL.group, 0),
+        (0, '["!",null]', 0), (0, FULL.group, 3),
+        (3600, '["!",null]', 0), (3600, FULL.group, 0),
+        (7200, '["!",null]', 3), (7200, FULL.group, 0),
     ]  # fmt: skip
     assert found[0].values == NOTHING.values
+
+
+def test_groups_and_values_keep_every_digit_and_their_kind() -> None:
+    """What is one value in Python, or as a double, is not one group."""
+    groups = ['["a",1]', '["a",true]', '["a",0.1234567890123456789]', '["a",0.12345678901234567]', '["a",1.5e+31]']
+    parts = [Part(0, group, "count", number + 1) for number, group in enumerate(groups)]
+    parts.append(Part(0, '["a",1]', "pages", 1, sketch=sketches.top({"0.1234567890123456789": 1})))
+    window = ORDERS.windows[0].window
+    found = filled(ORDERS, window, lines(ORDERS, gathered(window, parts, 0, 3600)), 0, 3600)
+    assert {line.group: line.values["count"] for line in found} == {group: n for n, group in enumerate(groups, start=1)}
+    assert b'"data.size":0.1234567890123456789}' in as_json(ORDERS, found[0], UTC_ZONE)
+    (one,) = [line for line in found if line.group == '["a",1]']
+    assert b'"pages":[{"value":0.1234567890123456789,"count":1}]' in as_json(ORDERS, one, UTC_ZONE)
+    table = parquet.read_table(io.BytesIO(as_parquet(ORDERS, [found[0]], UTC_ZONE)))
+    assert table.column("data.size").to_pylist() == ["0.1234567890123456789"]

@@ -137,7 +137,7 @@ def test_sizes_are_bounded() -> None:
         assert len(distinct(random.integers(0, 2**64, count, np.uint64))) <= sketches.REGISTERS + 1
     wide = np.concatenate([10 ** random.uniform(-30, 30, 300_000), -(10 ** random.uniform(-30, 30, 300_000))])
     assert len(percentiles(wide)) <= 8 * (3 + 4 * sketches.MOST_BINS)
-    full = top({f'"{number:0256}"': 1 for number in range(5_000)})
+    full = top({f'"{number:062}"': 1 for number in range(5_000)})
     assert len(merge_top([full]).counts) == sketches.ROOM
     assert merge_top([full]).others == 5_000 - sketches.ROOM
     assert len(full) < 300_000
@@ -159,3 +159,16 @@ def test_a_top_is_the_same_however_its_values_are_divided(values: list[str], cut
             whole.add({value: 1})
         assert found == msgspec.json.encode(whole, order="deterministic")
         assert sum(whole.counts.values()) + whole.others == len(values)
+
+
+def test_the_values_of_a_top_are_bounded_also_by_their_length() -> None:
+    """In whatever batches they come: what found no room once finds none later."""
+    long = {f'"{number:03}{"x" * 253}"': 1 for number in range(999)}
+    once = sketches.top(long | {'"a"': 5, '"b"': 1})
+    apart = None
+    for value, count in (long | {'"a"': 5, '"b"': 1}).items():
+        apart = sketches.top({value: count}, apart)
+    assert once == apart
+    assert len(once) < sketches.ROOM_TEXT + 20_000
+    whole = sketches.merge_top([once])
+    assert (whole.counts['"a"'], sum(whole.counts.values()) + whole.others) == (5, 1005)

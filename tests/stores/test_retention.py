@@ -1,6 +1,7 @@
 """What nobody keeps of the metrics is removed: old parts as a whole, rows of retired versions a few at a time."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
@@ -147,3 +148,27 @@ async def test_the_rows_of_retired_versions_go_in_pieces(database: Database, mon
     ]  # fmt: skip
     await Retention(database).sweep(NOW)
     assert [(found.metric.name, found.version) for found in await versions.versions()] == [("one", 2), ("two", 1)]
+
+
+async def test_what_a_metric_keeps_no_longer_goes_from_a_part_that_another_keeps(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "MOST_ROWS", 7)
+    both = await metrics.Metrics(database).register([metric("short", SHORT), metric("long", LONG)])
+    adding = Adding(database)
+    for table in both.tables:
+        for days in (0, 1, 4, 10, 30):
+            await count(database, adding, table, days, groups=20)
+    long, short = both.tables
+    left_out = Additions(0, {}, Counter({(short.id, "late", int((NOW - timedelta(days=80)).timestamp())): 3}))
+    async with database.connection() as connection, connection.transaction():
+        await adding.add(connection, {short.id: short}, {"ingest/0": left_out})
+    await Retention(database).sweep(NOW)
+    found = await database.fetch(
+        "SELECT metric, start::date AS day, sum(n)::int AS n FROM metric_minutes WHERE grp <> '' GROUP BY 1, 2"
+    )
+    assert {(row["metric"], (NOW.date() - row["day"]).days): row["n"] for row in found} == {
+        (short.id, 0): 20, (short.id, 1): 20, (long.id, 0): 20, (long.id, 1): 20, (long.id, 4): 20, (long.id, 10): 20,
+    }  # fmt: skip
+    row = await database.fetchrow("SELECT n FROM metric_hours WHERE starts_with(measure, '#dropped.')")
+    assert row["n"] == 3

@@ -20,17 +20,18 @@ from domain.boards import View
 from domain.metrics import Metric
 from domain.questions import Question
 from domain.refusals import Code, Refusal
-from domain.reports import Line, key
+from domain.reports import Line
 from domain.tables import Table
 from security.fields import Sealer
 from security.passwords import Passwords
 from security.tokens import Tokens
-from stores.analytics import Row
 from stores.dead_letters import Listed, Parked
 from stores.live import Changes
 from stores.reports import Dropped
 from stores.resources import PageQuery
 from stores.resources import View as ResourceView
+from stores.selecting import TooMany
+from stores.totals import Row
 from streams.publish import Answer, Order, Pending
 from web.parts import Parts
 from web.presenters import V1
@@ -175,7 +176,9 @@ class FakeWatching:
         self.order.append("rows")
         if self.raises is not None:
             raise self.raises
-        found = [row for row in self.found if row.slot.metric == table.id and row.slot.start >= since][:most]
+        found = [row for row in self.found if row.slot.metric == table.id and row.slot.start >= since]
+        if len(found) > most:
+            raise TooMany
         self.before_rows()
         return found
 
@@ -215,9 +218,7 @@ class FakeReports:
             raise self.raises
         self.asked.append(question)
         return [
-            line
-            for line in self.found.get(table.metric.name, [])
-            if after is None or (line.start, key(line.group)) > after
+            line for line in self.found.get(table.metric.name, []) if after is None or (line.start, line.group) > after
         ][:most]
 
 

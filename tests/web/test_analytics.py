@@ -12,7 +12,8 @@ from domain.access import Role
 from domain.metrics import declared
 from domain.reports import Line
 from stores import StoresAway
-from stores.reports import Dropped, TooMany
+from stores.reports import Dropped
+from stores.selecting import TooMany
 from tests.web.conftest import ADMIN, Client
 from tests.web.fakes import Fakes
 
@@ -28,7 +29,7 @@ PATH = "/api/v1/analytics"
 )  # fmt: skip
 START = 1_800_000_000
 LINES = [
-    Line(START + 60 * minute, (kind, None), {"count": minute, "revenue": Decimal("0.10") + 2**60})
+    Line(START + 60 * minute, f'["{kind}",null]', {"count": minute, "revenue": Decimal("0.10") + 2**60})
     for minute in range(3)
     for kind in ("a", "b")
 ]
@@ -156,7 +157,7 @@ async def test_downloads(client: Client, admin: Any) -> None:
 
 async def test_what_would_be_too_much_is_refused_and_not_cut(client: Client, admin: Any, fakes: Fakes) -> None:
     fakes.stores.reports.found["orders"] = [
-        Line(START + number, ("a", None), {"count": 1, "revenue": None}) for number in range(10_001)
+        Line(START + number, '["a",null]', {"count": 1, "revenue": None}) for number in range(10_001)
     ]
     answer = await client.get(f"{PATH}/orders?format=csv", headers=admin)
     assert (answer.status, (await answer.json())["error"]["code"]) == (422, "ANSWER_TOO_LARGE")

@@ -15,11 +15,13 @@ from aiohttp import ClientResponse
 from aiohttp.test_utils import TestClient, TestServer
 
 from domain.access import Role
+from domain.boards import PART_BYTES
 from domain.metrics import declared
 from domain.tables import Slot, Table
 from stores import StoresAway
-from stores.analytics import Row
 from stores.live import Changes, RedisAway
+from stores.totals import Row
+from tests.contracts.harness import HANG_S
 from tests.web.conftest import ADMIN, OWNER, Client
 from tests.web.fakes import SETTINGS, Fakes
 from web import live, views, watchers
@@ -210,7 +212,7 @@ async def test_a_channel_ends_also_at_the_moment_in_which_something_comes(
 ) -> None:
     monkeypatch.setattr(watchers, "EVERY_S", 0.0)
     fakes.stores.watching.serving["orders"] = Table(1, metric())
-    broadcast = watchers.Broadcast(fakes.stores.watching, Table(1, metric()), lambda: NOW)
+    broadcast = watchers.Broadcast(fakes.stores.watching, Table(1, metric()), lambda: NOW, lambda: 0)
     await until(lambda: broadcast._opened.is_set() and bool(broadcast._woken._waiters))
     broadcast._woken.set()
     for _ in range(turns):
@@ -341,6 +343,41 @@ async def test_too_many_watchers_and_too_many_rows(
         assert (await stream.next())[0] == "too_many_rows"
 
 
+async def test_views_that_are_read_at_once_share_one_room(
+    watched: Any, client: Client, fakes: Fakes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of them alone would find the whole room free before any of them is read."""
+    store = fakes.stores.watching
+    store.found = [row(1, shop=str(shop)) for shop in range(10)]
+    monkeypatch.setattr(watchers, "MOST_BYTES_IN_ALL", 25 * PART_BYTES)
+    hold, waiting = asyncio.Event(), 0
+    rows = store.rows
+
+    async def all_at_once(*asked: Any) -> list[Row]:
+        nonlocal waiting
+        waiting += 1
+        if waiting == 4:
+            hold.set()
+        await hold.wait()
+        return await rows(*asked)
+
+    monkeypatch.setattr(store, "rows", all_at_once)
+
+    async def status(last: int) -> int:
+        async with client.get(f"{PATH}?since={text(MINUTE - 60 * last)}") as answer:
+            return answer.status
+
+    found = await asyncio.wait_for(asyncio.gather(*(status(last) for last in range(1, 5))), HANG_S)
+    assert sorted(found) == [200, 200, 422, 422]
+    # And of those that grow together, one goes.
+    store.found = []
+    async with watched(f"?since={text(MINUTE - 60 * 9)}") as one, watched(f"?since={text(MINUTE - 60 * 8)}") as other:
+        await one.next()
+        await other.next()
+        store.channel.put_nowait(Changes([row(1, shop=str(shop)) for shop in range(15)]))
+        assert sorted([(await one.next())[0], (await other.next())[0]]) == ["rows", "too_many_rows"]
+
+
 @pytest.mark.parametrize("how", ["too many rows wait", "it takes nothing for too long"])
 async def test_a_slow_reader_is_cut(watched: Any, fakes: Fakes, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
     monkeypatch.setattr(live, "STALL_S", 60.0 if how == "too many rows wait" else 0.3)
@@ -367,6 +404,19 @@ async def test_a_slow_reader_is_cut(watched: Any, fakes: Fakes, monkeypatch: pyt
 def _going(hub: watchers.Hub) -> bool:
     seen = [seen for broadcast in hub._broadcasts.values() for seen in broadcast.views.values()]
     return any(not watcher.end for each in seen for watcher in each.watchers)
+
+
+async def test_those_who_watch_what_is_declared_in_another_way_by_now_are_told_of_the_end_too(fakes: Fakes) -> None:
+    fakes.stores.watching.serving["orders"] = Table(1, metric())
+    app = create(SETTINGS, fakes.open)
+    async with TestClient(TestServer(app)) as client, client.get(PATH) as answer:
+        stream = Stream(answer)
+        await stream.next()
+        fakes.stores.watching.serving["orders"] = Table(1, metric(title="Another"))
+        async with client.get(PATH) as second:
+            await Stream(second).next()
+            fakes.live.stop()
+            assert (await stream.next())[0] == "closing"
 
 
 async def test_a_front_that_ends_says_so(fakes: Fakes) -> None:

@@ -178,8 +178,12 @@ function text(value) {
   return typeof value === "number" ? value.toLocaleString("en", { maximumFractionDigits: 6 }) : String(value);
 }
 
+/** A value of a group, as it is: 2026 may be a year. */
+function label(value) { return value === null || value === undefined ? "–" : String(value); }
+
 function measured(row) {
-  const [name, key] = measureBox.value.split(".");
+  // A percentile may have a point of its own, as p99.9 has; a measure has none.
+  const [, name, key] = /^([^.]*)\.?(.*)$/.exec(measureBox.value);
   const value = key ? row[name]?.[key] : row[name];
   return typeof value === "number" ? value : null;
 }
@@ -187,8 +191,10 @@ function measured(row) {
 function drawChart() {
   const groups = new Map();
   for (const row of rows.values()) {
-    const name = Object.values(row.group).map(text).join(" · ") || "all";
-    const line = groups.get(name) ?? groups.set(name, { name, at: new Map(), total: 0 }).get(name);
+    // What is shown alike, as 1 and "1" are, may be two groups.
+    const key = JSON.stringify(row.group);
+    const name = Object.values(row.group).map(label).join(" · ") || "all";
+    const line = groups.get(key) ?? groups.set(key, { name, at: new Map(), total: 0 }).get(key);
     const value = measured(row);
     line.at.set(Date.parse(row.start) / 1000, value);
     line.total += Math.abs(value ?? 0);
@@ -227,7 +233,7 @@ function drawTable() {
     line.classList.toggle("fresh", Date.now() - (fresh.get(key) ?? 0) < FRESH_MS);
     line.append(
       cellOf(when(row.start), "start"),
-      ...paths.map((path) => cellOf(text(row.group[path]))),
+      ...paths.map((path) => cellOf(label(row.group[path]))),
       ...measures.map((each) => cellOf(text(row[each.name]), numeric(each.kind) ? "number" : "wide")),
     );
     return line;
