@@ -220,10 +220,10 @@ def _times(part: Part) -> tuple[Any, Any]:
     """When each event happened, and when the log took it, seconds."""
     appended = np.array([record.timestamp for record in part.records], np.int64) // 1000
     times = [event.time for event in part.messages]
-    if None in times:
-        seconds = [at if time is None else time.timestamp() for time, at in zip(times, appended.tolist(), strict=True)]
-    else:
+    try:
         seconds = list(map(datetime.timestamp, times))
+    except TypeError:  # some have no time
+        seconds = [at if time is None else time.timestamp() for time, at in zip(times, appended.tolist(), strict=True)]
     return np.floor(np.array(seconds, np.float64)).astype(np.int64), appended
 
 
@@ -236,4 +236,5 @@ GROUP = ReaderGroup(
     "analytics",
     (topics.EVENTS_ACCOUNTS, topics.EVENTS_RESOURCES, topics.EVENTS_SESSIONS, topics.INGEST, topics.DEAD_LETTERS),
     build,
+    max_records=20_000,
 )

@@ -41,7 +41,7 @@ class Options(msgspec.Struct, frozen=True):
     """Length of one HTTP run."""
     runs: int = 3
     events: int = 2_000_000
-    """Events of `stream.batch`: 200,000 fit into one prefetch and would tell nothing."""
+    """Events of `stream.batch` and `streams.*`: 200,000 fit into one prefetch and would tell nothing."""
     steady_s: float = 30.0
     """How long a slow stream is watched once it is steady."""
     commands: int = 1_000_000
@@ -52,13 +52,14 @@ class Options(msgspec.Struct, frozen=True):
 
 DIRECT = "aiohttp + asyncpg, two processes, inserts directly"
 PER_1000 = "CPU seconds per 1,000 answers"
+PER_MILLION = "CPU seconds per 1,000,000 events"
 
 BATCH = Figure(
     "stream.batch",
     "events/s",
     Goal(40.0),
     "a stock Faust agent with a table, the same topic",
-    "CPU seconds per 1,000,000 events",
+    PER_MILLION,
 )
 CREATE32 = Figure("write.create32", "creates/s", Goal(0.8), DIRECT, PER_1000, callers=32)
 CREATE256 = Figure("write.create256", "creates/s", Goal(1.3), DIRECT, PER_1000, callers=256)
@@ -68,12 +69,34 @@ START = Figure("worker.start", "s", Goal(3.0, "yeoul", at_most=True))
 RECOVERY = Figure("worker.recovery", "s", Goal(5.0, "yeoul", at_most=True))
 MEMORY = Figure("worker.memory", "MB resident", Goal(1.2, at_most=True), "the same worker after a tenth of them")
 
-FIGURES = (BATCH, CREATE32, CREATE256, LATENCY1, GET32, START, RECOVERY, MEMORY)
+EVENTS = "events/s"
+FAUST = Figure("streams.faust", EVENTS, Goal(40.0), "a stock Faust agent, tumbling table", PER_MILLION)
+QUIX = Figure("streams.quix", EVENTS, Goal(5.0), "Quix Streams, exactly-once", PER_MILLION)
+BYTEWAX = Figure("streams.bytewax", EVENTS, Goal(3.0), "Bytewax, nothing kept", PER_MILLION)
+KAFKA_STREAMS = Figure("streams.kafka_streams", EVENTS, Goal(1.0), "Kafka Streams, exactly_once_v2", PER_MILLION)
+PLAIN = Figure("streams.plain", EVENTS, Goal(0.45), "aiokafka, orjson and a Counter, nothing kept", PER_MILLION)
+TWO = Figure("streams.two", EVENTS, Goal(1.3), "one worker", PER_MILLION)
+TWO_CPU = Figure("streams.two_cpu", PER_MILLION, Goal(1.1, at_most=True), "one worker")
+FRESH = Figure("streams.fresh", "ms, p50", Goal(1000.0, "yeoul", at_most=True), cpu_unit=PER_MILLION)
+FRESH_P99 = Figure("streams.fresh_p99", "ms, p99", Goal(2000.0, "yeoul", at_most=True))
+
+FIGURES = (
+    BATCH, CREATE32, CREATE256, LATENCY1, GET32, START, RECOVERY, MEMORY,
+    FAUST, QUIX, BYTEWAX, KAFKA_STREAMS, PLAIN, TWO, TWO_CPU, FRESH, FRESH_P99,
+)  # fmt: skip
 
 
 def selected(names: Sequence[str]) -> list[Figure]:
-    """The figures whose ids begin with one of `names`; all without names. Raises `ValueError` for a name of none."""
+    """The figures whose ids begin with one of `names`; all without names. Raises `ValueError` for a name of none.
+
+    A name that is the whole of what stands before the dot means just those: `stream` is not `streams`.
+    """
     for name in names:
-        if not any(figure.id.startswith(name) for figure in FIGURES):
+        if not any(_named(figure, name) for figure in FIGURES):
             raise ValueError(f"no figure begins with {name!r}; there are {', '.join(figure.id for figure in FIGURES)}")
-    return [figure for figure in FIGURES if not names or any(figure.id.startswith(name) for name in names)]
+    return [figure for figure in FIGURES if not names or any(_named(figure, name) for name in names)]
+
+
+def _named(figure: Figure, name: str) -> bool:
+    kinds = {each.id.partition(".")[0] for each in FIGURES}
+    return figure.id.partition(".")[0] == name if name in kinds else figure.id.startswith(name)

@@ -7,6 +7,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import orjson
 import psutil
@@ -73,7 +74,7 @@ def resident_mb(pids: Iterable[int]) -> float:
 
 
 class Child:
-    """One Python process of the bench with its log. `start` it, then `stop` or `kill`."""
+    """One process of the bench with its log. `start` it, then `stop` or `kill`."""
 
     def __init__(self, name: str, process: asyncio.subprocess.Process, log: Path) -> None:
         self.name = name
@@ -82,9 +83,10 @@ class Child:
 
     @classmethod
     async def start(
-        cls, name: str, arguments: Iterable[str], environ: Mapping[str, str], logs: Path, *, follow: bool = False
-    ) -> "Child":
-        """Start `python -m arguments…` in the repository's root; `follow` keeps its output for `lines`.
+        cls, name: str, arguments: Iterable[str], environ: Mapping[str, str], logs: Path, *, follow: bool = False,
+        program: Iterable[str] = (sys.executable, "-m"),
+    ) -> "Child":  # fmt: skip
+        """Start `python -m arguments…` (or another `program`) in the root; `follow` keeps its output for `lines`.
 
         The child sees only `environ`: no variable of the caller's shell changes a figure. It is on the leash of
         the embedded servers: it ends when the bench does, however that ends.
@@ -94,7 +96,8 @@ class Child:
         with log.open("ab") as sink:
             process = await asyncio.create_subprocess_exec(
                 *leash,
-                *(sys.executable, "-m", *arguments),
+                *program,
+                *arguments,
                 cwd=ROOT,
                 env={"PATH": os.defpath, "LANG": "C.UTF-8", **environ},
                 stdin=asyncio.subprocess.DEVNULL,
@@ -114,7 +117,7 @@ class Child:
         last = self.log.read_text(errors="replace").strip().splitlines()[-8:]
         return ChildError(f"{self.name}: {what}; its log is {self.log}:\n  " + "\n  ".join(last))
 
-    async def lines(self, quiet_s: float) -> AsyncIterator[dict[str, float]]:
+    async def lines(self, quiet_s: float) -> AsyncIterator[dict[str, Any]]:
         """The JSON lines it prints. Raises `ChildError` when it prints nothing for `quiet_s` seconds, or fails."""
         assert self.process.stdout is not None
         while True:

@@ -7,18 +7,25 @@ from pathlib import Path
 
 import msgspec
 
-from bench import fronts, streams, workers
-from bench.figures import Figure, Options, selected
+from bench import freshness, fronts, streams, windows, workers
+from bench.figures import FRESH, FRESH_P99, Figure, Options, selected
 from bench.records import Record
 from bench.stage import Stage, opened
 from bench.table import table
 
 Measure = Callable[[Stage, Sequence[Figure]], Awaitable[list[Record]]]
 GROUPS: tuple[tuple[tuple[str, ...], Measure], ...] = (
-    (("stream",), streams.measure),
-    (("write", "read"), fronts.measure),
-    (("worker",), workers.measure),
+    (("stream.",), streams.measure),
+    (("write.", "read."), fronts.measure),
+    (("worker.",), workers.measure),
+    ((FRESH.id, FRESH_P99.id), freshness.measure),
+    (("streams.",), windows.measure),
 )
+"""Figures by the beginning of their ids: the first that fits measures them."""
+
+
+def _measurer(figure: Figure) -> Measure:
+    return next(measure for begins, measure in GROUPS if figure.id.startswith(begins))
 
 
 def save(records: Sequence[Record], path: Path) -> None:
@@ -36,8 +43,8 @@ async def measured(names: Sequence[str], options: Options, json: Path | None) ->
     records: list[Record] = []
     try:
         async with opened(options) as stage:
-            for kinds, measure in GROUPS:
-                of_group = [figure for figure in wanted if figure.id.partition(".")[0] in kinds]
+            for _, measure in GROUPS:
+                of_group = [figure for figure in wanted if _measurer(figure) is measure]
                 if of_group:
                     records += await measure(stage, of_group)
     finally:

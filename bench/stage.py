@@ -27,6 +27,8 @@ class Stage:
     """The variables that lead a process of Yeoul to these servers."""
     logs: Path
     stack: Stack
+    cache_dir: Path
+    """Where what is made once for this machine is kept."""
     began: float = field(default_factory=monotonic)
 
     @property
@@ -109,8 +111,9 @@ async def opened(options: Options) -> AsyncIterator[Stage]:
     logs = folder / "bench"
     logs.mkdir()
     try:
-        async with Stack(folder / "state", _cache_dir(), _environ(), say=_say) as stack:
-            stage = Stage(options, dict(stack.settings_environ), logs, stack)
+        cache_dir = _cache_dir()
+        async with Stack(folder / "state", cache_dir, _environ(), say=_say) as stack:
+            stage = Stage(options, dict(stack.settings_environ), logs, stack, cache_dir)
             stage.say(f"the servers are up: {os.cpu_count()} cores, {await stage.durability()}")
             yield stage
     except (Exception, SystemExit):

@@ -6,6 +6,7 @@ unique, its type one of eight; event time and record timestamp advance evenly ov
 
 import argparse
 import os
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 
 import orjson
@@ -46,27 +47,33 @@ def event(number: int, total: int, seconds: list[bytes]) -> tuple[bytes, bytes, 
     return b"%06d" % subject, value, offset_ms
 
 
-async def fill(kafka: str, topic: str, total: int, partitions: list[int], start: datetime) -> None:
-    """Send the events of `partitions`; prints how many were acknowledged, a line at a time."""
+def events(partition: int, total: int, start: datetime) -> Iterator[tuple[bytes, bytes, int]]:
+    """Key, value and time (ms since 1970) of a partition's events, in order."""
+    seconds = moments(start)
+    start_ms = int(start.timestamp() * 1000)
+    for number in range(partition, total, PARTITIONS):
+        key, value, offset_ms = event(number, total, seconds)
+        yield key, value, start_ms + offset_ms
+
+
+async def send(kafka: str, topic: str, shares: Mapping[int, Iterable[tuple[bytes, bytes, int]]]) -> None:
+    """Send to each partition its events; prints how many were acknowledged, a line at a time."""
     producer = AIOKafkaProducer(
         bootstrap_servers=kafka, acks=1, compression_type="lz4", max_batch_size=BATCH_BYTES, max_request_size=4 << 20
     )
     await producer.start()
-    seconds = moments(start)
-    start_ms = int(start.timestamp() * 1000)
     sent = reported = 0
     try:
-        for partition in partitions:
+        for partition, share in shares.items():
             batch, held, flying = producer.create_batch(), 0, None
-            for number in range(partition, total, PARTITIONS):
-                key, value, offset_ms = event(number, total, seconds)
-                if batch.append(key=key, value=value, timestamp=start_ms + offset_ms) is None:
+            for key, value, at_ms in share:
+                if batch.append(key=key, value=value, timestamp=at_ms) is None:
                     if flying is not None:
                         await flying
                     flying = await producer.send_batch(batch, topic, partition=partition)
                     sent += held
                     batch, held = producer.create_batch(), 0
-                    batch.append(key=key, value=value, timestamp=start_ms + offset_ms)
+                    batch.append(key=key, value=value, timestamp=at_ms)
                     if sent - reported >= REPORT_EVERY:
                         os.write(1, orjson.dumps({"sent": sent}) + b"\n")
                         reported = sent
@@ -90,8 +97,8 @@ def main() -> None:
     parser.add_argument("--only", required=True, help="partitions, separated by commas")
     options = parser.parse_args()
     start = datetime.now(UTC).replace(microsecond=0) - timedelta(seconds=SPAN_S)
-    partitions = [int(part) for part in options.only.split(",")]
-    uvloop.run(fill(options.kafka, options.topic, options.events, partitions, start))
+    shares = {int(part): events(int(part), options.events, start) for part in options.only.split(",")}
+    uvloop.run(send(options.kafka, options.topic, shares))
 
 
 if __name__ == "__main__":

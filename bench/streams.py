@@ -24,7 +24,7 @@ STOCK = ["bench.baselines.stock_faust"]
 PLAIN = ["bench.baselines.plain_aiokafka"]
 
 
-async def fill(stage: Stage) -> None:
+async def create_and_fill(stage: Stage) -> None:
     """Create the topic and send the events, once a bench run."""
     admin = AIOKafkaAdminClient(bootstrap_servers=stage.kafka)
     await admin.start()
@@ -32,12 +32,15 @@ async def fill(stage: Stage) -> None:
         await admin.create_topics([NewTopic(TOPIC, PARTITIONS, 1)])
     finally:
         await admin.close()
-    total = stage.options.events
+    await fill(stage, ["bench.stream_topic", "--topic", TOPIC], stage.options.events)
+
+
+async def fill(stage: Stage, program: list[str], total: int) -> None:
+    """Send events by two processes of `program`, each half of the partitions; `total` records have to be sent."""
     sent = dict.fromkeys(FILLERS, 0)
 
     async def follow(only: str) -> None:
-        arguments = ["bench.stream_topic", "--kafka", stage.kafka, "--topic", TOPIC]
-        arguments += ["--events", str(total), "--only", only]
+        arguments = [*program, "--kafka", stage.kafka, "--events", str(stage.options.events), "--only", only]
         filler = await Child.start(f"fill-{only[0]}", arguments, {}, stage.logs, follow=True)
         try:
             async for line in filler.lines(QUIET_S):
@@ -119,7 +122,7 @@ async def _start(stage: Stage, name: str, program: list[str], options: list[str]
 async def measure(stage: Stage, _wanted: Sequence[Figure]) -> list[Record]:
     """Fill the topic, then rounds of Yeoul, stock Faust and plain aiokafka."""
     await run("migrate", ["cli", "migrate"], stage.environ, stage.logs, READY_S)
-    await fill(stage)
+    await create_and_fill(stage)
     samples: dict[str, list[Sample]] = {"yeoul": [], "baseline": [], "plain aiokafka": []}
     for _ in range(stage.options.runs):
         group = ["--group", f"bench-{uuid4().hex}"]

@@ -27,7 +27,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--steady", type=float, default=defaults.steady_s, help="how long a slow stream is watched, s (%(default)s)"
     )
-    parser.add_argument("--events", type=int, default=defaults.events, help="events of stream.batch (%(default)s)")
+    parser.add_argument(
+        "--events", type=int, default=defaults.events, help="events of stream.batch and streams.* (%(default)s)"
+    )
     parser.add_argument("--commands", type=int, default=defaults.commands, help="of worker.memory (%(default)s)")
     parser.add_argument("--rows", type=int, default=defaults.rows, help="rows of read.get32 (%(default)s)")
 

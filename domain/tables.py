@@ -8,7 +8,7 @@ within a partition only, and on the time at which the log took them, never on a 
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from decimal import localcontext
 from functools import lru_cache
 from operator import attrgetter
@@ -78,6 +78,20 @@ class Plan:
         self._member = {name: f"f{n}" for n, name in enumerate(members)}
         self.counted = tuple(_Counted(table, self) for table in tables)
 
+    def column(self, path: str) -> Callable[[Sequence[Any]], list[bytes]]:
+        """As `reader`, for many events at once."""
+        if path.startswith("data."):
+            read = self.reader(path)
+            return lambda events: [read(event) for event in events]
+        of = attrgetter(path)
+
+        def column(events: Sequence[Any]) -> list[bytes]:
+            texts = list(map(of, events))
+            spelt = {text: of_text(text) for text in set(texts)}
+            return [spelt[text] for text in texts]
+
+        return column
+
     def reader(self, path: str) -> Any:
         """Gives the JSON bytes of the value at `path` of an event; null where there is none."""
         first, _, rest = path.partition(".")
@@ -114,7 +128,7 @@ class _Counted:
         self._wants: dict[str, bool] = {}
         self.panes = metric.panes()
         self.where = tuple((plan.reader(path), frozenset(map(_spelt, values))) for path, values in metric.where)
-        self.groups = tuple(plan.reader(path) for path in metric.group_by)
+        self.groups = tuple(plan.column(path) for path in metric.group_by)
         self.measures = tuple((measure, plan.reader(measure.path)) for measure in metric.measures)
 
     def wants(self, event_type: str) -> bool:
@@ -130,7 +144,7 @@ class _Counted:
         """The undecoded group of each event."""
         if not self.groups:
             return [()] * len(events)
-        return list(zip(*([read(event) for event in events] for read in self.groups), strict=True))
+        return list(zip(*(column(events) for column in self.groups), strict=True))
 
 
 def _spelt(value: Any) -> bytes:
@@ -199,7 +213,7 @@ def _drop(additions: Additions, counted: _Counted, reason: str, chosen: Any, whi
 
 
 def _add(additions: Additions, counted: _Counted, events: Any, chosen: Any, times: Any, appended: Any) -> None:
-    picked = [events[at] for at in chosen.tolist()]
+    picked = events if len(chosen) == len(events) else [events[at] for at in chosen.tolist()]
     for read, allowed in counted.where:
         fits = [scalar(read(event)) in allowed for event in picked]
         if not all(fits):

@@ -1,4 +1,7 @@
-"""The Java runtime, and the broker's files: listed with their hashes in `kafka.lock`, fetched once for all clones."""
+"""The Java runtime, and files from Maven, such as the broker's: a lock lists them with their hashes.
+
+They are fetched once for all clones.
+"""
 
 from __future__ import annotations
 
@@ -26,9 +29,9 @@ def java() -> Path:
     return Path(spec.origin).parent / "java-runtime" / "bin" / "java"
 
 
-def locked() -> dict[str, str]:
-    """SHA-256 (hex) by coordinates `group:artifact:version`, as `kafka.lock` lists them."""
-    lines = LOCK.read_text(encoding="utf-8").splitlines()
+def locked(lock: Path | None = None) -> dict[str, str]:
+    """SHA-256 (hex) by coordinates `group:artifact:version[:classifier]`, as a lock lists them."""
+    lines = (lock or LOCK).read_text(encoding="utf-8").splitlines()
     return dict(line.split() for line in lines if line and not line.startswith("#"))
 
 
@@ -39,31 +42,34 @@ def archive(cache_dir: Path, options: Sequence[str]) -> Path:
     return _folder(cache_dir) / f"classes-{version}-{digest}.aot"
 
 
-def _folder(cache_dir: Path) -> Path:
+def _folder(cache_dir: Path, lock: Path | None = None) -> Path:
     """Where the files of this very lock are complete; another lock has another folder."""
-    return cache_dir / f"kafka-{hashlib.sha256(LOCK.read_bytes()).hexdigest()[:12]}"
+    lock = lock or LOCK
+    return cache_dir / f"{lock.stem}-{hashlib.sha256(lock.read_bytes()).hexdigest()[:12]}"
 
 
-def cached_jars(cache_dir: Path) -> list[Path]:
-    """The broker's files when they are all there, else an empty list."""
-    folder = _folder(cache_dir)
+def cached_jars(cache_dir: Path, lock: Path | None = None) -> list[Path]:
+    """The files of a lock, the broker's by default, when they are all there; else an empty list."""
+    folder = _folder(cache_dir, lock)
     return sorted(folder.glob("*.jar")) if (folder / "complete").exists() else []
 
 
-async def jars(cache_dir: Path, say: Say) -> list[Path]:
-    """The broker's files, downloaded when they are not in `cache_dir` yet, each checked against its hash.
+async def jars(cache_dir: Path, say: Say, lock: Path | None = None) -> list[Path]:
+    """The files of a lock, downloaded when they are not in `cache_dir` yet, each checked against its hash.
 
     Raises `EmbeddedError` without a network, or when a file is not the one the lock names; `DiskFull`.
     """
-    found = cached_jars(cache_dir)
+    lock = lock or LOCK
+    found = cached_jars(cache_dir, lock)
     if found:
         return found
-    folder = _folder(cache_dir)
-    wanted = locked()
-    say(f"kafka: downloading {len(wanted)} files, 43 MB (once for this machine)")
+    folder = _folder(cache_dir, lock)
+    wanted = locked(lock)
+    size = ", 43 MB" if lock == LOCK else ""
+    say(f"{lock.stem}: downloading {len(wanted)} files{size} (once for this machine)")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        await _download(folder, wanted, say)
+        await _download(folder, wanted, say, lock)
         (folder / "complete").touch()
     except OSError as error:
         # requests' errors are OSErrors as well: told apart by the number that only the disk's carry.
@@ -79,10 +85,10 @@ async def jars(cache_dir: Path, say: Say) -> list[Path]:
             f" same command again; or copy {cache_dir} from a machine that has it; or use a broker of your own:"
             f" YEOUL_KAFKA_URL=host:port. ({type(error).__name__})"
         ) from error
-    return cached_jars(cache_dir)
+    return cached_jars(cache_dir, lock)
 
 
-async def _download(folder: Path, wanted: dict[str, str], say: Say) -> None:
+async def _download(folder: Path, wanted: dict[str, str], say: Say, lock: Path) -> None:
     # Imported here: it takes a quarter of a second, and only the first start on a machine needs it.
     from jgo.constants import MAVEN_CENTRAL_URL
     from jgo.maven import MavenContext
@@ -91,18 +97,18 @@ async def _download(folder: Path, wanted: dict[str, str], say: Say) -> None:
     context = MavenContext(repo_cache=folder / "parts", remote_repos={"central": MAVEN_CENTRAL_URL})
 
     def fetch(coordinates: str) -> int:
-        group, artifact, version = coordinates.split(":")
+        group, artifact, version, *classifier = coordinates.split(":")
         target = folder / f"{artifact}-{version}.jar"
         if not target.exists():
             try:
-                source = Path(context.project(group, artifact).at_version(version).artifact().resolve())
+                source = Path(context.project(group, artifact).at_version(version).artifact(*classifier).resolve())
             except RuntimeError as error:
                 # What jgo raises when no server has the file.
                 raise ConnectionError(f"{coordinates}: {error}") from error
             if hashlib.sha256(source.read_bytes()).hexdigest() != wanted[coordinates]:
                 source.unlink()
                 raise EmbeddedError(
-                    f"The file {coordinates} is not the one that kafka.lock names: its hash differs. Try again; if it"
+                    f"The file {coordinates} is not the one that {lock.name} names: its hash differs. Try again; if it"
                     " stays, your mirror serves something else."
                 )
             source.replace(target)
@@ -116,7 +122,7 @@ async def _download(folder: Path, wanted: dict[str, str], say: Say) -> None:
             for got, done in enumerate(asyncio.as_completed(tasks), start=1):
                 size += await done
                 if got % 5 == 0 or got == len(tasks):
-                    say(f"kafka: downloaded {got} of {len(tasks)} files, {size >> 20} MB")
+                    say(f"{lock.stem}: downloaded {got} of {len(tasks)} files, {size >> 20} MB")
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             await asyncio.gather(*tasks, return_exceptions=True)

@@ -111,6 +111,8 @@ class BatchConsumer(Consumer):
     def _release(self, batch: Batch) -> None:
         if batch.message is not None:
             self._unacked_messages.discard(batch.message)
+            # They hold each other: left so, thousands of records stay until the collector comes by.
+            batch.message = None
         if self._outstanding is batch:
             self._outstanding = None
         self._may_poll.set()

@@ -18,6 +18,7 @@ from mode import Service
 
 from streams.batches import Batch, Unparsable
 from streams.protocol import end_of_broken, leave_group
+from streams.unpacking import take
 
 if TYPE_CHECKING:
     from streams.consumer import BatchConsumer
@@ -184,7 +185,7 @@ class InLoopConsumer(AIOKafkaConsumerThread):
                     continue
                 chunk = 1 if partition in self._careful else CHUNK
                 try:
-                    records = result.getall(min(chunk, self._batches.max_records - batch.count))
+                    records = take(result, min(chunk, self._batches.max_records - batch.count))
                 except Exception as error:  # whatever the parser says of bytes that it can't take apart
                     fetcher._records.pop(partition, None)
                     ready.remove(partition)

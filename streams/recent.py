@@ -52,7 +52,8 @@ class Recent:
     def sight_new(self, staged: Staged, found: Staged) -> bool:
         """Sight all of these at once if none of them was sighted before; else False, and none is.
 
-        Nearly every batch is so, and to ask for each event costs as much as to decode it.
+        What is in `found` becomes part of `staged`. Nearly every batch is so, and to ask for each event costs as much
+        as to decode it.
         """
         for source, ids in found.items():
             if len(source) > LONGEST_KEPT or max(map(len, ids)) > LONGEST_KEPT:
@@ -61,7 +62,9 @@ class Recent:
             if not all(before.keys().isdisjoint(ids) for before in known):
                 return False
         for source, ids in found.items():
-            staged.setdefault(source, {}).update(ids)
+            before = staged.setdefault(source, ids)
+            if before is not ids:
+                before.update(ids)
         return True
 
     def sight(self, staged: Staged, source: str, id: str, offset: int) -> bool:
@@ -82,10 +85,12 @@ class Recent:
     def remember_all(self, staged: Staged) -> None:
         """Note what was staged, once it is committed."""
         for source, ids in staged.items():
-            kept = self._offsets.get(source, _NOTHING)
-            if len(source) <= LONGEST_KEPT and max(map(len, ids)) <= LONGEST_KEPT and kept.keys().isdisjoint(ids):
-                self._offsets.setdefault(source, {}).update(ids)
-                self._grown(len(ids), max(ids.values()))
+            if len(source) <= LONGEST_KEPT and max(map(len, ids)) <= LONGEST_KEPT:
+                # These offsets are higher than any that was noted: a batch lies behind what was committed before it.
+                kept = self._offsets.setdefault(source, {})
+                before = len(kept)
+                kept.update(ids)
+                self._grown(len(kept) - before, max(ids.values()))
             else:
                 for id, offset in ids.items():
                     self.remember(source, id, offset)

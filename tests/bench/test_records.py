@@ -47,6 +47,8 @@ def test_a_record_has_the_keys_that_scripts_read() -> None:
         (["read"], ["read.get32"]),
         (["write.create"], ["write.create32", "write.create256"]),
         (["worker.memory", "stream"], ["stream.batch", "worker.memory"]),
+        (["streams.fresh"], ["streams.fresh", "streams.fresh_p99"]),
+        (["streams"], [figure.id for figure in FIGURES if figure.id.startswith("streams.")]),
         ([], [figure.id for figure in FIGURES]),
     ],
 )
