@@ -16,7 +16,7 @@ from web import health, parent
 from web.access import AccessLog
 from web.middlewares import around
 from web.parts import ACCESS, DOOR, PARTS, CommandPath, Door, Parts, ReadStores
-from web.presenters import V1
+from web.problems import Presenters
 from web.routes import routes
 from web.watchers import Hub
 
@@ -35,7 +35,7 @@ def parts_of(settings: Settings, commands: CommandPath, opened: ReadStores) -> P
         tokens=Tokens(settings.token_keys, settings.environment),
         passwords=Passwords(),
         sealer=Sealer(settings.sealing_key),
-        presenter=V1(https=settings.environment != "local"),
+        presenters=Presenters(https=settings.environment != "local"),
         live=Hub(opened.watching),
     )
 

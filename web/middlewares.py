@@ -68,7 +68,7 @@ def endpoint(handler: Handler, *, authenticated: bool) -> Outer:
             reply = await handler(request)
         except Unfinished as unfinished:
             reply = _pending(unfinished)
-        return reply if isinstance(reply, web.StreamResponse) else parts.presenter.reply(reply)
+        return reply if isinstance(reply, web.StreamResponse) else parts.presenters.of(request.path).reply(reply)
 
     return answer
 
@@ -138,7 +138,8 @@ def _refusal(request: web.Request, error: Exception) -> web.Response:
         log.error("a request failed", exc_info=error, extra={"fields": {"request": request[REQUEST_ID]}})
     metrics.HTTP_REFUSALS.labels(no.refusal.code.value).inc()
     language = presenters.language_of(request.headers.get("Accept-Language"), parts.settings.language)
-    return parts.presenter.refusal(no.refusal, language, no.headers)
+    presenter = parts.presenters.of(request.path)
+    return presenter.refusal(no.refusal, language, no.headers, request_id=request[REQUEST_ID])
 
 
 def _refused(error: Exception) -> Refused:

@@ -24,7 +24,7 @@ from stores.reports import Dropped
 from stores.resources import PageQuery, View
 from streams.publish import Answer, Order, Pending
 from web.access import AccessLog
-from web.presenters import Presenter
+from web.problems import Presenters
 from web.watchers import Hub, Store
 
 
@@ -133,7 +133,7 @@ class Parts(msgspec.Struct, frozen=True):
     tokens: Tokens
     passwords: Passwords
     sealer: Sealer
-    presenter: Presenter
+    presenters: Presenters
     live: Hub
 
 

@@ -1,4 +1,6 @@
-"""Every endpoint on one page: method, path below the version's prefix, who may call it, handler.
+"""Every endpoint on one page: method, path below a version's prefix, who may call it, handler.
+
+Each is there twice, in the dress of v1 and of v2 (web/presenters.py, web/problems.py).
 
 `anyone`: with or without a token. `signed_in`, `may(scope)`: with one. `None`: a token is not even looked at.
 """
@@ -7,11 +9,11 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from web import analytics, auth, dead_letters, health, live, operations, pages, resources
+from web import analytics, auth, dead_letters, health, live, operations, pages, problems, resources
 from web.middlewares import endpoint
 from web.permissions import Handler, anyone, may, signed_in
 
-V1 = "/api/v1"
+V1, V2 = "/api/v1", "/api/v2"
 
 Guard = Callable[[Handler], Handler]
 
@@ -38,6 +40,7 @@ PLAIN: tuple[tuple[str, str, Callable[[web.Request], Awaitable[web.StreamRespons
     ("GET", "/readyz", health.ready),
     ("GET", "/live", pages.live),
     ("GET", "/live/{file}", pages.live),
+    ("GET", "/problems/{code}", problems.read),
 )
 
 
@@ -45,8 +48,8 @@ def routes() -> list[web.RouteDef]:
     """The table as aiohttp takes it; GET answers HEAD too."""
     table = []
     for method, path, guard, handler in API:
-        guarded = handler if guard is None else guard(handler)
-        table.append(_route(method, V1 + path, endpoint(guarded, authenticated=guard is not None)))
+        guarded = endpoint(handler if guard is None else guard(handler), authenticated=guard is not None)
+        table += [_route(method, version + path, guarded) for version in (V1, V2)]
     return table + [_route(method, path, handler) for method, path, handler in PLAIN]
 
 

@@ -69,14 +69,14 @@ class _Connection(RequestHandler):
     ) -> web.StreamResponse:
         """The refusal; the connection ends with it. Raises ConnectionError if an answer was begun already."""
         super().handle_error(request, status, exc)  # logs, and looks whether something was sent
-        return self._refuse(_refusal(exc) if status == 400 else Refusal(Code.INTERNAL_ERROR))
+        return self._refuse(request, _refusal(exc) if status == 400 else Refusal(Code.INTERNAL_ERROR))
 
     def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> Coroutine[Any, Any, tuple[web.StreamResponse, bool]]:
         """Sends `resp`; instead of aiohttp's own words to an unknown `Expect`, which no middleware sees, ours."""
         if resp.__class__ is web.HTTPExpectationFailed:
-            resp = self._refuse(Refusal(Code.EXPECTATION_FAILED))
+            resp = self._refuse(request, Refusal(Code.EXPECTATION_FAILED))
         return super().finish_response(request, resp, start_time)
 
     def data_received(self, data: bytes) -> None:
@@ -89,12 +89,14 @@ class _Connection(RequestHandler):
                 # aiohttp only queues the error behind the request, which would wait for its body for ever.
                 set_exception(body, web.RequestPayloadError(str(error)), error)
 
-    def _refuse(self, refusal: Refusal) -> web.Response:
+    def _refuse(self, request: web.BaseRequest, refusal: Refusal) -> web.Response:
         parts = self._app[PARTS]
+        request_id = os.urandom(16).hex()
         metrics.HTTP_REFUSALS.labels(refusal.code.value).inc()
         more = headers.ENCODINGS if refusal.code is Code.UNSUPPORTED_ENCODING else None
-        answer = parts.presenter.refusal(refusal, parts.settings.language, more)
-        answer.headers["X-Request-Id"] = os.urandom(16).hex()
+        presenter = parts.presenters.of(request.path)
+        answer = presenter.refusal(refusal, parts.settings.language, more, request_id=request_id)
+        answer.headers["X-Request-Id"] = request_id
         answer.force_close()
         return answer
 

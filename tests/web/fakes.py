@@ -33,7 +33,7 @@ from stores.resources import PageQuery
 from stores.resources import View as ResourceView
 from streams.publish import Answer, Order, Pending
 from web.parts import Parts
-from web.presenters import V1
+from web.problems import Presenters
 from web.watchers import Hub
 
 SETTINGS = Settings(
@@ -279,7 +279,7 @@ class Fakes:
             tokens=self.tokens,
             passwords=passwords,
             sealer=self.sealer,
-            presenter=V1(https=settings.environment != "local"),
+            presenters=Presenters(https=settings.environment != "local"),
             live=self.live,
         )
         await self.live.close()
