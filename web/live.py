@@ -23,7 +23,7 @@ from domain.metrics import Metric
 from domain.refusals import Code, Problem
 from domain.tables import EARLIEST
 from domain.text import printable, problem
-from web.parts import ACTOR, PARTS, PAYLOAD, REQUEST_ID, Parts
+from web.parts import ACTOR, CORS, PARTS, PAYLOAD, REQUEST_ID, Parts
 from web.presenters import BASE_HEADERS, TRANSPORT_SECURITY
 from web.refused import Wrong, invalid, refused
 from web.views import Watcher
@@ -85,6 +85,10 @@ def _response(request: web.Request, parts: Parts) -> web.StreamResponse:
     if parts.settings.environment != "local":
         headers["Strict-Transport-Security"] = TRANSPORT_SECURITY
     response = web.StreamResponse(headers=headers)
+    # It begins before the middleware sees it.
+    cors = request.app[CORS]
+    if cors.on:
+        cors.mark(request, response)
     response.force_close()
     return response
 

@@ -25,9 +25,11 @@ from stores.reports import TooMany
 from streams.publish import BrokerAway, Conflict
 from telemetry import metrics
 from web import headers, operations, presenters
-from web.parts import ACCESS, ACTOR, DOOR, PARTS, PAYLOAD, REQUEST_ID, Parts
+from web.connections import TooSlow
+from web.parts import ACCESS, ACTOR, CORS, DOOR, PARTS, PAYLOAD, REQUEST_ID, Parts
 from web.permissions import Handler
 from web.presenters import Reply
+from web.quotas import RATE, Kind
 from web.refused import UNPACKABLE, Refused, refused
 from web.writes import OPERATIONS, Unfinished
 
@@ -37,6 +39,10 @@ log = logging.getLogger("yeoul.web")
 
 CHALLENGE = {"WWW-Authenticate": 'Bearer realm="yeoul"'}
 AGAIN = {"Retry-After": "1"}
+SHIELDS = frozenset({
+    "X-Content-Type-Options", "Content-Security-Policy", "Referrer-Policy", "Cross-Origin-Resource-Policy",
+    "Strict-Transport-Security",
+})  # fmt: skip
 _BY_STATUS: dict[int, Code] = {
     400: Code.MALFORMED_BODY,
     401: Code.TOKEN_MISSING,
@@ -48,7 +54,7 @@ _BY_STATUS: dict[int, Code] = {
 }
 
 
-def endpoint(handler: Handler, *, authenticated: bool) -> Outer:
+def endpoint(handler: Handler, *, authenticated: bool, kind: Kind = Kind.READ) -> Outer:
     """`handler`, its permission around it, as aiohttp wants it: token verified before, reply presented after.
 
     Without `authenticated` a token is not looked at: a login must work with an expired one in the header.
@@ -56,19 +62,39 @@ def endpoint(handler: Handler, *, authenticated: bool) -> Outer:
 
     async def answer(request: web.Request) -> web.StreamResponse:
         parts = request.app[PARTS]
+        now = time()
+        if kind is Kind.AUTH:
+            await parts.quotas.exactly(kind, request, now)
+        else:
+            parts.quotas.address(kind, request, now)
         if authenticated:
             authorization = headers.authorization(request)
             if authorization is None:
                 request[ACTOR] = GUEST
             else:
-                verified = parts.tokens.verify(bearer(authorization), time())
+                verified = parts.tokens.verify(bearer(authorization), now)
                 request[ACTOR] = verified.actor
                 request[PAYLOAD] = verified.payload
+                parts.quotas.user(kind, request, verified.actor, now)
         try:
             reply = await handler(request)
         except Unfinished as unfinished:
             reply = _pending(unfinished)
         return reply if isinstance(reply, web.StreamResponse) else parts.presenters.of(request.path).reply(reply)
+
+    return answer
+
+
+def plain(handler: Outer) -> Outer:
+    """`handler` of an endpoint outside of the API, as safe to show as the API's answers where it says nothing else."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        response = await handler(request)
+        https = request.app[PARTS].settings.environment != "local"
+        for name, value in presenters.base_headers(https=https).items():
+            if name in SHIELDS:
+                response.headers.setdefault(name, value)
+        return response
 
     return answer
 
@@ -100,13 +126,19 @@ async def around(request: web.Request, handler: Outer) -> web.StreamResponse:
             if isinstance(error, OSError) and request.transport is None:
                 # The connection broke while the body was read: no defect of ours, and nobody is there to be answered.
                 return web.Response(status=status)
-            response = _refusal(request, error)
+            response = request.app[CORS].preflight(request, error) or _refusal(request, error)
             if isinstance(error, web.RequestPayloadError):
                 # What follows can't be told from what was sent: there is nothing more to read on this connection.
                 request.content.feed_eof()
                 response.force_close()
         status = response.status
         response.headers["X-Request-Id"] = request_id
+        rate = request.get(RATE)
+        if rate is not None:
+            response.headers["RateLimit-Policy"], response.headers["RateLimit"] = rate
+        cors = request.app[CORS]
+        if cors.on:
+            cors.mark(request, response)
         if door.closing:
             response.force_close()
         return response
@@ -161,6 +193,8 @@ def _refused(error: Exception) -> Refused:
         case web.RequestPayloadError():
             if isinstance(error.__cause__, ContentEncodingError):
                 return Refused(UNPACKABLE)
+            if isinstance(error.__cause__, TooSlow):
+                return refused(Code.REQUEST_TIMEOUT)
             return refused(Code.MALFORMED_BODY)
         case HTTPException() if error.status in _BY_STATUS:
             more = {}

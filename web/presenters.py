@@ -63,6 +63,7 @@ BASE_HEADERS: CIMultiDict[str] = CIMultiDict(
         "X-Content-Type-Options": "nosniff",
         "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
         "Referrer-Policy": "no-referrer",
+        "Cross-Origin-Resource-Policy": "same-origin",
         "Cache-Control": "private, no-cache",
         "Vary": "Authorization, Accept-Language",
     }

@@ -10,8 +10,9 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from web import analytics, auth, dead_letters, health, live, operations, pages, problems, resources
-from web.middlewares import endpoint
+from web.middlewares import endpoint, plain
 from web.permissions import Handler, anyone, may, signed_in
+from web.quotas import Kind
 
 V1, V2 = "/api/v1", "/api/v2"
 
@@ -34,6 +35,9 @@ API: tuple[tuple[str, str, Guard | None, Handler], ...] = (
     ("GET", "/operations/{id}", signed_in, operations.read),
 )
 
+SEARCHES = frozenset({"/resources", "/analytics/{metric}", "/analytics/{metric}/dropped", "/analytics/{metric}/live"})
+"""Whose GET looks through more than one thing, and is limited as a search (web/quotas.py)."""
+
 PLAIN: tuple[tuple[str, str, Callable[[web.Request], Awaitable[web.StreamResponse]]], ...] = (
     ("GET", "/.well-known/jwks.json", auth.jwks),
     ("GET", "/livez", health.live),
@@ -48,9 +52,18 @@ def routes() -> list[web.RouteDef]:
     """The table as aiohttp takes it; GET answers HEAD too."""
     table = []
     for method, path, guard, handler in API:
-        guarded = endpoint(handler if guard is None else guard(handler), authenticated=guard is not None)
+        guarded = endpoint(
+            handler if guard is None else guard(handler), authenticated=guard is not None, kind=kind(method, path)
+        )
         table += [_route(method, version + path, guarded) for version in (V1, V2)]
-    return table + [_route(method, path, handler) for method, path, handler in PLAIN]
+    return table + [_route(method, path, plain(handler)) for method, path, handler in PLAIN]
+
+
+def kind(method: str, path: str) -> Kind:
+    """Which limits count an endpoint."""
+    if method == "GET":
+        return Kind.SEARCH if path in SEARCHES else Kind.READ
+    return Kind.AUTH if path.startswith("/auth/") else Kind.WRITE
 
 
 def _route(method: str, path: str, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> web.RouteDef:

@@ -13,11 +13,12 @@ from typing import Any
 from aiohttp import web
 from aiohttp.helpers import set_exception
 from aiohttp.http_exceptions import BadHttpMessage, BadHttpMethod, ContentEncodingError, LineTooLong
-from aiohttp.web_protocol import RequestHandler
 
 from domain.refusals import Code, Refusal
 from telemetry import metrics
 from web import headers
+from web.connections import BoundedConnection, TooSlow
+from web.crowd import CROWD
 from web.parts import PARTS
 from web.refused import UNPACKABLE
 
@@ -47,17 +48,17 @@ class _Server(web.Server):
         super().__init__(handler, **options)
         self._app = app
 
-    def __call__(self) -> RequestHandler:
+    def __call__(self) -> BoundedConnection:
         return _Connection(self._app, self, loop=self._loop, **self._kwargs)
 
 
-class _Connection(RequestHandler):
+class _Connection(BoundedConnection):
     __slots__ = ("_app",)
 
     def __init__(
         self, app: web.Application, manager: web.Server, *, loop: asyncio.AbstractEventLoop, **options: Any
     ) -> None:
-        super().__init__(manager, loop=loop, **options)
+        super().__init__(app[CROWD], manager, loop=loop, **options)
         self._app = app
 
     def handle_error(
@@ -89,6 +90,12 @@ class _Connection(RequestHandler):
                 # aiohttp only queues the error behind the request, which would wait for its body for ever.
                 set_exception(body, web.RequestPayloadError(str(error)), error)
 
+    def no_room(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Too busy; see web/crowd.py."""
+        answer = self._refuse(request, Refusal(Code.TOO_BUSY))
+        answer.headers["Retry-After"] = "5"
+        return answer
+
     def _refuse(self, request: web.BaseRequest, refusal: Refusal) -> web.Response:
         parts = self._app[PARTS]
         request_id = os.urandom(16).hex()
@@ -108,6 +115,8 @@ def _refusal(error: BaseException | None) -> Refusal:
             return Refusal(Code.UNSUPPORTED_ENCODING)
         case ContentEncodingError():
             return UNPACKABLE
+        case TooSlow():
+            return Refusal(Code.REQUEST_TIMEOUT)
         case LineTooLong():
             return Refusal(Code.HEADERS_TOO_LARGE)
         case BadHttpMethod() if _REQUEST_LINE.search(error.message):
