@@ -108,7 +108,9 @@ class BoundedConnection(RequestHandler):
             self._body_heard = now  # it is we who do not read
             return ""
         allowed = settings.body_timeout_s
-        if now - self._body_heard <= allowed and now - self._body_since <= allowed + self._body_bytes / LEAST_RATE:
+        # No more than the longest body is worth: extensions of chunks, say, could come for ever.
+        worth = min(self._body_bytes, settings.body_limit) / LEAST_RATE
+        if now - self._body_heard <= allowed and now - self._body_since <= allowed + worth:
             return ""
         set_exception(body, web.RequestPayloadError("too slow"), TooSlow())
         self._body = None

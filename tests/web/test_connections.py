@@ -152,6 +152,23 @@ async def test_a_body_that_is_too_slow_is_not_waited_for(fakes: Fakes, pause: fl
     assert cut("slow_body") == before + 1
 
 
+async def test_extensions_of_a_chunk_do_not_come_for_ever(fakes: Fakes) -> None:
+    async with front(fakes, body_timeout_s=1.0, body_limit=1024) as opened:
+        endless = await opened.connect(LOGIN + b"Transfer-Encoding: chunked\r\n\r\n2;a=")
+        sending = asyncio.create_task(_flow(endless))
+        assert (await end_of(endless))[9:13] in (b"408 ", b"400 ")
+        sending.cancel()
+
+
+async def _flow(streams: Streams) -> None:
+    """Sends about 40 KiB a second, for as long as anybody listens."""
+    with contextlib.suppress(ConnectionError):
+        while True:
+            streams[1].write(b"a" * 2_000)
+            await streams[1].drain()
+            await asyncio.sleep(0.05)
+
+
 async def test_a_body_that_is_large_and_steady_may_take_its_time(fakes: Fakes) -> None:
     async with front(fakes, body_timeout_s=1.0) as opened:
         body = b'{"email": "a@b.c", "password": "x"' + b" " * 20_000 + b"}"
