@@ -127,9 +127,9 @@ class Meter:
         count.here -= 1
         self._sharing.soon(self, count)
 
-    def resets(self, now: float) -> int:
-        """In how many seconds the window ends."""
-        return max(ceil(self._ends - now), 1)
+    def shown(self, left: int, now: float) -> str:
+        """As it stands in `RateLimit`: how many are left, and in how many seconds the window ends."""
+        return f'"{self.name}";r={left};t={int(self._ends - now) + 1}'
 
     def count(self, who: str, now: float) -> Count:
         """The count of a caller in the window of `now`."""

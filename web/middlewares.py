@@ -63,19 +63,24 @@ def endpoint(handler: Handler, *, authenticated: bool, kind: Kind = Kind.READ) -
     async def answer(request: web.Request) -> web.StreamResponse:
         parts = request.app[PARTS]
         now = time()
-        if kind is Kind.AUTH:
-            await parts.quotas.exactly(kind, request, now)
-        else:
-            parts.quotas.address(kind, request, now)
+        quotas = parts.quotas
+        rate = await quotas.exactly(kind, request, now) if kind is Kind.AUTH else quotas.address(kind, request, now)
         if authenticated:
             authorization = headers.authorization(request)
             if authorization is None:
                 request[ACTOR] = GUEST
             else:
-                verified = parts.tokens.verify(bearer(authorization), now)
+                try:
+                    verified = parts.tokens.verify(bearer(authorization), now)
+                except TokenRefused:
+                    if rate is not None:
+                        request[RATE] = rate
+                    raise
                 request[ACTOR] = verified.actor
                 request[PAYLOAD] = verified.payload
-                parts.quotas.user(kind, request, verified.actor, now)
+                rate = quotas.user(kind, request, verified.actor, now, rate)
+        if rate is not None:
+            request[RATE] = rate
         try:
             reply = await handler(request)
         except Unfinished as unfinished:

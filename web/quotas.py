@@ -19,7 +19,8 @@ from web.refused import Refused
 
 log = logging.getLogger("yeoul.web.quotas")
 
-RATE: web.RequestKey[tuple[str, str]] = web.RequestKey("rate", tuple)
+Rate = tuple[str, str]
+RATE: web.RequestKey[Rate] = web.RequestKey("rate", tuple)
 """What `RateLimit-Policy` and `RateLimit` say of this request; not there where nothing is limited."""
 
 
@@ -41,6 +42,10 @@ class Quotas:
         self._sharing = Sharing(shared)
         self._addresses = {kind: self._meter(settings, f"{kind}_address") for kind in Kind}
         self._users = {kind: self._meter(settings, f"{kind}_user") for kind in Kind}
+        self._both = {
+            kind: ", ".join(meter.policy for meter in (self._addresses[kind], self._users[kind]) if meter is not None)
+            for kind in Kind
+        }
         self._login_address = self._meter(settings, "login_address")
         self._login_account = self._meter(settings, "login_account")
 
@@ -52,39 +57,41 @@ class Quotas:
         """Tells the other processes what is left to tell."""
         await self._sharing.close()
 
-    def address(self, kind: Kind, request: web.BaseRequest, now: float) -> None:
-        """Counts a request of this address. Raises Refused."""
+    def address(self, kind: Kind, request: web.BaseRequest, now: float) -> Rate | None:
+        """Counts a request of this address; what it is told of it. Raises Refused."""
         meter = self._addresses[kind]
         if meter is None:
-            return
+            return None
         who = counted(self._clients.address(request))
         try:
             left = meter.take(who, now)
         except Spent as spent:
             raise self._refused(request, spent) from None
-        _tell(request, meter, left, now)
+        return meter.policy, meter.shown(left, now)
 
-    def user(self, kind: Kind, request: web.BaseRequest, actor: Actor, now: float) -> None:
-        """Counts it for its user as well. Raises Refused."""
+    def user(self, kind: Kind, request: web.BaseRequest, actor: Actor, now: float, told: Rate | None) -> Rate | None:
+        """Counts it for its user as well; what is told then, after `told` of its address. Raises Refused."""
         meter = self._users[kind]
         if meter is None or actor.id is None:
-            return
+            return told
         try:
             left = meter.take(actor.id.hex, now)
         except Spent as spent:
             raise self._refused(request, spent) from None
-        _tell(request, meter, left, now)
+        if told is None:
+            return meter.policy, meter.shown(left, now)
+        return self._both[kind], f"{told[1]}, {meter.shown(left, now)}"
 
-    async def exactly(self, kind: Kind, request: web.BaseRequest, now: float) -> None:
+    async def exactly(self, kind: Kind, request: web.BaseRequest, now: float) -> Rate | None:
         """As `address`, and no process counts alone. Raises Refused."""
         meter = self._addresses[kind]
         if meter is None:
-            return
+            return None
         try:
             left = await meter.exactly(counted(self._clients.address(request)), now)
         except Spent as spent:
             raise self._refused(request, spent) from None
-        _tell(request, meter, left, now)
+        return meter.policy, meter.shown(left, now)
 
     @contextlib.asynccontextmanager
     async def attempt(self, request: web.BaseRequest, account: str) -> AsyncIterator[None]:
@@ -137,13 +144,3 @@ class Quotas:
 def _give_back(taken: list[tuple[Meter, str]]) -> None:
     for meter, of in taken:
         meter.give_back(of, time())
-
-
-def _tell(request: web.BaseRequest, meter: Meter, left: int, now: float) -> None:
-    """Keeps what the headers say: every limit that counted, and how much is left of each."""
-    shown = f'"{meter.name}";r={left};t={meter.resets(now)}'
-    before = request.get(RATE)
-    if before is None:
-        request[RATE] = meter.policy, shown
-    else:
-        request[RATE] = f"{before[0]}, {meter.policy}", f"{before[1]}, {shown}"

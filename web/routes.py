@@ -51,11 +51,12 @@ PLAIN: tuple[tuple[str, str, Callable[[web.Request], Awaitable[web.StreamRespons
 def routes() -> list[web.RouteDef]:
     """The table as aiohttp takes it; GET answers HEAD too."""
     table = []
-    for method, path, guard, handler in API:
-        guarded = endpoint(
-            handler if guard is None else guard(handler), authenticated=guard is not None, kind=kind(method, path)
-        )
-        table += [_route(method, version + path, guarded) for version in (V1, V2)]
+    # One version after the other: aiohttp makes one resource of neighbours with one path, and looks for it once.
+    for version in (V1, V2):
+        for method, path, guard, handler in API:
+            guarded = handler if guard is None else guard(handler)
+            made = endpoint(guarded, authenticated=guard is not None, kind=kind(method, path))
+            table.append(_route(method, version + path, made))
     return table + [_route(method, path, plain(handler)) for method, path, handler in PLAIN]
 
 

@@ -156,6 +156,8 @@ async def test_headers_say_what_is_left_and_429_says_when(fakes: Fakes, bearer: 
         assert (body["success"], body["error"]["code"]) == (False, "TOO_MANY_REQUESTS")
         problem = await client.get(path.replace("v1", "v2"), headers=bearer())
         assert (problem.status, problem.content_type) == (429, "application/problem+json")
+        refused = await client.get(path, headers={"Authorization": "Bearer x"})
+        assert (refused.status, refused.headers["RateLimit"].partition(";")[0]) == (401, '"read-address"')
         # Others, guests and other kinds of requests have their own.
         assert (await client.get(path, headers=bearer(OTHER))).status == 404
         assert (await client.get(path)).status == 404

@@ -5,6 +5,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from aiohttp import web
 
 from domain.access import Role
 from domain.refusals import Code
@@ -13,6 +14,13 @@ from tests.web.fakes import Fakes
 from web.routes import API, V1, V2, routes
 
 NOTE = {"kind": "note", "title": "a note"}
+
+
+def test_neighbours_with_one_path_are_one_resource_to_look_for() -> None:
+    app = web.Application()
+    app.add_routes(routes())
+    paths = [resource.canonical for resource in app.router.resources()]
+    assert len(paths) == len(set(paths))
 
 
 def test_every_endpoint_is_in_both_versions() -> None:
