@@ -31,7 +31,7 @@ class Clients:
     def address(self, request: web.BaseRequest) -> str:
         """The caller's address in its shortest spelling, `unix` for a unix socket without a proxy's word."""
         peer = request._transport_peername  # what `remote` makes a text of, without the mapping around it
-        host = peer[0] if isinstance(peer, tuple | list) and peer else ""
+        host = peer[0] if peer.__class__ is tuple and peer else ""
         if not self._any or not self.trusts(host):
             return plain(host)
         return self._told(request, plain(host))

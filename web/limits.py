@@ -44,7 +44,7 @@ class Count:
 
     __slots__ = ("before", "here", "refused", "shared", "told", "who", "window")
 
-    def __init__(self, who: str, window: int, before: int) -> None:
+    def __init__(self, who: str | int, window: int, before: int) -> None:
         self.who = who
         self.window = window
         self.before = before
@@ -90,16 +90,19 @@ class Meter:
         self.quota, self.window = limit
         self.policy = f'"{name}";q={self.quota};w={self.window}'
         """As it stands in `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers-10)."""
+        self._head = f'"{name}";r='
         self._sharing = sharing
         self.number = -1
         """Of the window that is counted in: how many of its length there were since 1970."""
-        self._ends = 0.0
-        self._counts: dict[str, Count] = {}
-        self._old: dict[str, Count] = {}
+        self._begins = self._ends = 0.0
+        self._counts: dict[str | int, Count] = {}
+        self._old: dict[str | int, Count] = {}
 
-    def take(self, who: str, now: float) -> int:
+    def take(self, who: str | int, now: float) -> int:
         """Counts one deed; how many are left. `now`: Unix seconds. Raises Spent, and then nothing was counted."""
-        count = self.count(who, now)
+        count = self._counts.get(who) if self._begins <= now < self._ends else None
+        if count is None:
+            count = self.count(who, now)
         used = count.shared + count.here + 1
         if count.before:
             used += ceil(count.before * (self._ends - now) / self.window)
@@ -110,7 +113,7 @@ class Meter:
             self._sharing.soon(self, count)
         return self.quota - used
 
-    async def exactly(self, who: str, now: float) -> int:
+    async def exactly(self, who: str | int, now: float) -> int:
         """As `take`, and what other processes counted until now is counted in."""
         left = self.take(who, now)
         count = self.count(who, now)
@@ -121,7 +124,7 @@ class Meter:
             raise self._spent(count, now)
         return min(left, self.quota - used)
 
-    def give_back(self, who: str, now: float) -> None:
+    def give_back(self, who: str | int, now: float) -> None:
         """One deed less, for it was none that counts."""
         count = self.count(who, now)
         count.here -= 1
@@ -129,11 +132,11 @@ class Meter:
 
     def shown(self, left: int, now: float) -> str:
         """As it stands in `RateLimit`: how many are left, and in how many seconds the window ends."""
-        return f'"{self.name}";r={left};t={int(self._ends - now) + 1}'
+        return f"{self._head}{left};t={int(self._ends - now) + 1}"
 
-    def count(self, who: str, now: float) -> Count:
+    def count(self, who: str | int, now: float) -> Count:
         """The count of a caller in the window of `now`."""
-        if now >= self._ends or now < self._ends - self.window:
+        if not self._begins <= now < self._ends:
             self._turn(now)
         count = self._counts.get(who)
         if count is None:
@@ -149,7 +152,8 @@ class Meter:
         self._old = self._counts if number == self.number + 1 else {}
         self._counts = {}
         self.number = number
-        self._ends = (number + 1.0) * self.window
+        self._begins = number * self.window
+        self._ends = self._begins + self.window
 
     def _spent(self, count: Count, now: float) -> Spent:
         first, count.refused = not count.refused, True
@@ -217,7 +221,7 @@ class Sharing:
         """Tells these; False if Redis is away, and then what still matters waits for another time."""
         going = [count.leave() for count, _ in counts]
         deeds = [
-            Deeds(meter.name, count.who, count.window, meter.window, gone)
+            Deeds(meter.name, str(count.who), count.window, meter.window, gone)
             for (count, meter), gone in zip(counts, going, strict=True)
         ]
         try:

@@ -65,27 +65,32 @@ def endpoint(handler: Handler, *, authenticated: bool, kind: Kind = Kind.READ) -
         now = time()
         quotas = parts.quotas
         rate = await quotas.exactly(kind, request, now) if kind is Kind.AUTH else quotas.address(kind, request, now)
-        if authenticated:
-            authorization = headers.authorization(request)
-            if authorization is None:
-                request[ACTOR] = GUEST
-            else:
-                try:
-                    verified = parts.tokens.verify(bearer(authorization), now)
-                except TokenRefused:
-                    if rate is not None:
-                        request[RATE] = rate
-                    raise
-                request[ACTOR] = verified.actor
-                request[PAYLOAD] = verified.payload
-                rate = quotas.user(kind, request, verified.actor, now, rate)
-        if rate is not None:
-            request[RATE] = rate
         try:
-            reply = await handler(request)
-        except Unfinished as unfinished:
-            reply = _pending(unfinished)
-        return reply if isinstance(reply, web.StreamResponse) else parts.presenters.of(request.path).reply(reply)
+            if authenticated:
+                authorization = headers.authorization(request)
+                if authorization is None:
+                    request[ACTOR] = GUEST
+                else:
+                    verified = parts.tokens.verify(bearer(authorization), now)
+                    request[ACTOR] = verified.actor
+                    request[PAYLOAD] = verified.payload
+                    rate = quotas.user(kind, request, verified.actor, now, rate)
+            if kind is Kind.SEARCH and rate is not None:
+                request[RATE] = rate  # a stream is begun by its handler
+            try:
+                reply = await handler(request)
+            except Unfinished as unfinished:
+                reply = _pending(unfinished)
+        except Exception:
+            if rate is not None and RATE not in request:
+                request[RATE] = rate
+            raise
+        if isinstance(reply, web.StreamResponse):
+            return reply
+        response = parts.presenters.of(request.path).reply(reply)
+        if rate is not None:
+            response.headers.extend(quotas.headers(rate))
+        return response
 
     return answer
 
@@ -121,7 +126,8 @@ async def around(request: web.Request, handler: Outer) -> web.StreamResponse:
     """Gives every request its id, and every answer its shape; counts and logs it."""
     started = perf_counter()
     request_id = request[REQUEST_ID] = headers.request_id(request)
-    door = request.app[DOOR]
+    app = request.app
+    door = app[DOOR]
     door.running += 1
     status = 499  # the caller went away before there was an answer
     try:
@@ -131,17 +137,14 @@ async def around(request: web.Request, handler: Outer) -> web.StreamResponse:
             if isinstance(error, OSError) and request.transport is None:
                 # The connection broke while the body was read: no defect of ours, and nobody is there to be answered.
                 return web.Response(status=status)
-            response = request.app[CORS].preflight(request, error) or _refusal(request, error)
+            response = app[CORS].preflight(request, error) or _refusal(request, error)
             if isinstance(error, web.RequestPayloadError):
                 # What follows can't be told from what was sent: there is nothing more to read on this connection.
                 request.content.feed_eof()
                 response.force_close()
         status = response.status
         response.headers["X-Request-Id"] = request_id
-        rate = request.get(RATE)
-        if rate is not None:
-            response.headers["RateLimit-Policy"], response.headers["RateLimit"] = rate
-        cors = request.app[CORS]
+        cors = app[CORS]
         if cors.on:
             cors.mark(request, response)
         if door.closing:
@@ -153,7 +156,7 @@ async def around(request: web.Request, handler: Outer) -> web.StreamResponse:
         resource = request.match_info.route.resource
         route = "unmatched" if resource is None else resource.canonical
         _seconds(request.method, route, status).observe(took)
-        request.app[ACCESS].note(request.method, route, status, request_id, took)
+        app[ACCESS].note(request.method, route, status, request_id, took)
 
 
 @lru_cache(maxsize=1024)
@@ -176,7 +179,11 @@ def _refusal(request: web.Request, error: Exception) -> web.Response:
     metrics.HTTP_REFUSALS.labels(no.refusal.code.value).inc()
     language = presenters.language_of(request.headers.get("Accept-Language"), parts.settings.language)
     presenter = parts.presenters.of(request.path)
-    return presenter.refusal(no.refusal, language, no.headers, request_id=request[REQUEST_ID])
+    response = presenter.refusal(no.refusal, language, no.headers, request_id=request[REQUEST_ID])
+    rate = request.get(RATE)
+    if rate is not None:
+        response.headers.extend(parts.quotas.headers(rate))
+    return response
 
 
 def _refused(error: Exception) -> Refused:

@@ -62,7 +62,8 @@ class Quotas:
         meter = self._addresses[kind]
         if meter is None:
             return None
-        who = counted(self._clients.address(request))
+        # A connection knows it since it began, unless it is a proxy's.
+        who = getattr(request.protocol, "address", "") or counted(self._clients.address(request))
         try:
             left = meter.take(who, now)
         except Spent as spent:
@@ -75,7 +76,7 @@ class Quotas:
         if meter is None or actor.id is None:
             return told
         try:
-            left = meter.take(actor.id.hex, now)
+            left = meter.take(actor.id.int, now)
         except Spent as spent:
             raise self._refused(request, spent) from None
         if told is None:
@@ -92,6 +93,11 @@ class Quotas:
         except Spent as spent:
             raise self._refused(request, spent) from None
         return meter.policy, meter.shown(left, now)
+
+    @staticmethod
+    def headers(rate: Rate) -> tuple[tuple[str, str], tuple[str, str]]:
+        """What is told, as headers."""
+        return ("RateLimit-Policy", rate[0]), ("RateLimit", rate[1])
 
     @contextlib.asynccontextmanager
     async def attempt(self, request: web.BaseRequest, account: str) -> AsyncIterator[None]:
