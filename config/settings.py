@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import msgspec
 
+from config.shields import SHIELDS, Limit, Network
 from config.variables import (
     Refused,
     SettingsError,
@@ -32,6 +33,8 @@ from config.variables import (
 ENVIRONMENTS = ("local", "dev", "staging", "production")
 LEVELS = ("debug", "info", "warning", "error", "critical")
 HOST = words(r"[A-Za-z0-9.:_-]{1,253}", "a host name or an address")
+UNMET = Limit(1_000_000, 10)
+"""What stands for every limit in the local environment: in force, and met by nobody."""
 HOW_TO_KEY = "32 random bytes in base64: openssl rand -base64 32"
 
 VARIABLES: tuple[Variable, ...] = (
@@ -115,6 +118,7 @@ VARIABLES: tuple[Variable, ...] = (
         render_named_keys,
         secret=True,
     ),
+    *SHIELDS,
 )
 
 
@@ -146,6 +150,24 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     cursor_key: bytes = b""
     sealing_key: bytes = b""
     token_keys: tuple[tuple[str, bytes], ...] = ()
+    trusted_proxies: tuple[Network | str, ...] = ()
+    forwarded_header: str = "x-forwarded-for"
+    cors_origins: tuple[str, ...] = ()
+    admin_networks: tuple[Network, ...] = ()
+    connections: int = 4096
+    connections_address: int = 4096
+    header_timeout_s: float = 10.0
+    body_timeout_s: float = 15.0
+    idle_timeout_s: float = 75.0
+    limit_auth_address: Limit = UNMET
+    limit_login_address: Limit = UNMET
+    limit_login_account: Limit = UNMET
+    limit_read_address: Limit = UNMET
+    limit_read_user: Limit = UNMET
+    limit_search_address: Limit = UNMET
+    limit_search_user: Limit = UNMET
+    limit_write_address: Limit = UNMET
+    limit_write_user: Limit = UNMET
 
     def environ(self) -> dict[str, str]:
         """The variables that make an equal `Settings` in a child process; they hold secrets."""

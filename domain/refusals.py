@@ -27,6 +27,8 @@ class Code(StrEnum):
     OPERATION_RUNNING = "OPERATION_RUNNING"
     ACCOUNT_ERASED = "ACCOUNT_ERASED"
     STALE_VERSION = "STALE_VERSION"
+    REQUEST_TIMEOUT = "REQUEST_TIMEOUT"
+    TOO_MANY_REQUESTS = "TOO_MANY_REQUESTS"
     BODY_TOO_LARGE = "BODY_TOO_LARGE"
     UNSUPPORTED_MEDIA_TYPE = "UNSUPPORTED_MEDIA_TYPE"
     UNSUPPORTED_ENCODING = "UNSUPPORTED_ENCODING"
@@ -66,6 +68,8 @@ STATUS: dict[Code, int] = {
     Code.KEY_REUSED: 422,
     Code.ANSWER_TOO_LARGE: 422,
     Code.REFUSED: 422,
+    Code.REQUEST_TIMEOUT: 408,
+    Code.TOO_MANY_REQUESTS: 429,
     Code.HEADERS_TOO_LARGE: 431,
     Code.OPERATION_FAILED: 500,
     Code.INTERNAL_ERROR: 500,
@@ -146,6 +150,8 @@ MESSAGES: dict[str, dict[Code, str]] = {
         Code.EXPECTATION_FAILED: "The only expectation that is known here is 100-continue.",
         Code.ANSWER_TOO_LARGE: "The answer would be too large. Ask for less time, a longer window, or one group.",
         Code.KEY_REUSED: "This Idempotency-Key was used for another request.",
+        Code.REQUEST_TIMEOUT: "The request came too slowly. Send it again, all at once.",
+        Code.TOO_MANY_REQUESTS: "Too many requests. Try again after the seconds that Retry-After names.",
         Code.HEADERS_TOO_LARGE: "The request line or a header is too long, or there are too many headers.",
         Code.REFUSED: "It was refused, for a reason that this server does not know yet. Ask again later.",
         Code.OPERATION_FAILED: "The request could not be carried out. It was put aside and will be looked at.",
@@ -177,6 +183,8 @@ MESSAGES: dict[str, dict[Code, str]] = {
         Code.EXPECTATION_FAILED: "여기서 지원하는 Expect 값은 100-continue뿐입니다.",
         Code.ANSWER_TOO_LARGE: "응답이 너무 큽니다. 더 짧은 기간, 더 긴 윈도, 또는 한 그룹만 요청해 주세요.",
         Code.KEY_REUSED: "이 Idempotency-Key는 다른 요청에 이미 사용되었습니다.",
+        Code.REQUEST_TIMEOUT: "요청이 너무 느리게 도착했습니다. 한 번에 다시 보내 주세요.",
+        Code.TOO_MANY_REQUESTS: "요청이 너무 많습니다. Retry-After에 표시된 시간(초)이 지난 뒤 다시 시도해 주세요.",
         Code.HEADERS_TOO_LARGE: "요청 줄이나 헤더가 너무 길거나, 헤더가 너무 많습니다.",
         Code.REFUSED: "이 서버가 아직 알지 못하는 이유로 거부되었습니다. 나중에 다시 확인해 주세요.",
         Code.OPERATION_FAILED: "요청을 처리하지 못했습니다. 따로 보관하여 확인하겠습니다.",

@@ -9,6 +9,7 @@ from stores.accounts import Accounts
 from stores.aggregates import Operations
 from stores.cache import Cache
 from stores.dead_letters import DeadLetters
+from stores.limits import Counts
 from stores.postgres import LATE, OPERATOR, READY_S, Database, StoresAway, StoresUnfit, of
 from stores.redis import Redis
 from stores.reports import Reports
@@ -31,6 +32,7 @@ class Stores:
         self.reports = Reports(database)
         self.dead_letters = DeadLetters(database)
         self.watching = Watching(database, redis)
+        self.limits = Counts(redis)
         self._late: set[asyncio.Task[str]] = set()
 
     async def ready(self) -> dict[str, str]:

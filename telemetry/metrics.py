@@ -24,6 +24,22 @@ WEB_RESTARTS = Counter(
     "Front processes that died and were started again by the parent.",
 )
 
+LIMITED = Counter(
+    "yeoul_limited_total",
+    "Requests that were refused as a limit was used up, by limit (config/shields.py).",
+    ("limit",),
+)
+CONNECTIONS = Gauge(
+    "yeoul_connections",
+    "Open connections of clients.",
+    multiprocess_mode="livesum",
+)
+CONNECTIONS_CUT = Counter(
+    "yeoul_connections_cut_total",
+    "Connections that the front ended, by reason: slow_head, slow_body, slow_reader, crowded (made room for another).",
+    ("reason",),
+)
+
 LIVE_WATCHERS = Gauge(
     "yeoul_live_watchers",
     "Connections that watch a live table.",

@@ -14,9 +14,13 @@ from security.tokens import Tokens
 from streams.publish import Commands
 from web import health, parent
 from web.access import AccessLog
+from web.clients import Clients
+from web.cors import Cors
+from web.crowd import CROWD, Crowd
 from web.middlewares import around
-from web.parts import ACCESS, DOOR, PARTS, CommandPath, Door, Parts, ReadStores
-from web.presenters import V1
+from web.parts import ACCESS, CLIENTS, CORS, DOOR, PARTS, CommandPath, Door, Parts, ReadStores
+from web.problems import Presenters
+from web.quotas import Quotas
 from web.routes import routes
 from web.watchers import Hub
 
@@ -35,8 +39,9 @@ def parts_of(settings: Settings, commands: CommandPath, opened: ReadStores) -> P
         tokens=Tokens(settings.token_keys, settings.environment),
         passwords=Passwords(),
         sealer=Sealer(settings.sealing_key),
-        presenter=V1(https=settings.environment != "local"),
+        presenters=Presenters(https=settings.environment != "local"),
         live=Hub(opened.watching),
+        quotas=Quotas(settings, opened.limits, Clients(settings)),
     )
 
 
@@ -49,6 +54,7 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
         parts = parts_of(settings, commands, opened)
         stack.callback(parts.passwords.close)
         stack.push_async_callback(parts.live.close)
+        stack.push_async_callback(parts.quotas.close)
         yield parts
 
 
@@ -60,12 +66,16 @@ def create(settings: Settings, opener: Opener = open_parts) -> web.Application:
     app[health.SHOWN] = {}
     app[DOOR] = Door()
     app[ACCESS] = AccessLog()
+    app[CLIENTS] = clients = Clients(settings)
+    app[CORS] = Cors(settings.cors_origins)
+    app[CROWD] = Crowd(settings, clients)
 
     async def parts(app: web.Application) -> AsyncIterator[None]:
         async with opener(settings) as opened:
             app[PARTS] = opened
             app[DOOR].at_close.append(opened.live.stop)
             yield
+        app[CROWD].close()
         app[ACCESS].flush()
 
     async def end_streams(app: web.Application) -> None:

@@ -90,10 +90,12 @@ async def login(request: web.Request) -> Reply:
     """`POST /auth/login`: a token, or 401, which costs the same work for an unknown address as for a wrong password."""
     parts = request.app[PARTS]
     given = (await writes.read_body(request, LOGIN, LONGEST_BODY)).value
-    account = await parts.stores.accounts.by_email_index(fields.index(parts.settings.index_key, given.email))
-    right = await parts.passwords.verify(await _hash_of(parts, account), given.password)
-    if account is None or not right or account.status is not accounts.AccountStatus.ACTIVE:
-        raise refused(Code.INVALID_CREDENTIALS)
+    index = fields.index(parts.settings.index_key, given.email)
+    async with parts.quotas.attempt(request, index):
+        account = await parts.stores.accounts.by_email_index(index)
+        right = await parts.passwords.verify(await _hash_of(parts, account), given.password)
+        if account is None or not right or account.status is not accounts.AccountStatus.ACTIVE:
+            raise refused(Code.INVALID_CREDENTIALS)
     return Reply(orjson.dumps(_granted(request, account.id, account.role)), headers=NO_STORE)
 
 

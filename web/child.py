@@ -10,6 +10,7 @@ import gc
 import json
 import logging
 import os
+import resource
 import signal
 import sys
 
@@ -19,6 +20,8 @@ DRAIN_S = 15.0
 """How long running requests, also those whose bodies are still on their way, may take after the door was closed."""
 CUT_S = 4.0
 """How much longer what is being answered then may take."""
+FILES_BESIDE = 1024
+"""Open files that are no connections of clients: those of stores, channels of live tables, and the reserve."""
 
 log = logging.getLogger("yeoul.web")
 
@@ -45,7 +48,14 @@ async def serve(settings: Settings) -> None:
     http = logging.getLogger("yeoul.web.http")
     http.addFilter(lambda record: not _callers_fault(record))
     app = create(settings)
-    runner = Runner(app, access_log=None, logger=http, shutdown_timeout=CUT_S, handle_signals=False)
+    runner = Runner(
+        app,
+        access_log=None,
+        logger=http,
+        shutdown_timeout=CUT_S,
+        handle_signals=False,
+        keepalive_timeout=settings.idle_timeout_s,
+    )
     await runner.setup()
     try:
         site = web.TCPSite(runner, settings.web_host, settings.web_port, reuse_port=True, backlog=1024)
@@ -80,11 +90,31 @@ def main() -> int:
 
     settings = load(told["settings"])
     logs.configure(settings, "web")
+    settings = _with_files(settings)
     # What start-up made stays: it need not be looked through again with every collection.
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
     uvloop.run(serve(settings))
     return 0
+
+
+def _with_files(settings: Settings) -> Settings:
+    """Raises the number of files that this process may have open to what its connections need, as far as it may.
+
+    Where the system allows less, there are fewer connections: a listener that gets no file for one can't even end it.
+    """
+    import msgspec
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = settings.connections + FILES_BESIDE
+    unlimited = hard == resource.RLIM_INFINITY
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted if unlimited else min(wanted, hard), hard))
+    if unlimited or hard >= wanted:
+        return settings
+    fewer = max(hard - FILES_BESIDE, 64)
+    log.warning("the system allows %s open files; YEOUL_CONNECTIONS is %s here, ulimit -n would help", hard, fewer)
+    return msgspec.structs.replace(settings, connections=fewer)
 
 
 def _line() -> bytes:

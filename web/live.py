@@ -24,8 +24,9 @@ from domain.questions import spellings
 from domain.refusals import Code, Problem
 from domain.tables import EARLIEST
 from domain.text import printable, problem
-from web.parts import ACTOR, PARTS, PAYLOAD, REQUEST_ID, Parts
+from web.parts import ACTOR, CORS, PARTS, PAYLOAD, REQUEST_ID, Parts
 from web.presenters import BASE_HEADERS, TRANSPORT_SECURITY
+from web.quotas import RATE
 from web.refused import Wrong, invalid, refused
 from web.views import Watcher
 from web.watchers import Full
@@ -84,6 +85,12 @@ def _response(request: web.Request, parts: Parts) -> web.StreamResponse:
     if parts.settings.environment != "local":
         headers["Strict-Transport-Security"] = TRANSPORT_SECURITY
     response = web.StreamResponse(headers=headers)
+    # It begins before the middleware sees it.
+    cors, rate = request.app[CORS], request.get(RATE)
+    if cors.on:
+        cors.mark(request, response)
+    if rate is not None:
+        response.headers["RateLimit-Policy"], response.headers["RateLimit"] = rate
     response.force_close()
     return response
 

@@ -25,9 +25,11 @@ from stores.selecting import TooMany
 from streams.publish import BrokerAway, Conflict
 from telemetry import metrics
 from web import headers, operations, presenters
-from web.parts import ACCESS, ACTOR, DOOR, PARTS, PAYLOAD, REQUEST_ID, Parts
+from web.connections import TooSlow
+from web.parts import ACCESS, ACTOR, CORS, DOOR, PARTS, PAYLOAD, REQUEST_ID, Parts
 from web.permissions import Handler
 from web.presenters import Reply
+from web.quotas import RATE, Kind
 from web.refused import UNPACKABLE, Refused, refused
 from web.writes import OPERATIONS, Unfinished
 
@@ -37,6 +39,10 @@ log = logging.getLogger("yeoul.web")
 
 CHALLENGE = {"WWW-Authenticate": 'Bearer realm="yeoul"'}
 AGAIN = {"Retry-After": "1"}
+SHIELDS = frozenset({
+    "X-Content-Type-Options", "Content-Security-Policy", "Referrer-Policy", "Cross-Origin-Resource-Policy",
+    "Strict-Transport-Security",
+})  # fmt: skip
 _BY_STATUS: dict[int, Code] = {
     400: Code.MALFORMED_BODY,
     401: Code.TOKEN_MISSING,
@@ -48,7 +54,7 @@ _BY_STATUS: dict[int, Code] = {
 }
 
 
-def endpoint(handler: Handler, *, authenticated: bool) -> Outer:
+def endpoint(handler: Handler, *, authenticated: bool, kind: Kind = Kind.READ) -> Outer:
     """`handler`, its permission around it, as aiohttp wants it: token verified before, reply presented after.
 
     Without `authenticated` a token is not looked at: a login must work with an expired one in the header.
@@ -56,19 +62,49 @@ def endpoint(handler: Handler, *, authenticated: bool) -> Outer:
 
     async def answer(request: web.Request) -> web.StreamResponse:
         parts = request.app[PARTS]
-        if authenticated:
-            authorization = headers.authorization(request)
-            if authorization is None:
-                request[ACTOR] = GUEST
-            else:
-                verified = parts.tokens.verify(bearer(authorization), time())
-                request[ACTOR] = verified.actor
-                request[PAYLOAD] = verified.payload
+        now = time()
+        quotas = parts.quotas
+        rate = await quotas.exactly(kind, request, now) if kind is Kind.AUTH else quotas.address(kind, request, now)
         try:
-            reply = await handler(request)
-        except Unfinished as unfinished:
-            reply = _pending(unfinished)
-        return reply if isinstance(reply, web.StreamResponse) else parts.presenter.reply(reply)
+            if authenticated:
+                authorization = headers.authorization(request)
+                if authorization is None:
+                    request[ACTOR] = GUEST
+                else:
+                    verified = parts.tokens.verify(bearer(authorization), now)
+                    request[ACTOR] = verified.actor
+                    request[PAYLOAD] = verified.payload
+                    rate = quotas.user(kind, request, verified.actor, now, rate)
+            if kind is Kind.SEARCH and rate is not None:
+                request[RATE] = rate  # a stream is begun by its handler
+            try:
+                reply = await handler(request)
+            except Unfinished as unfinished:
+                reply = _pending(unfinished)
+        except Exception:
+            if rate is not None and RATE not in request:
+                request[RATE] = rate
+            raise
+        if isinstance(reply, web.StreamResponse):
+            return reply
+        response = parts.presenters.of(request.path).reply(reply)
+        if rate is not None:
+            response.headers.extend(quotas.headers(rate))
+        return response
+
+    return answer
+
+
+def plain(handler: Outer) -> Outer:
+    """`handler` of an endpoint outside of the API, as safe to show as the API's answers where it says nothing else."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        response = await handler(request)
+        https = request.app[PARTS].settings.environment != "local"
+        for name, value in presenters.base_headers(https=https).items():
+            if name in SHIELDS:
+                response.headers.setdefault(name, value)
+        return response
 
     return answer
 
@@ -90,7 +126,8 @@ async def around(request: web.Request, handler: Outer) -> web.StreamResponse:
     """Gives every request its id, and every answer its shape; counts and logs it."""
     started = perf_counter()
     request_id = request[REQUEST_ID] = headers.request_id(request)
-    door = request.app[DOOR]
+    app = request.app
+    door = app[DOOR]
     door.running += 1
     status = 499  # the caller went away before there was an answer
     try:
@@ -100,13 +137,16 @@ async def around(request: web.Request, handler: Outer) -> web.StreamResponse:
             if isinstance(error, OSError) and request.transport is None:
                 # The connection broke while the body was read: no defect of ours, and nobody is there to be answered.
                 return web.Response(status=status)
-            response = _refusal(request, error)
+            response = app[CORS].preflight(request, error) or _refusal(request, error)
             if isinstance(error, web.RequestPayloadError):
                 # What follows can't be told from what was sent: there is nothing more to read on this connection.
                 request.content.feed_eof()
                 response.force_close()
         status = response.status
         response.headers["X-Request-Id"] = request_id
+        cors = app[CORS]
+        if cors.on:
+            cors.mark(request, response)
         if door.closing:
             response.force_close()
         return response
@@ -116,7 +156,7 @@ async def around(request: web.Request, handler: Outer) -> web.StreamResponse:
         resource = request.match_info.route.resource
         route = "unmatched" if resource is None else resource.canonical
         _seconds(request.method, route, status).observe(took)
-        request.app[ACCESS].note(request.method, route, status, request_id, took)
+        app[ACCESS].note(request.method, route, status, request_id, took)
 
 
 @lru_cache(maxsize=1024)
@@ -138,7 +178,12 @@ def _refusal(request: web.Request, error: Exception) -> web.Response:
         log.error("a request failed", exc_info=error, extra={"fields": {"request": request[REQUEST_ID]}})
     metrics.HTTP_REFUSALS.labels(no.refusal.code.value).inc()
     language = presenters.language_of(request.headers.get("Accept-Language"), parts.settings.language)
-    return parts.presenter.refusal(no.refusal, language, no.headers)
+    presenter = parts.presenters.of(request.path)
+    response = presenter.refusal(no.refusal, language, no.headers, request_id=request[REQUEST_ID])
+    rate = request.get(RATE)
+    if rate is not None:
+        response.headers.extend(parts.quotas.headers(rate))
+    return response
 
 
 def _refused(error: Exception) -> Refused:
@@ -160,6 +205,8 @@ def _refused(error: Exception) -> Refused:
         case web.RequestPayloadError():
             if isinstance(error.__cause__, ContentEncodingError):
                 return Refused(UNPACKABLE)
+            if isinstance(error.__cause__, TooSlow):
+                return refused(Code.REQUEST_TIMEOUT)
             return refused(Code.MALFORMED_BODY)
         case HTTPException() if error.status in _BY_STATUS:
             more = {}

@@ -34,7 +34,7 @@ async def read(request: web.Request) -> Reply:
         shown["result"] = msgspec.Raw(answer.document or b"null")
     else:
         language = presenters.language_of(request.headers.get("Accept-Language"), parts.settings.language)
-        shown["error"] = presenters.error(answer.refusal or _FAILED, language)
+        shown["error"] = parts.presenters.of(request.path).error(answer.refusal or _FAILED, language)
     return Reply(msgspec.json.encode(shown))
 
 

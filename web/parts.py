@@ -24,7 +24,11 @@ from stores.reports import Dropped
 from stores.resources import PageQuery, View
 from streams.publish import Answer, Order, Pending
 from web.access import AccessLog
-from web.presenters import Presenter
+from web.clients import Clients
+from web.cors import Cors
+from web.limits import SharedCounts
+from web.problems import Presenters
+from web.quotas import Quotas
 from web.watchers import Hub, Store
 
 
@@ -120,6 +124,10 @@ class ReadStores(Protocol):
     def watching(self) -> Store:
         """Live tables."""
 
+    @property
+    def limits(self) -> SharedCounts:
+        """What the processes count together."""
+
     async def ready(self) -> dict[str, str]:
         """`ok` or a reason, for each store by name; within a few seconds, and never raises."""
 
@@ -133,8 +141,9 @@ class Parts(msgspec.Struct, frozen=True):
     tokens: Tokens
     passwords: Passwords
     sealer: Sealer
-    presenter: Presenter
+    presenters: Presenters
     live: Hub
+    quotas: Quotas
 
 
 class Door:
@@ -166,6 +175,11 @@ class Door:
 DOOR: web.AppKey[Door] = web.AppKey("door", Door)
 
 ACCESS: web.AppKey[AccessLog] = web.AppKey("access", AccessLog)
+
+CLIENTS: web.AppKey[Clients] = web.AppKey("clients", Clients)
+"""Tells the real address of a caller: `request.app[CLIENTS].address(request)`."""
+
+CORS: web.AppKey[Cors] = web.AppKey("cors", Cors)
 
 PAYLOAD: web.RequestKey[dict[str, Any]] = web.RequestKey("payload", dict)
 """The claims and scopes of the verified token; not there for a guest."""

@@ -12,8 +12,10 @@ import aiohttp_jwt
 from aiohttp import web
 from aiohttp_jwt import permissions
 
-from web.parts import PAYLOAD
+from domain.refusals import Code
+from web.parts import CLIENTS, PAYLOAD
 from web.presenters import Reply
+from web.refused import refused
 
 Handler = Callable[[web.Request], Awaitable[Reply | web.StreamResponse]]
 """Answers with what a presenter dresses, or with a stream that it has written itself."""
@@ -38,4 +40,16 @@ def signed_in(handler: Handler) -> Handler:
 
 def may(scope: str) -> Callable[[Handler], Handler]:
     """Callers whose role has `scope` (security/tokens.py: SCOPES); without a token 401, without the scope 403."""
-    return aiohttp_jwt.check_permissions(scope)  # type: ignore[no-any-return]
+    permitted: Any = aiohttp_jwt.check_permissions(scope)
+    return permitted if scope != "admin" else lambda handler: _nearby(permitted(handler))
+
+
+def _nearby(handler: Handler) -> Handler:
+    """The endpoint for those who call from where admins may; for others it is not there, whatever their token."""
+
+    async def answer(request: web.Request) -> Reply | web.StreamResponse:
+        if not request.app[CLIENTS].may_administer(request):
+            raise refused(Code.NOT_FOUND)
+        return await handler(request)
+
+    return answer

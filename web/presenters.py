@@ -1,4 +1,7 @@
-"""What a client sees: the v1 envelope, put together from bytes so that a stored document is never parsed again."""
+"""What a client of v1 sees: the envelope, put together from bytes so that a stored document is never parsed again.
+
+v2's dress is in web/problems.py. Handlers know of no version.
+"""
 
 import time
 from datetime import UTC, datetime
@@ -45,8 +48,13 @@ class Presenter(Protocol):
     def reply(self, reply: Reply) -> web.Response:
         """The response for what a handler answered."""
 
-    def refusal(self, refusal: Refusal, language: str, headers: dict[str, str] | None = None) -> web.Response:
+    def refusal(
+        self, refusal: Refusal, language: str, headers: dict[str, str] | None = None, *, request_id: str
+    ) -> web.Response:
         """The response for a refusal, its sentences in `language`."""
+
+    def error(self, refusal: Refusal, language: str) -> dict[str, object]:
+        """A refusal as it stands inside of a document."""
 
 
 BASE_HEADERS: CIMultiDict[str] = CIMultiDict(
@@ -55,6 +63,7 @@ BASE_HEADERS: CIMultiDict[str] = CIMultiDict(
         "X-Content-Type-Options": "nosniff",
         "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
         "Referrer-Policy": "no-referrer",
+        "Cross-Origin-Resource-Policy": "same-origin",
         "Cache-Control": "private, no-cache",
         "Vary": "Authorization, Accept-Language",
     }
@@ -66,9 +75,7 @@ class V1:
     """`{"success", "data" | "error", "meta": {"timestamp", "version"}}`; a list's next cursor is in `meta`."""
 
     def __init__(self, *, https: bool) -> None:
-        self._headers = CIMultiDict(BASE_HEADERS)
-        if https:
-            self._headers["Strict-Transport-Security"] = TRANSPORT_SECURITY
+        self._headers = base_headers(https=https)
 
     def reply(self, reply: Reply) -> web.Response:
         """The response for what a handler answered; without a body for 204 and 304."""
@@ -92,24 +99,41 @@ class V1:
             )
         return web.Response(body=body, status=reply.status, headers=headers)
 
-    def refusal(self, refusal: Refusal, language: str, headers: dict[str, str] | None = None) -> web.Response:
-        """The error envelope. `details` is left out where no field is wrong."""
-        shown = self._headers.copy()
-        shown["Cache-Control"] = "no-store"
-        shown["Content-Language"] = language
-        shown.update(headers or {})
+    def refusal(
+        self, refusal: Refusal, language: str, headers: dict[str, str] | None = None, *, request_id: str
+    ) -> web.Response:
+        """The error envelope. `details` is left out where no field is wrong; the request's id is a header only."""
+        shown = refusal_headers(self._headers, language, headers)
         body = b'{"success":false,"error":%b,"meta":{"timestamp":"%b","version":"1.0"}}' % (
-            orjson.dumps(error(refusal, language)),
+            orjson.dumps(self.error(refusal, language)),
             _now(),
         )
         return web.Response(body=body, status=refusal.status, headers=shown)
 
+    def error(self, refusal: Refusal, language: str) -> dict[str, object]:
+        """Code, message, and details by field."""
+        shown: dict[str, object] = {"code": refusal.code.value, "message": message(refusal.code, language)}
+        if refusal.details:
+            shown["details"] = [
+                {"field": detail.field, "message": explain(detail, language)} for detail in refusal.details
+            ]
+        return shown
 
-def error(refusal: Refusal, language: str) -> dict[str, object]:
-    """A refusal as clients of v1 see it: code, message, and details by field."""
-    shown: dict[str, object] = {"code": refusal.code.value, "message": message(refusal.code, language)}
-    if refusal.details:
-        shown["details"] = [{"field": detail.field, "message": explain(detail, language)} for detail in refusal.details]
+
+def base_headers(*, https: bool) -> CIMultiDict[str]:
+    """What every answer of the API carries, here behind HTTPS or not."""
+    headers = CIMultiDict(BASE_HEADERS)
+    if https:
+        headers["Strict-Transport-Security"] = TRANSPORT_SECURITY
+    return headers
+
+
+def refusal_headers(base: CIMultiDict[str], language: str, more: dict[str, str] | None) -> CIMultiDict[str]:
+    """The headers of a refusal: nobody keeps it, and it says in which language it speaks."""
+    shown = base.copy()
+    shown["Cache-Control"] = "no-store"
+    shown["Content-Language"] = language
+    shown.update(more or {})
     return shown
 
 

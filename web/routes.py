@@ -1,4 +1,6 @@
-"""Every endpoint on one page: method, path below the version's prefix, who may call it, handler.
+"""Every endpoint on one page: method, path below a version's prefix, who may call it, handler.
+
+Each is there twice, in the dress of v1 and of v2 (web/presenters.py, web/problems.py).
 
 `anyone`: with or without a token. `signed_in`, `may(scope)`: with one. `None`: a token is not even looked at.
 """
@@ -7,11 +9,12 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from web import analytics, auth, dead_letters, health, live, operations, pages, resources
-from web.middlewares import endpoint
+from web import analytics, auth, dead_letters, health, live, operations, pages, problems, resources
+from web.middlewares import endpoint, plain
 from web.permissions import Handler, anyone, may, signed_in
+from web.quotas import Kind
 
-V1 = "/api/v1"
+V1, V2 = "/api/v1", "/api/v2"
 
 Guard = Callable[[Handler], Handler]
 
@@ -32,22 +35,36 @@ API: tuple[tuple[str, str, Guard | None, Handler], ...] = (
     ("GET", "/operations/{id}", signed_in, operations.read),
 )
 
+SEARCHES = frozenset({"/resources", "/analytics/{metric}", "/analytics/{metric}/dropped", "/analytics/{metric}/live"})
+"""Whose GET looks through more than one thing, and is limited as a search (web/quotas.py)."""
+
 PLAIN: tuple[tuple[str, str, Callable[[web.Request], Awaitable[web.StreamResponse]]], ...] = (
     ("GET", "/.well-known/jwks.json", auth.jwks),
     ("GET", "/livez", health.live),
     ("GET", "/readyz", health.ready),
     ("GET", "/live", pages.live),
     ("GET", "/live/{file}", pages.live),
+    ("GET", "/problems/{code}", problems.read),
 )
 
 
 def routes() -> list[web.RouteDef]:
     """The table as aiohttp takes it; GET answers HEAD too."""
     table = []
-    for method, path, guard, handler in API:
-        guarded = handler if guard is None else guard(handler)
-        table.append(_route(method, V1 + path, endpoint(guarded, authenticated=guard is not None)))
-    return table + [_route(method, path, handler) for method, path, handler in PLAIN]
+    # One version after the other: aiohttp makes one resource of neighbours with one path, and looks for it once.
+    for version in (V1, V2):
+        for method, path, guard, handler in API:
+            guarded = handler if guard is None else guard(handler)
+            made = endpoint(guarded, authenticated=guard is not None, kind=kind(method, path))
+            table.append(_route(method, version + path, made))
+    return table + [_route(method, path, plain(handler)) for method, path, handler in PLAIN]
+
+
+def kind(method: str, path: str) -> Kind:
+    """Which limits count an endpoint."""
+    if method == "GET":
+        return Kind.SEARCH if path in SEARCHES else Kind.READ
+    return Kind.AUTH if path.startswith("/auth/") else Kind.WRITE
 
 
 def _route(method: str, path: str, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> web.RouteDef:

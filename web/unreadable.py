@@ -13,11 +13,12 @@ from typing import Any
 from aiohttp import web
 from aiohttp.helpers import set_exception
 from aiohttp.http_exceptions import BadHttpMessage, BadHttpMethod, ContentEncodingError, LineTooLong
-from aiohttp.web_protocol import RequestHandler
 
 from domain.refusals import Code, Refusal
 from telemetry import metrics
 from web import headers
+from web.connections import BoundedConnection, TooSlow
+from web.crowd import CROWD
 from web.parts import PARTS
 from web.refused import UNPACKABLE
 
@@ -47,17 +48,17 @@ class _Server(web.Server):
         super().__init__(handler, **options)
         self._app = app
 
-    def __call__(self) -> RequestHandler:
+    def __call__(self) -> BoundedConnection:
         return _Connection(self._app, self, loop=self._loop, **self._kwargs)
 
 
-class _Connection(RequestHandler):
+class _Connection(BoundedConnection):
     __slots__ = ("_app",)
 
     def __init__(
         self, app: web.Application, manager: web.Server, *, loop: asyncio.AbstractEventLoop, **options: Any
     ) -> None:
-        super().__init__(manager, loop=loop, **options)
+        super().__init__(app[CROWD], manager, loop=loop, **options)
         self._app = app
 
     def handle_error(
@@ -69,14 +70,14 @@ class _Connection(RequestHandler):
     ) -> web.StreamResponse:
         """The refusal; the connection ends with it. Raises ConnectionError if an answer was begun already."""
         super().handle_error(request, status, exc)  # logs, and looks whether something was sent
-        return self._refuse(_refusal(exc) if status == 400 else Refusal(Code.INTERNAL_ERROR))
+        return self._refuse(request, _refusal(exc) if status == 400 else Refusal(Code.INTERNAL_ERROR))
 
     def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> Coroutine[Any, Any, tuple[web.StreamResponse, bool]]:
         """Sends `resp`; instead of aiohttp's own words to an unknown `Expect`, which no middleware sees, ours."""
         if resp.__class__ is web.HTTPExpectationFailed:
-            resp = self._refuse(Refusal(Code.EXPECTATION_FAILED))
+            resp = self._refuse(request, Refusal(Code.EXPECTATION_FAILED))
         return super().finish_response(request, resp, start_time)
 
     def data_received(self, data: bytes) -> None:
@@ -89,12 +90,20 @@ class _Connection(RequestHandler):
                 # aiohttp only queues the error behind the request, which would wait for its body for ever.
                 set_exception(body, web.RequestPayloadError(str(error)), error)
 
-    def _refuse(self, refusal: Refusal) -> web.Response:
+    def no_room(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Too busy; see web/crowd.py."""
+        answer = self._refuse(request, Refusal(Code.TOO_BUSY))
+        answer.headers["Retry-After"] = "5"
+        return answer
+
+    def _refuse(self, request: web.BaseRequest, refusal: Refusal) -> web.Response:
         parts = self._app[PARTS]
+        request_id = os.urandom(16).hex()
         metrics.HTTP_REFUSALS.labels(refusal.code.value).inc()
         more = headers.ENCODINGS if refusal.code is Code.UNSUPPORTED_ENCODING else None
-        answer = parts.presenter.refusal(refusal, parts.settings.language, more)
-        answer.headers["X-Request-Id"] = os.urandom(16).hex()
+        presenter = parts.presenters.of(request.path)
+        answer = presenter.refusal(refusal, parts.settings.language, more, request_id=request_id)
+        answer.headers["X-Request-Id"] = request_id
         answer.force_close()
         return answer
 
@@ -106,6 +115,8 @@ def _refusal(error: BaseException | None) -> Refusal:
             return Refusal(Code.UNSUPPORTED_ENCODING)
         case ContentEncodingError():
             return UNPACKABLE
+        case TooSlow():
+            return Refusal(Code.REQUEST_TIMEOUT)
         case LineTooLong():
             return Refusal(Code.HEADERS_TOO_LARGE)
         case BadHttpMethod() if _REQUEST_LINE.search(error.message):

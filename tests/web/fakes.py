@@ -26,15 +26,19 @@ from security.fields import Sealer
 from security.passwords import Passwords
 from security.tokens import Tokens
 from stores.dead_letters import Listed, Parked
+from stores.limits import Deeds
 from stores.live import Changes
+from stores.redis import RedisAway
 from stores.reports import Dropped
 from stores.resources import PageQuery
 from stores.resources import View as ResourceView
 from stores.selecting import TooMany
 from stores.totals import Row
 from streams.publish import Answer, Order, Pending
+from web.clients import Clients
 from web.parts import Parts
-from web.presenters import V1
+from web.problems import Presenters
+from web.quotas import Quotas
 from web.watchers import Hub
 
 SETTINGS = Settings(
@@ -247,7 +251,38 @@ class FakeLetters:
 
 
 @dataclass
+class FakeLimits:
+    """What processes count together; several of them may share one of these."""
+
+    totals: dict[tuple[str, str, int], int] = field(default_factory=dict)
+    familiar: set[tuple[str, str]] = field(default_factory=set)
+    away: bool = False
+    exchanges: int = 0
+
+    async def add(self, deeds: list[Deeds]) -> list[tuple[int, int]]:
+        self._there()
+        self.exchanges += 1
+        found = []
+        for limit, who, window, _, added in deeds:
+            total = self.totals[limit, who, window] = self.totals.get((limit, who, window), 0) + added
+            found.append((total, self.totals.get((limit, who, window - 1), 0)))
+        return found
+
+    async def is_familiar(self, account: str, address: str) -> bool:
+        return not self.away and (account, address) in self.familiar
+
+    async def make_familiar(self, account: str, address: str) -> None:
+        self._there()
+        self.familiar.add((account, address))
+
+    def _there(self) -> None:
+        if self.away:
+            raise RedisAway("it was stopped")
+
+
+@dataclass
 class FakeStores:
+    limits: FakeLimits = field(default_factory=FakeLimits)
     watching: FakeWatching = field(default_factory=FakeWatching)
     resources: FakeResources = field(default_factory=FakeResources)
     accounts: FakeAccounts = field(default_factory=FakeAccounts)
@@ -273,6 +308,7 @@ class Fakes:
     @asynccontextmanager
     async def open(self, settings: Settings) -> AsyncIterator[Parts]:
         passwords = Passwords(memory_kib=64, passes=1)
+        quotas = Quotas(settings, self.stores.limits, Clients(settings))
         yield Parts(
             settings=settings,
             commands=self.commands,
@@ -280,8 +316,10 @@ class Fakes:
             tokens=self.tokens,
             passwords=passwords,
             sealer=self.sealer,
-            presenter=V1(https=settings.environment != "local"),
+            presenters=Presenters(https=settings.environment != "local"),
             live=self.live,
+            quotas=quotas,
         )
         await self.live.close()
+        await quotas.close()
         passwords.close()

@@ -435,4 +435,5 @@ async def test_a_front_that_ends_says_so(fakes: Fakes) -> None:
 async def test_head_opens_nothing(client: Client, fakes: Fakes) -> None:
     fakes.stores.watching.serving["orders"] = Table(1, metric())
     answer = await client.head(PATH)
+    assert "search-address" in answer.headers["RateLimit"]
     assert (answer.status, fakes.stores.watching.order) == (200, [])

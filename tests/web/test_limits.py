@@ -1,0 +1,302 @@
+"""Limits: one number for all processes, whoever asks, and however they spell where they come from."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+from uuid import uuid4
+
+import msgspec
+import pytest
+from aiohttp.test_utils import TestClient, TestServer
+from hypothesis import given
+from hypothesis import strategies as st
+
+from config.shields import Limit, networks
+from domain.access import Role
+from tests.web.conftest import ADMIN, OTHER, OWNER, Client
+from tests.web.fakes import SETTINGS, FakeLimits, Fakes
+from web.app import create
+from web.limits import SHARE_S, Meter, Sharing, Spent
+
+Bearer = Callable[..., dict[str, str]]
+HOUR = 3_600_000.0
+"""The beginning of a window of any length that is used here."""
+
+
+def front(fakes: Fakes, **changes: Any) -> Client:
+    fakes.settings = msgspec.structs.replace(SETTINGS, **changes)
+    return TestClient(TestServer(create(fakes.settings, fakes.open)))
+
+
+def meter(quota: int, window: int, shared: FakeLimits | None = None) -> Meter:
+    return Meter("m", Limit(quota, window), Sharing(shared or FakeLimits()))
+
+
+async def test_a_quota_is_spent_and_comes_back_little_by_little() -> None:
+    one = meter(10, 60)
+    assert [one.take("a", HOUR) for _ in range(10)] == list(range(9, -1, -1))
+    with pytest.raises(Spent) as spent:
+        one.take("a", HOUR + 1)
+    assert one.take("b", HOUR) == 9
+    wait = spent.value.wait
+    with pytest.raises(Spent):
+        one.take("a", HOUR + 1 + wait - 2)
+    one.take("a", HOUR + 1 + wait)
+    with pytest.raises(Spent):
+        one.take("a", HOUR + 1 + wait)
+    one.take("a", HOUR + 180)  # a whole window without anything: all of it is there again
+    assert one.take("a", HOUR + 180) == 8
+
+
+@given(st.integers(1, 20), st.lists(st.floats(0, 20), min_size=1, max_size=300))
+def test_never_more_than_the_quota_in_a_window_and_retry_after_is_true(quota: int, steps: list[float]) -> None:
+    async def run() -> None:
+        one = meter(quota, 60)
+        now, passed = HOUR, []
+        for step in steps:
+            now += step
+            try:
+                one.take("a", now)
+                passed.append(now)
+            except Spent as spent:
+                one.take("a", now + spent.wait)
+                now += spent.wait
+                passed.append(now)
+        for start in range(int(HOUR), int(now) + 60, 60):
+            assert sum(start <= at < start + 60 for at in passed) <= quota
+        # Over any stretch a sliding window of two halves can be off by as much as the window before was uneven.
+        assert all(sum(at <= other < at + 60 for other in passed) < 2 * quota for at in passed)
+        await one._sharing.close()
+
+    asyncio.run(run())
+
+
+async def test_processes_count_together() -> None:
+    shared = FakeLimits()
+    here, there = meter(10, 60, shared), meter(10, 60, shared)
+    for _ in range(6):
+        here.take("a", HOUR)
+    await here._sharing.close()
+    await there.exactly("a", HOUR)
+    assert there.take("a", HOUR) == 2
+    assert shared.exchanges == 2
+    for _ in range(2):
+        await there.exactly("a", HOUR)
+    with pytest.raises(Spent):
+        await here.exactly("a", HOUR)
+    # Nothing is counted of what was refused, so it is free as soon as it would have been anyway.
+    await there._sharing.close()
+    await here._sharing.close()
+    assert set(shared.totals.values()) == {10}
+
+
+async def test_many_requests_cost_one_exchange() -> None:
+    shared = FakeLimits()
+    one = meter(1000, 60, shared)
+    for number in range(300):
+        one.take(str(number % 7), HOUR)
+    async with asyncio.timeout(10):
+        while not shared.exchanges:
+            await asyncio.sleep(SHARE_S / 10)
+    assert (shared.exchanges, sum(shared.totals.values())) == (1, 300)
+
+
+async def test_without_redis_a_process_counts_alone_and_tells_it_afterwards() -> None:
+    shared = FakeLimits(away=True)
+    here, there = meter(10, 60, shared), meter(10, 60, shared)
+    for _ in range(7):
+        await here.exactly("a", HOUR)
+    for _ in range(3):
+        here.take("a", HOUR)
+    with pytest.raises(Spent):
+        await here.exactly("a", HOUR)
+    shared.away = False
+    await here._sharing.close()
+    with pytest.raises(Spent):
+        await there.exactly("a", HOUR)
+
+
+async def test_what_redis_forgets_this_process_does_not() -> None:
+    shared = FakeLimits()
+    one = meter(5, 60, shared)
+    for _ in range(5):
+        await one.exactly("a", HOUR)
+    shared.totals.clear()
+    with pytest.raises(Spent):
+        await one.exactly("a", HOUR)
+
+
+async def test_a_flood_of_callers_is_forgotten_here_and_not_by_redis(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("web.limits.MOST_CALLERS", 100)
+    shared = FakeLimits()
+    one = meter(5, 60, shared)
+    for _ in range(5):
+        one.take("a", HOUR)
+    for number in range(1000):
+        one.take(str(number), HOUR)
+    assert len(one._counts) <= 101
+    await one._sharing.close()
+    with pytest.raises(Spent):
+        await one.exactly("a", HOUR)
+
+
+async def test_headers_say_what_is_left_and_429_says_when(fakes: Fakes, bearer: Bearer) -> None:
+    limits = {"limit_read_user": Limit(3, 600), "limit_read_address": Limit(1000, 600)}
+    async with front(fakes, **limits) as client:
+        path = f"/api/v1/resources/{uuid4()}"
+        answers = [await client.get(path, headers=bearer()) for _ in range(4)]
+        assert [answer.status for answer in answers] == [404, 404, 404, 429]
+        first, last = answers[0].headers, answers[-1].headers
+        assert first["RateLimit-Policy"] == '"read-address";q=1000;w=600, "read-user";q=3;w=600'
+        assert first["RateLimit"].startswith('"read-address";r=999;t=')
+        assert ', "read-user";r=2;t=' in first["RateLimit"]
+        assert last["RateLimit"] == f'"read-user";r=0;t={last["Retry-After"]}'
+        assert 0 < int(last["Retry-After"]) <= 1200
+        body = await answers[-1].json()
+        assert (body["success"], body["error"]["code"]) == (False, "TOO_MANY_REQUESTS")
+        problem = await client.get(path.replace("v1", "v2"), headers=bearer())
+        assert (problem.status, problem.content_type) == (429, "application/problem+json")
+        refused = await client.get(path, headers={"Authorization": "Bearer x"})
+        assert (refused.status, refused.headers["RateLimit"].partition(";")[0]) == (401, '"read-address"')
+        # Others, guests and other kinds of requests have their own.
+        assert (await client.get(path, headers=bearer(OTHER))).status == 404
+        assert (await client.get(path)).status == 404
+        assert (await client.get("/api/v1/resources", headers=bearer())).status == 200
+        assert (await client.get("/livez")).status == 200
+
+
+async def test_an_address_is_bounded_over_all_its_users(fakes: Fakes, bearer: Bearer) -> None:
+    async with front(fakes, limit_search_address=Limit(5, 600)) as client:
+        found = [(await client.get("/api/v1/resources", headers=bearer(uuid4()))).status for _ in range(7)]
+        assert found == [200] * 5 + [429] * 2
+
+
+async def test_a_forged_forwarding_header_gives_nobody_a_second_quota(fakes: Fakes) -> None:
+    async with front(fakes, limit_read_address=Limit(5, 600)) as client:
+        found = []
+        for number in range(8):
+            forged = {
+                "X-Forwarded-For": f"198.51.100.{number}",
+                "Forwarded": f"for=198.51.100.{number}",
+                "X-Real-IP": f"198.51.100.{number}",
+                "X-Client-IP": f"198.51.100.{number}",
+                "CF-Connecting-IP": f"198.51.100.{number}",
+            }
+            found.append((await client.get("/api/v1/resources/x", headers=forged)).status)
+        assert found == [404] * 5 + [429] * 3
+
+
+async def test_callers_behind_our_proxy_are_counted_one_by_one(fakes: Fakes) -> None:
+    changes = {"limit_read_address": Limit(2, 600), "trusted_proxies": networks("127.0.0.0/8,::1")}
+    async with front(fakes, **changes) as client:
+
+        async def status(forwarded: str) -> int:
+            return (await client.get("/api/v1/resources/x", headers={"X-Forwarded-For": forwarded})).status
+
+        assert [await status("198.51.100.1") for _ in range(3)] == [404, 404, 429]
+        assert [await status(f"6.6.6.{n}, 198.51.100.1") for n in range(3)] == [429] * 3
+        assert await status("198.51.100.2") == 404
+        # Whoever has one IPv6 address has its /64.
+        assert [await status(f"2001:db8::{n}") for n in range(3)] == [404, 404, 429]
+        assert await status("2001:db8:0:1::1") == 404
+
+
+async def login(client: Client, email: str, password: str, address: str) -> int:
+    body = {"email": email, "password": password}
+    answer = await client.post("/api/v1/auth/login", json=body, headers={"X-Forwarded-For": address})
+    return answer.status
+
+
+LOGINS = {
+    "limit_login_account": Limit(3, 900),
+    "limit_login_address": Limit(5, 900),
+    "trusted_proxies": networks("127.0.0.0/8,::1"),
+}
+CREDENTIALS = ("mina@example.org", "correct horse")
+RIGHT = dict(zip(("email", "password"), CREDENTIALS, strict=True))
+
+
+async def test_spraying_passwords_over_many_accounts_is_bounded_by_address(fakes: Fakes) -> None:
+    async with front(fakes, **LOGINS) as client:
+        await client.post("/api/v1/auth/register", json=RIGHT)
+        found = [await login(client, f"user{n}@example.org", "password1", "198.51.100.1") for n in range(8)]
+        assert found == [401] * 5 + [429] * 3
+        assert await login(client, *CREDENTIALS, "198.51.100.1") == 429
+        assert await login(client, *CREDENTIALS, "198.51.100.2") == 200
+
+
+async def test_one_account_from_many_addresses_is_bounded_and_its_owner_gets_in(fakes: Fakes) -> None:
+    async with front(fakes, **LOGINS) as client:
+        await client.post("/api/v1/auth/register", json=RIGHT)
+        assert await login(client, *CREDENTIALS, "203.0.113.1") == 200  # where the owner is at home
+        found = [await login(client, RIGHT["email"], f"guess {n}", f"198.51.100.{n}") for n in range(6)]
+        assert found == [401] * 3 + [429] * 3
+        # An address that is none is bounded in the same way, so this tells nobody whether it is one.
+        found = [await login(client, "nobody@example.org", f"guess {n}", f"192.0.2.{n}") for n in range(6)]
+        assert found == [401] * 3 + [429] * 3
+        for _ in range(10):
+            assert await login(client, *CREDENTIALS, "203.0.113.1") == 200
+        # At home guesses are bounded too, by themselves.
+        assert [await login(client, RIGHT["email"], "guess", "203.0.113.1") for _ in range(4)] == [401] * 3 + [429]
+
+
+async def test_right_passwords_use_nothing_up(fakes: Fakes) -> None:
+    async with front(fakes, **LOGINS) as client:
+        await client.post("/api/v1/auth/register", json=RIGHT)
+        assert [await login(client, *CREDENTIALS, f"198.51.100.{n}") for n in range(12)] == [200] * 12
+
+
+async def test_many_guesses_at_once_are_no_way_around(fakes: Fakes) -> None:
+    async with front(fakes, **LOGINS) as client:
+        guesses = (login(client, RIGHT["email"], f"guess {n}", f"198.51.100.{n}") for n in range(30))
+        assert sorted(await asyncio.gather(*guesses)) == [401] * 3 + [429] * 27
+
+
+async def test_what_fails_for_our_own_reasons_is_no_guess(fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def broken(_: str) -> None:
+        raise RuntimeError("marker")
+
+    async with front(fakes, **LOGINS) as client:
+        with monkeypatch.context() as patched:
+            patched.setattr(fakes.stores.accounts, "by_email_index", broken)
+            assert [await login(client, *CREDENTIALS, "198.51.100.1") for _ in range(6)] == [500] * 6
+        assert await login(client, *CREDENTIALS, "198.51.100.1") == 401
+
+
+async def test_auth_is_counted_exactly_over_processes(fakes: Fakes) -> None:
+    other = Fakes()
+    other.stores.limits = fakes.stores.limits
+    strict = {"limit_auth_address": Limit(6, 600)}
+    async with front(fakes, **strict) as one, front(other, **strict) as two:
+        found = []
+        for number in range(10):
+            answer = await (one, two)[number % 2].post("/api/v1/auth/login", json={})
+            found.append(answer.status)
+        assert found == [400] * 6 + [429] * 4
+
+
+async def test_the_log_says_where_it_comes_from_and_not_whose_it_is(
+    fakes: Fakes, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with front(fakes, **LOGINS) as client:
+        for _ in range(6):
+            await login(client, RIGHT["email"], "guess", "198.51.100.77")
+    lines = [it.getMessage() for it in caplog.records if it.name == "yeoul.web.quotas"]
+    assert lines == ["the limit login-account (3 in 900 s) is used up by somebody in 198.51.100.0/24"]
+
+
+async def test_a_limit_can_be_off(fakes: Fakes) -> None:
+    off = Limit(0, 1)
+    async with front(fakes, limit_read_address=off, limit_read_user=off) as client:
+        answer = await client.get("/api/v1/resources/x")
+        assert "RateLimit" not in answer.headers
+
+
+@pytest.mark.parametrize(("account", "role"), [(OWNER, Role.USER), (ADMIN, Role.ADMIN)])
+async def test_writes_are_counted_as_writes(fakes: Fakes, bearer: Bearer, account: Any, role: Role) -> None:
+    async with front(fakes, limit_write_user=Limit(1, 600)) as client:
+        body = {"kind": "note", "title": "t"}
+        found = [
+            (await client.post("/api/v1/resources", json=body, headers=bearer(account, role))).status for _ in "ab"
+        ]
+        assert found == [201, 429]

@@ -1,0 +1,185 @@
+"""Requests whose end two servers could see in different places, and headers that try to be more than one line.
+
+Each is sent over a socket with a second request behind it. Either the first is refused and the connection ends, or it
+is read in the one way that the standard allows; what hides in a body never runs as a request.
+"""
+
+import asyncio
+import contextlib
+import logging
+import re
+from collections.abc import AsyncIterator
+
+import pytest
+from aiohttp import web
+
+from telemetry.logs import Json
+from tests.web.fakes import SETTINGS, Fakes
+from web.app import create
+from web.unreadable import Runner
+
+LOGIN = b"POST /api/v1/auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+CHUNKED, LAST = b"Transfer-Encoding: chunked\r\n", b"0\r\n\r\n"
+QUIET_S = 0.7
+"""Who has said nothing for so long waits for more; there is nothing else to see of it."""
+HIDDEN = b"GET /api/v1/smuggled HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+@pytest.fixture
+async def port(fakes: Fakes) -> AsyncIterator[int]:
+    runner = Runner(create(SETTINGS, fakes.open), access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    yield runner.addresses[0][1]
+    await runner.cleanup()
+
+
+async def sent(port: int, request: bytes) -> list[int]:
+    """The statuses of all that is answered, until the other side ends the connection or has nothing more to say."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(request)
+    answer = b""
+    with contextlib.suppress(TimeoutError, ConnectionError):
+        while part := await asyncio.wait_for(reader.read(65_536), QUIET_S):
+            answer += part
+    writer.close()
+    assert b"smuggled" not in answer
+    return [int(status) for status in re.findall(rb"HTTP/1\.[01] (\d{3}) ", answer)]
+
+
+def behind(head: bytes, body: bytes) -> bytes:
+    return LOGIN + head + b"\r\n" + body
+
+
+@pytest.mark.parametrize(
+    ("head", "body"),
+    [
+        pytest.param(b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n", LAST + HIDDEN, id="CL.TE"),
+        pytest.param(b"Transfer-Encoding: chunked\r\nContent-Length: 4\r\n", LAST + HIDDEN, id="TE.CL"),
+        pytest.param(b"Content-Length: 2\r\nContent-Length: 60\r\n", b"{}" + HIDDEN, id="two lengths"),
+        pytest.param(b"Content-Length: 2\r\nContent-Length: 2\r\n", b"{}" + HIDDEN, id="one length twice"),
+        pytest.param(b"Content-Length: 2, 2\r\n", b"{}" + HIDDEN, id="a list of lengths"),
+        pytest.param(b"Content-Length: +2\r\n", b"{}" + HIDDEN, id="a length with a sign"),
+        pytest.param(b"Content-Length: 0x2\r\n", b"{}" + HIDDEN, id="a hexadecimal length"),
+        pytest.param(b"Content-Length: 2 2\r\n", b"{}" + HIDDEN, id="a length with a space"),
+        pytest.param(b"Content-Length: 99999999999999999999999\r\n", b"{}" + HIDDEN, id="a length beyond 64 bits"),
+        pytest.param(b"Content-Length : 2\r\n", b"{}" + HIDDEN, id="a space before the colon"),
+        pytest.param(b"Content-Length\t: 2\r\n", b"{}" + HIDDEN, id="a tab before the colon"),
+        pytest.param(b" Content-Length: 2\r\n", b"{}" + HIDDEN, id="a space before the name"),
+        pytest.param(b"X: a\r\n Content-Length: 2\r\n", b"{}" + HIDDEN, id="a folded line"),
+        pytest.param(b"Content-Length: 2\r\n\tTransfer-Encoding: chunked\r\n", b"{}" + HIDDEN, id="a folded length"),
+        pytest.param(b"Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n", LAST + HIDDEN, id="TE.TE"),
+        pytest.param(b"Transfer-Encoding: identity, chunked, identity\r\n", LAST + HIDDEN, id="chunked not last"),
+        pytest.param(b"Transfer-Encoding: xchunked\r\n", LAST + HIDDEN, id="another coding"),
+        pytest.param(b"Transfer-Encoding: chunked, chunked\r\n", LAST + HIDDEN, id="chunked twice"),
+        pytest.param(b"Transfer-Encoding: \x0bchunked\r\n", LAST + HIDDEN, id="a vertical tab"),
+        pytest.param(b"Transfer-Encoding : chunked\r\n", LAST + HIDDEN, id="TE with a space"),
+        pytest.param(CHUNKED, b"2\n{}\n0\n\n" + HIDDEN, id="chunks with bare LF"),
+        pytest.param(CHUNKED, b"-2\r\n{}\r\n0\r\n\r\n" + HIDDEN, id="a negative chunk"),
+        pytest.param(CHUNKED, b"0x2\r\n{}\r\n0\r\n\r\n" + HIDDEN, id="a prefixed chunk"),
+        pytest.param(CHUNKED, b"2 \r\n{}\r\n0\r\n\r\n" + HIDDEN, id="a chunk and a space"),
+        pytest.param(CHUNKED, b"ffffffffffffffff2\r\n{}\r\n0\r\n\r\n" + HIDDEN, id="a huge chunk"),
+        pytest.param(CHUNKED, b"2;a\nb\r\n{}\r\n0\r\n\r\n" + HIDDEN, id="LF in an extension"),
+        pytest.param(CHUNKED, b"2\r\n{}XX0\r\n\r\n" + HIDDEN, id="a chunk that goes on"),
+        pytest.param(b"X: a\nContent-Length: 2\r\n", b"{}" + HIDDEN, id="a bare LF between headers"),
+        pytest.param(b"X: a\rContent-Length: 2\r\n", b"{}" + HIDDEN, id="a bare CR between headers"),
+        pytest.param(b"X: a\x00b\r\nContent-Length: 2\r\n", b"{}" + HIDDEN, id="a NUL in a header"),
+        pytest.param(b"X\x00Y: a\r\nContent-Length: 2\r\n", b"{}" + HIDDEN, id="a NUL in a name"),
+        pytest.param(b"Content-Length: 2\r\nHost: y\r\n", b"{}" + HIDDEN, id="two hosts"),
+    ],
+)  # fmt: skip
+async def test_what_two_servers_could_read_in_two_ways_is_read_in_none(port: int, head: bytes, body: bytes) -> None:
+    statuses = await sent(port, behind(head, body))
+    assert len(statuses) <= 1, statuses  # nothing, or one refusal: what stands behind it is not looked at
+    assert set(statuses) <= {400, 431, 501}, statuses
+
+
+@pytest.mark.parametrize(
+    ("head", "body"),
+    [
+        pytest.param(b"Content-Length: %d\r\n" % len(HIDDEN), HIDDEN, id="a request as a body"),
+        pytest.param(
+            CHUNKED, b"%x\r\n%b\r\n0\r\n\r\n" % (len(HIDDEN), HIDDEN), id="a request as a chunk"
+        ),
+        pytest.param(
+            CHUNKED, b'2;a=b;c="d"\r\n{}\r\n0;e\r\n\r\n', id="extensions that are well-formed"
+        ),
+        pytest.param(
+            CHUNKED, b"2\r\n{}\r\n0\r\nContent-Length: 60\r\nX: y\r\n\r\n", id="trailers"
+        ),
+        pytest.param(b"Transfer-Encoding: CHUNKED\r\n", b"2\r\n{}\r\n0\r\n\r\n", id="capitals"),
+        pytest.param(b"Content-Length: 002\r\n", b"{}", id="zeros"),
+    ],
+)  # fmt: skip
+async def test_what_the_standard_allows_is_one_request(port: int, head: bytes, body: bytes) -> None:
+    assert await sent(port, behind(head, body)) == [400]  # by the handler: an empty login
+
+
+async def test_requests_in_a_row_are_answered_in_their_order(port: int) -> None:
+    more = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\nGET /no HTTP/1.1\r\nHost: x\r\n\r\n"
+    assert await sent(port, behind(b"Content-Length: 2\r\n", b"{}") + more) == [400, 200, 404]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"GET /livez",
+        b"GET /livez HTTP/0.9",
+        b"GET /livez HTTP/2.0",
+        b"GET /liv ez HTTP/1.1",
+        b"PRI * HTTP/2.0",
+        b"GET\t/livez\tHTTP/1.1",
+        b"GET livez HTTP/1.1",
+    ],
+)
+async def test_request_lines_that_are_none(port: int, line: bytes) -> None:
+    statuses = await sent(port, line + b"\r\nHost: x\r\n\r\n")
+    assert statuses in ([], [400], [404], [501]), statuses
+
+
+@pytest.mark.parametrize("line", [b"GET  /livez HTTP/1.1", b"GET http://evil.example/livez HTTP/1.1"])
+async def test_request_lines_that_the_standard_lets_pass_are_one_request(port: int, line: bytes) -> None:
+    assert await sent(port, line + b"\r\nHost: x\r\n\r\n") == [200]
+
+
+@pytest.mark.parametrize(
+    "value", ["a\nSet-Cookie: x=y", "a\rSet-Cookie: x=y", "a%0d%0aSet-Cookie:x", "a Set-Cookie", "ä", "a" * 65]
+)
+async def test_a_request_id_brings_no_header_along(port: int, value: str, caplog: pytest.LogCaptureFixture) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    with caplog.at_level(logging.INFO):
+        writer.write(f"GET /nothing HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-Request-Id: {value}\r\n\r\n".encode())
+        head = (await asyncio.wait_for(reader.read(), 10)).partition(b"\r\n\r\n")[0]
+    writer.close()
+    assert b"Set-Cookie" not in head
+    assert all(re.fullmatch("[0-9a-f]{32}", found.decode()) for found in re.findall(rb"X-Request-Id: (.*?)\r", head))
+
+
+@pytest.mark.parametrize("path", ["/a%0d%0aSet-Cookie:%20x=y", "/api/v1/resources/%0d%0aX:y", "/api/v2/%0aX:y"])
+async def test_a_path_brings_no_header_and_no_line_of_the_log_along(
+    port: int, path: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(Json("web"))
+    root = logging.getLogger()
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    try:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+        answer = await asyncio.wait_for(reader.read(), 10)
+        writer.close()
+        async with asyncio.timeout(10):
+            shown = ""
+            while "404" not in shown:
+                await asyncio.sleep(0.02)
+                shown += capsys.readouterr().err
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(level)
+    assert answer.startswith(b"HTTP/1.1 404")
+    assert b"Set-Cookie" not in answer
+    assert b"\r\nX:" not in answer
+    assert all(line.startswith("{") and line.endswith("}") for line in shown.splitlines()), shown
+    assert "Set-Cookie" not in shown
