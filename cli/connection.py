@@ -9,6 +9,8 @@ from config import Settings
 from embedded.errors import EmbeddedError, Others
 from embedded.state import State
 
+OTHER_PORT = "choose another: YEOUL_WEB_PORT=8090 ./yeoul up"
+"""The way out where the port of the front is taken."""
 NEEDS = {"kafka": "YEOUL_KAFKA_URL", "postgres": "YEOUL_POSTGRES_URL", "redis": "YEOUL_REDIS_URL"}
 KEYS = tuple(variable.name for variable in config.VARIABLES if variable.name.endswith(("_KEY", "_KEYS")))
 

@@ -16,7 +16,7 @@ from collections.abc import Callable
 import psutil
 
 import config
-from cli.connection import NEEDS, state
+from cli.connection import NEEDS, OTHER_PORT, state
 from cli.reach import unreachable
 from embedded.errors import EmbeddedError, NoListening
 from embedded.java import cached_jars, java
@@ -144,7 +144,8 @@ def _ports() -> Finding:
     place = state()
     if place.holder() is not None:
         return True, "in use by what runs here"
-    busy = {name: port for name, port in place.read("ports").items() if not is_free(port)}
+    # The front's own port has a line of its own below.
+    busy = {name: port for name, port in place.read("ports").items() if name != "front" and not is_free(port)}
     if busy and not left_over(place):
         taken = ", ".join(f"{port} ({name}) by {owner_of(port)}" for name, port in busy.items())
         return False, f"taken: {taken}. Stop it, or remove {place.folder / 'ports.json'} to have others chosen"
@@ -153,7 +154,8 @@ def _ports() -> Finding:
 
 def _front() -> Finding:
     found = config.load(_ours())
-    host, port = found.web_host, found.web_port
+    kept = None if "YEOUL_WEB_PORT" in _ours() else state().read("ports").get("front")
+    host, port = found.web_host, kept or found.web_port
     error = obstacle(port, host)
     if state().holder() is not None or left_over(state()):
         return True, "in use by what runs here"
@@ -161,8 +163,8 @@ def _front() -> Finding:
         return True, f"{host} has {f'port {port}' if port else 'a port'} free"
     if error.errno != errno.EADDRINUSE:
         return False, str(NoListening(host, port, "YEOUL_WEB_HOST", error))
-    if "YEOUL_WEB_PORT" in _ours():
-        return False, f"port {port} is taken by {owner_of(port)}. Stop it, or choose another: YEOUL_WEB_PORT=8090"
+    if kept or "YEOUL_WEB_PORT" in _ours():
+        return False, f"port {port} is taken by {owner_of(port)}. Stop it, or {OTHER_PORT}"
     return True, f"port {port} is taken by {owner_of(port)}: ./yeoul up will choose another"
 
 

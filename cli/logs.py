@@ -43,7 +43,8 @@ def run(options: argparse.Namespace) -> int:
     print("\n".join(tail(log, shown).splitlines()[-options.lines :]), flush=True)
     try:
         while options.follow:
-            # The writers are other processes, and no system we run on tells of a file's growth in the same way.
+            # As `tail -f` does where the system tells nobody that a file grew: Linux and macOS have no way in common,
+            # and this process has nothing else to do meanwhile.
             time.sleep(POLL_S)
             size = log.stat().st_size if log.exists() else 0
             if size != shown:

@@ -16,7 +16,7 @@ from typing import cast
 import psutil
 
 import config
-from cli.connection import NEEDS
+from cli.connection import NEEDS, OTHER_PORT
 from cli.detach import LOG, detach, other_port
 from cli.failures import sentence
 from cli.follow import follow
@@ -189,13 +189,13 @@ class Up:
             raise away[0]
         port = settings.web_port
         if not self._environ.get("YEOUL_WEB_PORT"):
-            self._web_port = self._stack.state.port("front", port)
+            self._web_port = self._stack.state.port("front", port, OTHER_PORT)
         elif port == 0:
             self._web_port = free_port(set(self._stack.state.read("ports").values()))
         else:
             error = obstacle(port, settings.web_host)
             if error is not None and error.errno == errno.EADDRINUSE:
-                raise PortBusy("the front", port, owner_of(port), "choose another: YEOUL_WEB_PORT=8090 ./yeoul up")
+                raise PortBusy("the front", port, owner_of(port), OTHER_PORT)
             if error is not None:
                 raise NoListening(settings.web_host, port, "YEOUL_WEB_HOST", error)
 

@@ -136,16 +136,17 @@ class State:
             self.write("secrets", known)
         return known
 
-    def port(self, name: str, wanted: int | None = None) -> int:
+    def port(self, name: str, wanted: int | None = None, way_out: str | None = None) -> int:
         """The port of `name`, the same at every start: `wanted` if it is free at the first one, else a free one.
 
-        Raises `PortBusy` when the port of earlier starts is taken by another program.
+        Raises `PortBusy`, with `way_out` if there is one, when the port of earlier starts is taken by another program.
         """
         ports: dict[str, int] = self.read("ports")
         port = ports.get(name)
         if port is not None:
             if not is_free(port):
-                raise PortBusy(name, port, owner_of(port), f"remove {self.folder / 'ports.json'} to have others chosen")
+                forget = f"remove {self.folder / 'ports.json'} to have others chosen"
+                raise PortBusy(name, port, owner_of(port), way_out or forget)
             return port
         port = wanted if wanted and is_free(wanted) else free_port(set(ports.values()))
         self.write("ports", ports | {name: port})

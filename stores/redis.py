@@ -11,7 +11,7 @@ write cost as much there as deciding ten commands does. `channels` is a client f
 import asyncio
 import contextlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Iterator, Sequence
 from time import monotonic
 from typing import Any
 
@@ -61,6 +61,7 @@ class Redis:
         # Its time is bounded as a whole, in `exchange`.
         self._line: Any = pool.connection_class(**{**pool.connection_kwargs, "socket_timeout": None})
         self._turn = asyncio.Lock()
+        self._closed = False
         self._broken_until = 0.0
         self.outages = 0
         """Counts up with each failure: who remembers an older count knows that writes of others may be missing."""
@@ -72,6 +73,8 @@ class Redis:
     @contextlib.contextmanager
     def use(self, *, probing: bool = False) -> Iterator[Any]:
         """The client, for one exchange; `probing`: also soon after a failure. Raises RedisAway."""
+        if self._closed:
+            raise RedisAway("this process has closed its connections")
         if not probing and monotonic() < self._broken_until:
             raise RedisAway("Redis did not answer a moment ago")
         try:
@@ -115,8 +118,15 @@ class Redis:
         return "ok"
 
     async def close(self) -> None:
-        """Close the connections."""
-        with contextlib.suppress(RedisError, OSError):
-            await self._line.disconnect()
-            await self.client.aclose(close_connection_pool=True)
-            await self.channels.aclose(close_connection_pool=True)
+        """Close the connections. Who asks from now on is refused, for nobody would close what that opens."""
+        self._closed = True
+        async with self._turn:  # an exchange that is under way ends within TIMEOUT_S
+            await _well(self._line.disconnect())
+        await _well(self.client.aclose(close_connection_pool=True))
+        await _well(self.channels.aclose(close_connection_pool=True))
+
+
+async def _well(closing: Awaitable[None]) -> None:
+    """One that can't be closed in order keeps no other from it."""
+    with contextlib.suppress(RedisError, OSError):
+        await closing

@@ -160,8 +160,8 @@ async def _records(bootstrap: str, partition: TopicPartition, begin: int, end: i
         fetch_max_wait_ms=100,
         isolation_level="read_committed",
     )
-    await consumer.start()
     try:
+        await consumer.start()
         async for records, _position in read(consumer, partition, begin, end, MOST):
             for record in records:
                 yield record

@@ -16,8 +16,10 @@ from pathlib import Path
 import pytest
 
 from cli import bootstrap, doctor, main
+from cli.connection import OTHER_PORT
 from cli.follow import loud
 from cli.tail import _watch
+from embedded.errors import PortBusy
 from embedded.postgres import socket_folder
 from embedded.processes import remember
 from embedded.state import State, free_port
@@ -173,6 +175,26 @@ def test_the_doctor_looks_for_the_fronts_port_and_for_named_servers(
     assert done.code == 1
     assert ("WRONG" in front, f"process {os.getpid()}" in front) == (True, True)
     assert [name in servers for name in ("Kafka", "PostgreSQL", "Redis", "marker")] == [False, True, True, False]
+
+
+def test_a_port_of_the_front_that_was_kept_and_is_taken_now_is_said_with_the_way_out(
+    tmp_path: Path, process_environ: dict[str, str]
+) -> None:
+    (tmp_path / "state").mkdir()
+    state = State(tmp_path / "state")
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        state.write("ports", {"front": port})
+        with pytest.raises(PortBusy, match=f"Port {port}, meant for front, .* YEOUL_WEB_PORT=8090 ./yeoul up"):
+            state.port("front", 8080, OTHER_PORT)
+        done = yeoul(tmp_path / "state", process_environ, "doctor")
+    lines = {line.split()[1]: line for line in done.out.splitlines() if line.startswith("  ")}
+    assert done.code == 1
+    assert ("WRONG" in lines["front"], f"port {port}" in lines["front"]) == (True, True)
+    assert "YEOUL_WEB_PORT=8090" in lines["front"]
+    assert "WRONG" not in lines["ports"]
 
 
 def test_status_of_nothing(tmp_path: Path, process_environ: dict[str, str]) -> None:

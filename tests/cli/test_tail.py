@@ -10,14 +10,13 @@ import msgspec
 import pytest
 import pytest_asyncio
 from aiokafka import AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.record.util import calc_crc32c_py
 from aiokafka.structs import ConsumerRecord
 
 from cli import tail
 from cli.describe import BLUE, BOLD, CYAN, DIM, END, GREEN, NO_TIME, RED, SHOWN_DATA, YELLOW, describe, matches
 from config import Settings
-from tests.contracts.harness import Broker
+from tests.contracts.harness import open_broker
 from topics import INGEST
 
 Headers = list[tuple[str, bytes | None]]
@@ -130,14 +129,12 @@ Tail = Callable[..., Awaitable[tuple[list[str], str]]]
 async def strange(own_settings: Settings) -> Settings:
     """An `ingest` that holds two good events, and between them what no program should choke on."""
     name = INGEST.full_name(own_settings.topic_prefix)
-    # As other people's topics are: a record has the time that its producer gives it. Made so, not altered later:
-    # the broker tells of an altered setting before all its logs have it.
     good = msgspec.json.encode(EVENT | {"subject": "first"}), msgspec.json.encode(EVENT | {"subject": "last"})
-    admin = AIOKafkaAdminClient(bootstrap_servers=own_settings.kafka_url)
-    await admin.start()
+    async with open_broker(own_settings) as broker:
+        # As other people's topics are: a record has the time that its producer gives it. Made so, not altered later:
+        # the broker tells of an altered setting before all its logs have it.
+        await broker.make(name, INGEST.partitions)
     async with AIOKafkaProducer(bootstrap_servers=own_settings.kafka_url) as producer:
-        await Broker(own_settings, admin, producer).make(name, INGEST.partitions)
-        await admin.close()
         await producer.send_and_wait(name, good[0], partition=0)
         await producer.send_and_wait(name, b'{"data":' + DEEP + b"}", partition=0)
         await producer.send_and_wait(name, msgspec.json.encode(EVENT), partition=0, timestamp_ms=LONG_AGO_MS)

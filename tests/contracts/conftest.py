@@ -3,21 +3,12 @@
 from collections.abc import AsyncIterator
 
 import pytest_asyncio
-from aiokafka import AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient
 
 from config import Settings
-from tests.contracts.harness import Broker
+from tests.contracts.harness import Broker, open_broker
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def broker(settings: Settings) -> AsyncIterator[Broker]:
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_url)
-    producer = AIOKafkaProducer(
-        bootstrap_servers=settings.kafka_url, acks="all", enable_idempotence=True, max_request_size=8 << 20
-    )
-    await admin.start()
-    await producer.start()
-    yield Broker(settings, admin, producer)
-    await producer.stop()
-    await admin.close()
+    async with open_broker(settings) as broker:
+        yield broker

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any, Self, cast
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -237,6 +238,20 @@ class Broker:
         await sending.flush()
         for future in futures:
             await future
+
+
+@contextlib.asynccontextmanager
+async def open_broker(settings: Settings) -> AsyncIterator[Broker]:
+    """The broker of `settings` with a client of each kind, closed afterwards."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_url)
+    await admin.start()
+    try:
+        async with AIOKafkaProducer(
+            bootstrap_servers=settings.kafka_url, acks="all", enable_idempotence=True, max_request_size=8 << 20
+        ) as producer:
+            yield Broker(settings, admin, producer)
+    finally:
+        await admin.close()
 
 
 async def until(condition: Callable[[], Any]) -> Any:

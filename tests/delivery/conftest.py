@@ -5,13 +5,11 @@ from typing import Literal
 
 import pytest
 import pytest_asyncio
-from aiokafka import AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient
 
 from config import Settings
 from stores import migrations
 from streams.groups import Connections
-from tests.contracts.harness import Broker
+from tests.contracts.harness import Broker, open_broker
 from tests.delivery.harness import Scene
 from topics import Repeats
 
@@ -20,13 +18,8 @@ MakeScene = Callable[..., Awaitable[Scene]]
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def broker(settings: Settings) -> AsyncIterator[Broker]:
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_url)
-    producer = AIOKafkaProducer(bootstrap_servers=settings.kafka_url, acks="all", enable_idempotence=True)
-    await admin.start()
-    await producer.start()
-    yield Broker(settings, admin, producer)
-    await producer.stop()
-    await admin.close()
+    async with open_broker(settings) as broker:
+        yield broker
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")

@@ -1,13 +1,17 @@
 """What counts as a repeat of anybody's event is the same in one go, after restarts, and however it is batched."""
 
+import gc
 import itertools
 import random
 import tracemalloc
 from collections.abc import Sequence
+from uuid import uuid4
 
 import pytest
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.errors import KafkaConnectionError
 
+from embedded.state import free_port
 from streams import recent
 from streams.work import Part
 from tests.contracts.harness import until
@@ -201,3 +205,12 @@ def test_long_names_take_no_more_memory_than_short_ones(monkeypatch: pytest.Monk
 
     short, long = size(""), size("x" * 20_000)
     assert 0 < long < 1.2 * short
+
+
+async def test_a_look_back_that_finds_no_broker_leaves_nothing_open(scene: MakeScene) -> None:
+    notes = await scene()
+    letters, partition = notes.connections.dead_letters, TopicPartition(notes.name, 0)
+    back = recent.LookBack(f"127.0.0.1:{free_port(set())}", notes.group, lambda record: record, letters)
+    with pytest.raises(KafkaConnectionError):
+        await back.read(partition, uuid4(), 0, 1)
+    gc.collect()  # an open consumer says so now, and that fails this test

@@ -4,6 +4,7 @@ import time
 from collections import Counter
 from datetime import UTC, datetime
 
+import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from config.zones import zone
@@ -39,7 +40,7 @@ async def events(installation: System, since: datetime, **groups: str) -> Counte
     asked = question(table.metric, {"from": since.isoformat(), **groups}, int(time.time()), zone)
     assert isinstance(asked, Question), asked
     lines = await read.lines(table, asked, 1_000_000)
-    return Counter({(line.start, *line.group): line.values["count"] for line in lines})
+    return Counter({(line.start, *msgspec.json.decode(line.group)): line.values["count"] for line in lines})
 
 
 async def counted(installation: System, kind: str, topic: str = "events.resources") -> int:

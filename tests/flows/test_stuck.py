@@ -1,16 +1,16 @@
 """A worker that is stuck ends itself, so that another one is started; one that only waits does not."""
 
-import asyncio
-
 import pytest
 
 from embedded.stack import Stack
 from streams.watchdog import EXIT_STATUS
-from tests.flows.harness import System
+from tests.flows.harness import Process, System
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 FOREVER = "DELAY:1000000000"
+OUTAGE_S = 8.0
+"""More than twice the patience of these workers (3 s): one that took waiting for being stuck would end in it."""
 
 
 @pytest.mark.parametrize(
@@ -27,18 +27,24 @@ async def test_it_ends_itself_and_its_successor_does_the_work(installation: Syst
     await installation.check_created(20)
 
 
+async def outlives_an_outage(worker: Process) -> None:
+    """Waits for the worker's end, which does not come."""
+    with pytest.raises(TimeoutError):
+        await worker.ended(OUTAGE_S)
+
+
 async def test_waiting_for_servers_is_not_being_stuck(installation: System, stack: Stack) -> None:
     worker = installation.worker("resources", point="watchdog:PATIENCE:3")
     await worker.start()
     await stack.stop("postgres")
     try:
         await installation.send([installation.create(number) for number in range(20)])
-        await asyncio.sleep(8)  # the length of the outage
+        await outlives_an_outage(worker)
     finally:
         await stack.start("postgres")
     await installation.until_done(20, 30)
     await stack.stop("kafka")
-    await asyncio.sleep(8)  # the length of the outage
+    await outlives_an_outage(worker)
     await stack.start("kafka")
     await worker.ready()
     await installation.check_created(20)
