@@ -62,6 +62,8 @@ def endpoint(handler: Handler, *, authenticated: bool) -> Outer:
                 request[ACTOR] = GUEST
             else:
                 verified = parts.tokens.verify(bearer(authorization), time())
+                if verified.session in parts.stores.revoked:
+                    raise TokenRefused(Code.SESSION_ENDED)
                 request[ACTOR] = verified.actor
                 request[PAYLOAD] = verified.payload
         try:
