@@ -57,6 +57,10 @@ COMMANDS_RESOURCES = Topic(
     name="commands.resources", key="resource id", owner="web", repeats=Repeats.OPERATION,
     carries="signed commands for resources: create_resource, update_resource, delete_resource",
 )  # fmt: skip
+COMMANDS_SESSIONS = Topic(
+    name="commands.sessions", key="account id", owner="web", repeats=Repeats.OPERATION,
+    carries="signed commands for sessions: start_session, refresh_session, revoke_session, revoke_sessions",
+)  # fmt: skip
 EVENTS_ACCOUNTS = Topic(
     name="events.accounts", key="account id", owner="accounts", repeats=Repeats.SEQUENCE,
     carries="what happened to accounts; partition p is fed by the owner of command partition p",
@@ -69,11 +73,9 @@ INGEST = Topic(
     name="ingest", key="subject or id", owner="anybody", repeats=Repeats.RECENT, broker_time=True,
     carries="CloudEvents of other systems, structured or binary mode",
 )  # fmt: skip
-SESSION_STARTED = "session.started"
-"""Type of the events in it."""
 EVENTS_SESSIONS = Topic(
-    name="events.sessions", key="account id", owner="web", repeats=Repeats.RECENT,
-    carries="who logged in, announced by fronts when they can: no account's state hangs on it",
+    name="events.sessions", key="account id", owner="sessions", repeats=Repeats.SEQUENCE,
+    carries="what happened to the sessions of accounts; partition p is fed by the owner of command partition p",
 )  # fmt: skip
 DEAD_LETTER_PARKED = "dead_letter.parked"
 """Type of the events in it."""
@@ -85,6 +87,7 @@ DEAD_LETTERS = Topic(
 TOPICS: tuple[Topic, ...] = (
     COMMANDS_ACCOUNTS,
     COMMANDS_RESOURCES,
+    COMMANDS_SESSIONS,
     EVENTS_ACCOUNTS,
     EVENTS_RESOURCES,
     EVENTS_SESSIONS,
@@ -92,5 +95,5 @@ TOPICS: tuple[Topic, ...] = (
     DEAD_LETTERS,
 )
 
-COMMANDS_OF = {"accounts": COMMANDS_ACCOUNTS, "resources": COMMANDS_RESOURCES}
-EVENTS_OF = {"accounts": EVENTS_ACCOUNTS, "resources": EVENTS_RESOURCES}
+COMMANDS_OF = {"accounts": COMMANDS_ACCOUNTS, "resources": COMMANDS_RESOURCES, "sessions": COMMANDS_SESSIONS}
+EVENTS_OF = {"accounts": EVENTS_ACCOUNTS, "resources": EVENTS_RESOURCES, "sessions": EVENTS_SESSIONS}

@@ -8,12 +8,13 @@ import signal
 
 import uvloop
 
-from agents import accounts, analytics, resources
+from agents import accounts, analytics, resources, revocations, sessions
 from config import Settings
 from config.metrics import load
 from stores import StoresAway
 from stores.aggregates import Operations
 from stores.retention import Retention
+from stores.sessions import SessionStore
 from streams.groups import Connections, Group
 from streams.health import Health
 from streams.runtime import Running
@@ -30,12 +31,15 @@ CLOSE_S = 2.5
 GROUPS: dict[str, Group] = {
     "accounts": accounts.GROUP,
     "resources": resources.GROUP,
+    "sessions": sessions.GROUP,
+    "revocations": revocations.GROUP,
     "analytics": analytics.GROUP,
 }
 
 PROCESSES: dict[str, tuple[str, ...]] = {
     # The owners of the tables apart from the readers, so that a flood of events doesn't slow writes.
-    "commands": ("accounts", "resources"),
+    # `revocations` reads what accounts do, which is little, and must not wait behind a flood either.
+    "commands": ("accounts", "resources", "sessions", "revocations"),
     "readers": ("analytics",),
 }
 
@@ -59,15 +63,20 @@ def run(settings: Settings, groups: list[str]) -> int:
 
 
 async def _housekeeping(connections: Connections) -> None:
-    """Forget operations that are older than the answers to their keys are promised for, and what no metric keeps.
+    """Forget operations older than the answers to their keys are promised for, what no metric keeps, expired sessions.
 
     Any worker may, at any time.
     """
     operations = Operations(connections.database)
     retention = Retention(connections.database)
+    sessions = SessionStore(connections.database)
     while True:
         await asyncio.sleep(HOUSEKEEPING_S)
-        for what, sweep in (("operations", operations.forget_all), ("parts of the metrics", retention.sweep)):
+        for what, sweep in (
+            ("operations", operations.forget_all),
+            ("parts of the metrics", retention.sweep),
+            ("sessions", sessions.sweep),
+        ):
             try:
                 await sweep()
             except StoresAway as error:

@@ -7,7 +7,7 @@ transaction that moves the position → the new totals to those who watch
 import abc
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from operator import attrgetter
 from time import monotonic
@@ -19,7 +19,7 @@ from aiokafka.structs import ConsumerRecord
 
 import topics
 from config.metrics import load, load_plain
-from domain import accounts, resources
+from domain import accounts, resources, sessions
 from domain.metrics import Metric
 from domain.plain_json import Unmapped, mapped
 from domain.tables import Additions, Plan, Table, add_up, latest
@@ -31,7 +31,7 @@ from stores.postgres import away_is_known
 from stores.progress import Mismatch
 from stores.redis import RedisAway
 from stores.totals import Row, Totals
-from streams.envelope import Name, Unreadable, check_source, is_binary, read_foreign_as, read_plain_as
+from streams.envelope import COMMAND_SOURCE, Name, Unreadable, is_binary, read_foreign_as, read_plain_as
 from streams.groups import Connections, ReaderGroup
 from streams.readers import Reader
 from streams.work import Part
@@ -45,7 +45,9 @@ OURS = frozenset().union(
     accounts.COMMANDS,
     resources.EVENTS,
     resources.COMMANDS,
-    (topics.SESSION_STARTED, topics.DEAD_LETTER_PARKED),
+    sessions.EVENTS,
+    sessions.COMMANDS,
+    (topics.DEAD_LETTER_PARKED,),
 )
 """Types of ours, which strangers can't use."""
 OUR_SOURCES = "/yeoul/"
@@ -102,9 +104,7 @@ class Counting(Reader, abc.ABC):
         if event is None:
             event = read_foreign_as(record, self._seen)
         _check_names(record.topic, (event.source,), (event.type,))
-        if record.topic.endswith("." + topics.EVENTS_SESSIONS.name):
-            check_source(topics.EVENTS_SESSIONS.owner, event)
-        return event
+        return None if _is_announced(record, (event.source,)) else event
 
     def decode_all(self, records: Sequence[ConsumerRecord]) -> list[Any] | None:
         """See streams.work.Handler."""
@@ -113,13 +113,11 @@ class Counting(Reader, abc.ABC):
         decode = self._seen.decode
         try:
             events = [decode(record.value) for record in records]
-            _check_names(records[0].topic, set(map(_source, events)), set(map(_type, events)))
-            if records[0].topic.endswith("." + topics.EVENTS_SESSIONS.name):
-                for event in events:
-                    check_source(topics.EVENTS_SESSIONS.owner, event)
+            sources = set(map(_source, events))
+            _check_names(records[0].topic, sources, set(map(_type, events)))
         except Exception:  # whatever it is, it is said of the record that it is about, when that one is alone
             return None
-        return events
+        return None if _is_announced(records[0], sources) else events
 
     def _plain_event(self, record: ConsumerRecord) -> Any:
         """What a record of plain JSON says, by the declaration; None if it is none."""
@@ -203,6 +201,11 @@ class MetricTables(Counting):
 
 
 _source, _type = attrgetter("source"), attrgetter("type")
+
+
+def _is_announced(record: ConsumerRecord, sources: Collection[str]) -> bool:
+    """True of sessions that a front of an older version announced itself, which the agent's events count already."""
+    return COMMAND_SOURCE in sources and record.topic.endswith("." + topics.EVENTS_SESSIONS.name)
 
 
 def _check_names(topic: str, sources: Iterable[str], types: Iterable[str]) -> None:

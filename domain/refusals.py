@@ -19,6 +19,7 @@ class Code(StrEnum):
     TOKEN_INVALID = "TOKEN_INVALID"  # noqa: S105 (a code, not a secret)
     TOKEN_EXPIRED = "TOKEN_EXPIRED"  # noqa: S105 (a code, not a secret)
     INVALID_CREDENTIALS = "INVALID_CREDENTIALS"
+    SESSION_ENDED = "SESSION_ENDED"
     FORBIDDEN = "FORBIDDEN"
     NOT_FOUND = "NOT_FOUND"
     METHOD_NOT_ALLOWED = "METHOD_NOT_ALLOWED"
@@ -53,6 +54,7 @@ STATUS: dict[Code, int] = {
     Code.TOKEN_INVALID: 401,
     Code.TOKEN_EXPIRED: 401,
     Code.INVALID_CREDENTIALS: 401,
+    Code.SESSION_ENDED: 401,
     Code.FORBIDDEN: 403,
     Code.NOT_FOUND: 404,
     Code.METHOD_NOT_ALLOWED: 405,
@@ -136,6 +138,7 @@ MESSAGES: dict[str, dict[Code, str]] = {
         Code.TOKEN_INVALID: "The access token is not valid.",
         Code.TOKEN_EXPIRED: "The access token has expired.",
         Code.INVALID_CREDENTIALS: "The e-mail address or the password is wrong.",
+        Code.SESSION_ENDED: "This session has ended. Log in again.",
         Code.FORBIDDEN: "You may not do this.",
         Code.NOT_FOUND: "There is no such thing here.",
         Code.METHOD_NOT_ALLOWED: "This method is not allowed here.",
@@ -169,6 +172,7 @@ MESSAGES: dict[str, dict[Code, str]] = {
         Code.TOKEN_INVALID: "액세스 토큰이 올바르지 않습니다.",
         Code.TOKEN_EXPIRED: "액세스 토큰이 만료되었습니다.",
         Code.INVALID_CREDENTIALS: "이메일 또는 비밀번호가 올바르지 않습니다.",
+        Code.SESSION_ENDED: "세션이 종료되었습니다. 다시 로그인해 주세요.",
         Code.FORBIDDEN: "권한이 없습니다.",
         Code.NOT_FOUND: "찾을 수 없습니다.",
         Code.METHOD_NOT_ALLOWED: "허용되지 않는 메서드입니다.",

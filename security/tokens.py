@@ -1,9 +1,11 @@
 """Access tokens: JWTs signed with Ed25519, chosen by `kid` among known keys, bound to one environment, 15 minutes.
 
-A verified token is remembered until it expires, so that a hot one costs a look-up instead of a signature check.
+A verified token is remembered until it expires, by its hash, so that a hot one costs a look-up instead of a signature
+check. Whether its session was ended meanwhile is asked at each use, of whoever knows (stores/revocations.py).
 """
 
 import base64
+import hashlib
 import secrets
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -31,7 +33,7 @@ _CLAIMS = ("iss", "aud", "sub", "role", "iat", "exp", "jti")
 
 
 class TokenRefused(Exception):
-    """The token can't be accepted; `code` says why: TOKEN_INVALID or TOKEN_EXPIRED."""
+    """The token can't be accepted; `code` says why: TOKEN_INVALID, TOKEN_EXPIRED or SESSION_ENDED."""
 
     def __init__(self, code: Code) -> None:
         super().__init__(code)
@@ -39,11 +41,15 @@ class TokenRefused(Exception):
 
 
 class Verified(NamedTuple):
-    """A token that was checked: `payload` is its claims and `scopes`, what its role may do; `expires` is Unix time."""
+    """A token that was checked: `payload` is its claims and `scopes`, what its role may do; `expires` is Unix time.
+
+    `session` is that of its claim `sid`; None for a token of an older version, which belongs to none.
+    """
 
     actor: Actor
     payload: dict[str, Any]
     expires: float
+    session: UUID | None = None
 
 
 class Tokens:
@@ -56,10 +62,10 @@ class Tokens:
         self._public: dict[str, Ed25519PublicKey] = {kid: key.public_key() for kid, key in private.items()}
         self._audience = f"{ISSUER}:{environment}"
         self._remembered = remembered
-        self._verified: dict[str, Verified] = {}
+        self._verified: dict[bytes, Verified] = {}
 
-    def issue(self, account_id: UUID, role: Role, now: float) -> str:
-        """A token for an account, valid for LIFETIME_S from `now` (Unix seconds)."""
+    def issue(self, account_id: UUID, role: Role, now: float, session: UUID | None = None) -> str:
+        """A token for an account's session, valid for LIFETIME_S from `now` (Unix seconds)."""
         claims = {
             "iss": ISSUER,
             "aud": self._audience,
@@ -69,18 +75,21 @@ class Tokens:
             "exp": int(now) + LIFETIME_S,
             "jti": secrets.token_urlsafe(12),
         }
+        if session is not None:
+            claims["sid"] = str(session)
         return jwt.encode(claims, self._private, algorithm="EdDSA", headers={"kid": self._kid})
 
     def verify(self, token: str, now: float) -> Verified:
         """Who the token speaks for. Raises TokenRefused."""
-        found = self._verified.get(token)
+        known = hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
+        found = self._verified.get(known)
         if found is None:
             found = self._check(token, now)
             if len(self._verified) >= self._remembered:
                 del self._verified[next(iter(self._verified))]  # the oldest; a hot one comes back at its next use
-            self._verified[token] = found
+            self._verified[known] = found
         if found.expires <= now:
-            self._verified.pop(token, None)
+            self._verified.pop(known, None)
             raise TokenRefused(Code.TOKEN_EXPIRED)
         return found
 
@@ -103,10 +112,11 @@ class Tokens:
             )
             role = Role(claims["role"])
             actor = Actor(UUID(claims["sub"]), role)
+            session = UUID(claims["sid"]) if "sid" in claims else None
             expires = _expiry(claims, now)
         except (jwt.InvalidTokenError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
             raise TokenRefused(Code.TOKEN_INVALID) from None
-        return Verified(actor, {**claims, "scopes": SCOPES[role]}, expires)
+        return Verified(actor, {**claims, "scopes": SCOPES[role]}, expires, session)
 
     def jwks(self) -> dict[str, list[dict[str, str]]]:
         """The public halves of all keys, as a JSON Web Key Set (RFC 7517, RFC 8037)."""

@@ -14,6 +14,8 @@ from stores.postgres import LATE, OPERATOR, READY_S, Database, StoresAway, Store
 from stores.redis import Redis
 from stores.reports import Reports
 from stores.resources import Resources
+from stores.revocations import Revoked
+from stores.sessions import SessionStore
 from stores.watching import Watching
 
 __all__ = ["LATE", "OPERATOR", "READY_S", "Stores", "StoresAway", "StoresUnfit", "open"]
@@ -31,6 +33,8 @@ class Stores:
         self.operations = Operations(database)
         self.reports = Reports(database)
         self.dead_letters = DeadLetters(database)
+        self.sessions = SessionStore(database)
+        self.revoked = Revoked(database, redis)
         self.watching = Watching(database, redis)
         self.limits = Counts(redis)
         self._late: set[asyncio.Task[str]] = set()

@@ -71,6 +71,11 @@ class Cache:
         self._renewing = asyncio.Lock()
         self._recovery: asyncio.Task[None] | None = None
 
+    @property
+    def redis(self) -> Redis:
+        """Where it is."""
+        return self._redis
+
     def key(self, noun: str, id: UUID) -> str:
         """The entry's name in Redis."""
         return f"{self._redis.prefix}:cache:{noun}:{id}"

@@ -17,9 +17,8 @@ from typing import Any
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
-from aiokafka.partitioner import murmur2
 
-from streams.producer import Broker
+from streams.producer import Broker, partition_for
 
 log = logging.getLogger("yeoul.streams.dispatch")
 
@@ -81,8 +80,7 @@ class Dispatch:
         self, topic: str, key: bytes, value: bytes, headers: Sequence[tuple[str, bytes]], settled: Settled
     ) -> None:
         """Send a record, in order with the others of its partition."""
-        # As the Java client does it, so that other producers agree on the partition of a key.
-        partition = (murmur2(key) & 0x7FFFFFFF) % self._broker.partitions(topic)
+        partition = partition_for(key, self._broker.partitions(topic))
         self._count += 1
         self._waiting.setdefault((topic, partition), []).append(_Record(key, value, headers, settled))
         if self._task is None:

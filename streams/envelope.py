@@ -69,21 +69,6 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True):
     datacontenttype: str = "application/json"
 
 
-class Announcement(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a front tells that changes nobody's state: a CloudEvent of ours without a place in a sequence."""
-
-    id: str
-    source: str
-    type: str
-    subject: UUID
-    time: datetime
-    actor: UUID | None = None
-    traceparent: str | None = None
-    requestid: str = ""
-    specversion: str = "1.0"
-    datacontenttype: str = "application/json"
-
-
 Name = Annotated[str, msgspec.Meta(min_length=1)]
 
 
@@ -137,7 +122,7 @@ _check_json = msgspec.json.Decoder(msgspec.Raw).decode
 _foreign = msgspec.json.Decoder(Foreign)
 
 
-def write(message: Command | Event | Announcement) -> bytes:
+def write(message: Command | Event) -> bytes:
     """The JSON of a structured-mode CloudEvent."""
     return _PREFIX + _encode(message)[1:]
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError, LeaderNotAvailableError, ProducerClosed
+from aiokafka.partitioner import murmur2
 
 from config import Settings
 from streams.protocol import topic_info
@@ -201,6 +202,19 @@ async def led(producer: AIOKafkaProducer, topic: str, partition: int) -> None:
             raise LeaderNotAvailableError(f"{topic}/{partition} does not exist; ./yeoul topics makes the topic")
         if _leaderless(leader):
             raise LeaderNotAvailableError(f"{topic}/{partition} has no leader")
+
+
+async def partition_of(producer: AIOKafkaProducer, topic: str, key: bytes) -> int:
+    """The partition of a key, once it has a leader. Raises as `led`."""
+    async with asyncio.timeout(5.0):
+        partition = partition_for(key, len(await producer.partitions_for(topic)))
+    await led(producer, topic, partition)
+    return partition
+
+
+def partition_for(key: bytes, partitions: int) -> int:
+    """The partition of a key among so many: as the Java client has it, so that other producers agree."""
+    return int((murmur2(key) & 0x7FFFFFFF) % partitions)
 
 
 def _leaderless(leader: int | None) -> bool:

@@ -8,7 +8,6 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -18,7 +17,6 @@ import topics
 from config import Settings
 from domain.access import Actor, Role
 from domain.refusals import Code, Refusal
-from security.signatures import sign
 from stores import Stores, StoresAway
 from stores.aggregates import Operation
 from stores.loader import Loader
@@ -26,17 +24,9 @@ from stores.redis import RedisAway
 from streams import markers
 from streams.answers import Answer, Inbox, answer_from
 from streams.dispatch import Dispatch
-from streams.envelope import (
-    COMMAND_SOURCE,
-    CONTENT_TYPE,
-    SIGNATURE,
-    STRUCTURED_HEADERS,
-    Announcement,
-    Command,
-    write,
-)
 from streams.identity import uuid7
 from streams.markers import Attempt, Marker, Markers
+from streams.orders import Order, command_record
 from streams.producer import Broker
 from streams.waiting import LOOK_S, Waiter, Waiting
 
@@ -54,21 +44,6 @@ class BrokerAway(Exception):
 
 class Conflict(Exception):
     """An equal operation is running; its answer will be there in a moment."""
-
-
-class Order(msgspec.Struct, frozen=True, kw_only=True):
-    """What a caller wants done. `data`: the JSON of the domain's command; `keyed`: with an idempotency key."""
-
-    noun: str
-    type: str
-    aggregate_id: UUID
-    operation: UUID
-    actor: Actor
-    data: bytes
-    fingerprint: str
-    keyed: bool = False
-    traceparent: str | None = None
-    request_id: str = ""
 
 
 class Pending(msgspec.Struct, frozen=True):
@@ -99,9 +74,7 @@ class Commands:
         self._key = settings.command_key
         self._stores = stores
         self._topics = {noun: topic.full_name(settings.topic_prefix) for noun, topic in topics.COMMANDS_OF.items()}
-        self._sessions = topics.EVENTS_SESSIONS.full_name(settings.topic_prefix)
-        self.broker = Broker(settings, "front", [*self._topics.values(), self._sessions], self._broker_went)
-        self._untold = False
+        self.broker = Broker(settings, "front", list(self._topics.values()), self._broker_went)
         self._dispatch = Dispatch(self.broker)
         self._markers = Markers(stores.redis)
         self._waiting = Waiting(lambda: self._inbox.listening)
@@ -176,65 +149,13 @@ class Commands:
         await self._outdate(row)
         return answer_from(row, replayed=False)
 
-    def announce_session(self, account: UUID, *, traceparent: str | None = None, request_id: str = "") -> None:
-        """Tell that an account's session started; nobody waits for it, and what can't be told is logged and let go."""
-        if self.broker.away is not None:
-            self._announced(BrokerAway(self.broker.away))
-            return
-        announcement = Announcement(
-            id=str(uuid7()),
-            source=COMMAND_SOURCE,
-            type=topics.SESSION_STARTED,
-            subject=account,
-            time=datetime.now(UTC),
-            actor=account,
-            traceparent=traceparent,
-            requestid=request_id,
-        )
-        self._dispatch.send(
-            self._sessions,
-            str(account).encode(),
-            write(announcement),
-            STRUCTURED_HEADERS,
-            lambda error, arrived: self._announced(error),
-        )
-
-    def _announced(self, error: Exception | None) -> None:
-        """Says once that sessions can't be told, not at each login."""
-        if error is not None and not self._untold:
-            log.warning("sessions are not announced: %s", str(error) or type(error).__name__)
-        elif error is None and self._untold:
-            log.info("sessions are announced again")
-        self._untold = error is not None
-
     def _broker_went(self, reason: str) -> None:
         self._dispatch.give_back(BrokerAway(reason))
 
     # -- sending -----------------------------------------------------------------------------------------------------
 
     def _send(self, order: Order, waiter: Waiter, attempt: Attempt) -> None:
-        key = str(order.aggregate_id).encode()
-        value = write(
-            Command(
-                id=str(order.operation),
-                source=COMMAND_SOURCE,
-                type=order.type,
-                subject=order.aggregate_id,
-                time=datetime.now(UTC),
-                operation=order.operation,
-                data=msgspec.Raw(order.data),
-                actor=order.actor.id,
-                actorrole=order.actor.role.value,
-                fingerprint=order.fingerprint,
-                replyto=self._inbox.channel,
-                traceparent=order.traceparent,
-                requestid=order.request_id,
-            )
-        )
-        headers = [
-            ("content-type", CONTENT_TYPE.encode()),
-            (SIGNATURE, sign(self._key, order.noun.encode(), key, value).encode()),
-        ]
+        key, value, headers = command_record(order, self._key, self._inbox.channel)
         self._dispatch.send(
             self._topics[order.noun],
             key,

@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-import time
+from uuid import UUID
 
 import stores
 from config import Settings
@@ -10,11 +10,15 @@ from domain.access import Role
 from domain.refusals import explain
 from security import fields
 from streams.publish import Commands
-from web import app, auth
+from web import app, auth, sessions
 from web.parts import Parts
 from web.refused import Refused
 
 PATIENCE_S = 30.0
+NEW = 1
+"""The version of an account that was made now."""
+DEVICE = "./yeoul token"
+"""What the list of sessions shows."""
 
 
 class NoToken(Exception):
@@ -60,7 +64,19 @@ async def _token(parts: Parts, email: str, role: Role) -> str:
             if account is None:
                 raise NoToken(f"the account was not made within {PATIENCE_S:.0f} s; is a worker running?")
         else:
-            return parts.tokens.issue(order.aggregate_id, role, time.time())
+            return await _session(parts, order.aggregate_id, role, NEW)
     if role is Role.ADMIN and account.role is not Role.ADMIN:
         raise NoToken(f"{email} is an account with the role {account.role}; choose another address for an admin")
-    return parts.tokens.issue(account.id, account.role, time.time())
+    return await _session(parts, account.id, account.role, account.version)
+
+
+async def _session(parts: Parts, account: UUID, role: Role, version: int) -> str:
+    """The access token of a new session, as a login has one: it is listed, and can be ended."""
+    caller = sessions.Caller(DEVICE, "local", PATIENCE_S, "token-" + secrets.token_hex(8))
+    try:
+        granted = await sessions.begin(parts, caller, account, role, version)
+    except Refused as no:
+        raise NoToken(
+            f"no session was begun ({no.refusal.code}) within {PATIENCE_S:.0f} s; is a worker running?"
+        ) from None
+    return str(granted["access_token"])

@@ -50,6 +50,7 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
     """The real parts: Kafka, PostgreSQL and Redis need not be there yet."""
     async with AsyncExitStack() as stack:
         opened = await stack.enter_async_context(stores.open(settings))
+        await stack.enter_async_context(opened.revoked.following())
         commands = await stack.enter_async_context(Commands.open(settings, opened))
         parts = parts_of(settings, commands, opened)
         stack.callback(parts.passwords.close)

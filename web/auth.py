@@ -1,7 +1,6 @@
 """Registering and logging in. Personal fields are sealed, and passwords hashed, before anything leaves this process."""
 
 import contextlib
-import time
 from typing import Annotated
 from uuid import UUID
 
@@ -13,14 +12,13 @@ from domain import accounts
 from domain.access import Actor, Role
 from domain.refusals import Code
 from security import fields
-from security.tokens import LIFETIME_S
 from stores import StoresAway
 from streams import identity
 from streams.publish import Answer, BrokerAway, Order, Pending
-from web import headers, writes
+from web import headers, sessions, writes
 from web.parts import PARTS, REQUEST_ID, Parts
 from web.presenters import Reply
-from web.refused import refused
+from web.refused import Refused, refused
 from web.validation import Schema
 
 Email = Annotated[
@@ -82,21 +80,30 @@ async def register(request: web.Request) -> Reply:
         return Reply(PRIVATE, status=202, headers=NO_STORE)
     user = orjson.loads(answer.document)
     user |= {"email": new.email.strip(), "name": new.name, "phone": new.phone}
-    granted = _granted(request, order.aggregate_id, Role.USER)
+    try:
+        granted = await sessions.begin(
+            parts, sessions.caller_of(request), order.aggregate_id, Role.USER, answer.version
+        )
+    except (BrokerAway, StoresAway, Refused):
+        return Reply(PRIVATE, status=202, headers=NO_STORE)  # the account is there: logging in is what remains
     return Reply(orjson.dumps({"user": user, **granted}), status=201, headers=NO_STORE)
 
 
 async def login(request: web.Request) -> Reply:
-    """`POST /auth/login`: a token, or 401, which costs the same work for an unknown address as for a wrong password."""
+    """`POST /auth/login`: tokens, or 401, which costs the same work for an unknown address as for a wrong password."""
     parts = request.app[PARTS]
     given = (await writes.read_body(request, LOGIN, LONGEST_BODY)).value
+    ready = parts.commands.ready()
+    if ready != "ok":
+        raise BrokerAway(ready)  # before the work: no session can begin
     index = fields.index(parts.settings.index_key, given.email)
     async with parts.quotas.attempt(request, index):
         account = await parts.stores.accounts.by_email_index(index)
         right = await parts.passwords.verify(await _hash_of(parts, account), given.password)
         if account is None or not right or account.status is not accounts.AccountStatus.ACTIVE:
             raise refused(Code.INVALID_CREDENTIALS)
-    return Reply(orjson.dumps(_granted(request, account.id, account.role)), headers=NO_STORE)
+    granted = await sessions.begin(parts, sessions.caller_of(request), account.id, account.role, account.version)
+    return Reply(orjson.dumps(granted), headers=NO_STORE)
 
 
 async def _hash_of(parts: Parts, account: accounts.Account | None) -> str | None:
@@ -180,13 +187,3 @@ async def _forget(parts: Parts, account_id: UUID) -> None:
 def succeeded(answer: Answer | Pending) -> bool:
     """True if an account came to be."""
     return isinstance(answer, Answer) and answer.outcome == "succeeded"
-
-
-def _granted(request: web.Request, account_id: UUID, role: Role) -> dict[str, str | int]:
-    """A session begins: the token for it, and word of it to whoever counts them."""
-    parts = request.app[PARTS]
-    token = parts.tokens.issue(account_id, role, time.time())
-    parts.commands.announce_session(
-        account_id, traceparent=headers.traceparent(request), request_id=request[REQUEST_ID]
-    )
-    return {"access_token": token, "token_type": "Bearer", "expires_in": LIFETIME_S}

@@ -24,6 +24,7 @@ from domain.questions import spellings
 from domain.refusals import Code, Problem
 from domain.tables import EARLIEST
 from domain.text import printable, problem
+from web import sessions
 from web.parts import ACTOR, CORS, PARTS, PAYLOAD, REQUEST_ID, Parts
 from web.presenters import BASE_HEADERS, TRANSPORT_SECURITY
 from web.quotas import RATE
@@ -45,7 +46,7 @@ MESSAGES = {
     "too_slow": "You read too slowly. Connect again; a later `since` or one group makes it less.",
     "too_many_rows": "There are more rows than can be watched. Ask for a later `since`, or for one group.",
     "changed": "This metric has another table now. Connect again.",
-    "expired": "Your token has expired. Connect again with a new one.",
+    "expired": "Your token is good no longer. Connect again with a new one.",
     "closing": "This process ends. Connect again.",
 }
 
@@ -64,12 +65,15 @@ async def watch(request: web.Request) -> web.StreamResponse:
     try:
         async with parts.live.watch(table, view) as watcher:
             await response.prepare(request)
-            # What only an admin may see is not shown for longer than the token says that it is one.
-            expiry = None if table.metric.public else _expire_later(request, watcher, parts.live.clock())
-            try:
+            if table.metric.public:
                 await _stream(request, response, watcher, since)
-            finally:
-                if expiry is not None:
+            else:
+                # What only an admin may see is not shown for longer than the token says that it is one.
+                expiry = _expire_later(request, watcher, parts.live.clock())
+                try:
+                    with parts.stores.revoked.watch(sessions.current(request), lambda: watcher.cut("expired")):
+                        await _stream(request, response, watcher, since)
+                finally:
                     expiry.cancel()
     except Full:
         raise refused(Code.TOO_BUSY, Retry_After="5") from None

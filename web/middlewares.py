@@ -72,6 +72,8 @@ def endpoint(handler: Handler, *, authenticated: bool, kind: Kind = Kind.READ) -
                     request[ACTOR] = GUEST
                 else:
                     verified = parts.tokens.verify(bearer(authorization), now)
+                    if verified.session in parts.stores.revoked:
+                        raise TokenRefused(Code.SESSION_ENDED)
                     request[ACTOR] = verified.actor
                     request[PAYLOAD] = verified.payload
                     rate = quotas.user(kind, request, verified.actor, now, rate)

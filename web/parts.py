@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -15,6 +16,7 @@ from domain.accounts import Account
 from domain.questions import Question
 from domain.reports import Line
 from domain.resources import Resource
+from domain.sessions import Sessions
 from domain.tables import Table
 from security.fields import Sealer
 from security.passwords import Passwords
@@ -41,9 +43,6 @@ class CommandPath(Protocol):
     async def find(self, operation: UUID, actor: Actor) -> Answer | Pending | None:
         """What became of an operation of `actor`; None if there is none. Raises StoresAway."""
 
-    def announce_session(self, account: UUID, *, traceparent: str | None = None, request_id: str = "") -> None:
-        """Tell that an account's session started, as far as that is possible; never waits, never raises."""
-
     def ready(self) -> str:
         """`ok`, or why no command can be sent."""
 
@@ -64,6 +63,9 @@ class AccountStore(Protocol):
     async def by_email_index(self, index: str) -> Account | None:
         """The account of an address. Raises StoresAway."""
 
+    async def get(self, id: UUID) -> Account | None:
+        """An account. Raises StoresAway."""
+
     async def put_key(self, account_id: UUID, wrapped: bytes) -> bytes:
         """Keeps an account's wrapped key, unless it has one; the one it has then. Raises StoresAway."""
 
@@ -72,6 +74,25 @@ class AccountStore(Protocol):
 
     async def drop_key(self, account_id: UUID) -> bool:
         """Removes the key if no account has that id; True if it did. Raises StoresAway."""
+
+
+class SessionStore(Protocol):
+    """Sessions as refreshing and listing need them."""
+
+    async def get(self, account: UUID) -> Sessions | None:
+        """The sessions of an account; None of one that never logged in. Raises StoresAway."""
+
+
+class RevokedSessions(Protocol):
+    """Sessions that ended while access tokens of theirs may still be about; asks nobody."""
+
+    def __contains__(self, session: UUID | None) -> bool: ...
+
+    def add(self, session: UUID) -> None:
+        """This one has ended."""
+
+    def watch(self, session: UUID | None, call: Callable[[], None]) -> AbstractContextManager[None]:
+        """Within it, `call` is called when the session ends."""
 
 
 class ReportStore(Protocol):
@@ -111,6 +132,14 @@ class ReadStores(Protocol):
     @property
     def accounts(self) -> AccountStore:
         """Accounts."""
+
+    @property
+    def sessions(self) -> SessionStore:
+        """Sessions."""
+
+    @property
+    def revoked(self) -> RevokedSessions:
+        """Sessions that have ended."""
 
     @property
     def reports(self) -> ReportStore:

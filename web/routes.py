@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from web import analytics, auth, dead_letters, health, live, operations, pages, problems, resources
+from web import analytics, auth, dead_letters, health, live, operations, pages, problems, resources, sessions
 from web.middlewares import endpoint, plain
 from web.permissions import Handler, anyone, may, signed_in
 from web.quotas import Kind
@@ -21,6 +21,11 @@ Guard = Callable[[Handler], Handler]
 API: tuple[tuple[str, str, Guard | None, Handler], ...] = (
     ("POST", "/auth/register", None, auth.register),
     ("POST", "/auth/login", None, auth.login),
+    ("POST", "/auth/refresh", None, sessions.refresh),
+    ("POST", "/auth/logout", signed_in, sessions.logout),
+    ("POST", "/auth/logout-all", signed_in, sessions.logout_all),
+    ("GET", "/sessions", signed_in, sessions.listing),
+    ("DELETE", "/sessions/{id}", signed_in, sessions.revoke),
     ("GET", "/resources", anyone, resources.listing),
     ("POST", "/resources", may("write"), resources.create),
     ("GET", "/resources/{id}", anyone, resources.read),

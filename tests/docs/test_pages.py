@@ -9,7 +9,7 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from cli.main import COMMANDS
 from config.settings import VARIABLES
-from domain import accounts, resources
+from domain import accounts, resources, sessions
 from domain.refusals import STATUS, Code
 from stores.resources import FILTERABLE, SORTABLE
 from telemetry import metrics
@@ -63,7 +63,10 @@ def test_producers_find_every_topic_as_it_is(topic: object) -> None:
     assert cells[4:6] == [str(partitions), f"{retention.days} days"]
 
 
-@pytest.mark.parametrize(("noun", "commands"), [("accounts", accounts.COMMANDS), ("resources", resources.COMMANDS)])
+@pytest.mark.parametrize(
+    ("noun", "commands"),
+    [("accounts", accounts.COMMANDS), ("resources", resources.COMMANDS), ("sessions", sessions.COMMANDS)],
+)
 def test_a_topic_of_commands_names_each_of_them(noun: str, commands: dict[str, type]) -> None:
     topic = COMMANDS_OF[noun]
     assert topic.carries.partition(": ")[2].split(", ") == list(commands)

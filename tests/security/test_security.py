@@ -2,6 +2,8 @@
 
 import asyncio
 import base64
+import hashlib
+import itertools
 import json
 import threading
 from typing import Any
@@ -128,6 +130,38 @@ def test_a_retired_key_still_verifies_and_its_successor_signs() -> None:
     assert jwt.get_unverified_header(Tokens(KEYS, "local").issue(ONE, Role.USER, NOW))["kid"] == "new"
 
 
+def test_a_token_names_its_session() -> None:
+    tokens = Tokens(KEYS, "local")
+    assert tokens.verify(tokens.issue(ONE, Role.USER, NOW, TWO), NOW).session == TWO
+    assert tokens.verify(tokens.issue(ONE, Role.USER, NOW), NOW).session is None
+
+
+def test_keys_rotate_and_no_token_is_lost() -> None:
+    """The steps of docs/operators.md: tokens of each step pass in the next one, and only the last one drops a key."""
+    old, new = KEYS[1], KEYS[0]
+    steps = [Tokens(keys, "local") for keys in ((old,), (old, new), (new, old), (new,))]
+    signers = []
+    for before, after in itertools.pairwise(steps[:3]):
+        token = before.issue(ONE, Role.USER, NOW)
+        signers.append(jwt.get_unverified_header(token)["kid"])
+        assert after.verify(token, NOW).actor.id == ONE
+        # Fronts are replaced one by one: those of the step before take what a new one signs.
+        assert before.verify(after.issue(ONE, Role.USER, NOW), NOW).actor.id == ONE
+    assert signers == ["old", "old"]
+    assert [[key["kid"] for key in step.jwks()["keys"]] for step in steps] == [
+        ["old"], ["old", "new"], ["new", "old"], ["new"],
+    ]  # fmt: skip
+    with pytest.raises(TokenRefused):
+        steps[3].verify(steps[1].issue(ONE, Role.USER, NOW), NOW)
+
+
+def test_what_is_remembered_of_a_token_is_its_hash() -> None:
+    tokens = Tokens(KEYS, "local")
+    token = tokens.issue(ONE, Role.USER, NOW)
+    tokens.verify(token, NOW)
+    assert list(tokens._verified) == [hashlib.sha256(token.encode()).digest()]
+
+
 def part(value: Any) -> str:
     return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
 
@@ -184,6 +218,8 @@ FORGED = {
     "not valid yet": signed(claims(nbf=int(NOW) + LEEWAY_S + 1)),
     "valid from a text": signed(claims(nbf="0")),
     "no id": signed(claims(jti=None)),
+    "a session that is no id": signed(claims(sid="mine")),
+    "a session that is a list": signed(claims(sid=["mine"])),
     "too long": signed(claims(jti="x" * 5000)),
     "a kid that is no text": f"{part({'alg': 'EdDSA', 'kid': ['new']})}.{part(claims())}.AAAA",
     "a header that is no object": f"{part([])}.{part(claims())}.AAAA",

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -13,7 +13,7 @@ from uuid import UUID
 import msgspec
 
 from config import Settings
-from domain import accounts, resources
+from domain import accounts, resources, sessions
 from domain.access import Actor, Role, may_read
 from domain.aggregates import Context, fold
 from domain.boards import View
@@ -62,10 +62,6 @@ class FakeCommands:
     raises: Exception | None = None
     slow: bool = False
     state: str = "ok"
-    sessions: list[UUID] = field(default_factory=list)
-
-    def announce_session(self, account: UUID, *, traceparent: str | None = None, request_id: str = "") -> None:
-        self.sessions.append(account)
 
     def ready(self) -> str:
         return self.state
@@ -92,7 +88,7 @@ class FakeCommands:
         return Pending(operation) if self.slow else found[1]
 
     def apply(self, order: Order) -> Answer:
-        noun: Any = {"resources": resources, "accounts": accounts}[order.noun]
+        noun: Any = {"resources": resources, "accounts": accounts, "sessions": sessions}[order.noun]
         states: dict[UUID, Any] = getattr(self.stores, order.noun).states
         command = msgspec.json.decode(order.data, type=noun.COMMANDS[order.type])
         context = Context(order.actor, order.aggregate_id, datetime.now(UTC))
@@ -150,6 +146,9 @@ class FakeAccounts:
     async def by_email_index(self, index: str) -> accounts.Account | None:
         return next((state for state in self.states.values() if state.email_index == index), None)
 
+    async def get(self, id: UUID) -> accounts.Account | None:
+        return self.states.get(id)
+
     async def put_key(self, account_id: UUID, wrapped: bytes) -> bytes:
         return self.keys.setdefault(account_id, wrapped)
 
@@ -158,6 +157,39 @@ class FakeAccounts:
 
     async def drop_key(self, account_id: UUID) -> bool:
         return account_id not in self.states and self.keys.pop(account_id, None) is not None
+
+
+@dataclass
+class FakeSessions:
+    states: dict[UUID, sessions.Sessions] = field(default_factory=dict)
+
+    async def get(self, account: UUID) -> sessions.Sessions | None:
+        return self.states.get(account)
+
+
+@dataclass
+class FakeRevoked:
+    """What this process alone has heard of."""
+
+    ended: set[UUID] = field(default_factory=set)
+    calls: list[tuple[UUID | None, Callable[[], None]]] = field(default_factory=list)
+
+    def __contains__(self, session: UUID | None) -> bool:
+        return session in self.ended
+
+    def add(self, session: UUID) -> None:
+        self.ended.add(session)
+        for watched, call in tuple(self.calls):
+            if watched == session:
+                call()
+
+    @contextmanager
+    def watch(self, session: UUID | None, call: Callable[[], None]) -> Iterator[None]:
+        self.calls.append((session, call))
+        try:
+            yield
+        finally:
+            self.calls.remove((session, call))
 
 
 @dataclass
@@ -286,6 +318,8 @@ class FakeStores:
     watching: FakeWatching = field(default_factory=FakeWatching)
     resources: FakeResources = field(default_factory=FakeResources)
     accounts: FakeAccounts = field(default_factory=FakeAccounts)
+    sessions: FakeSessions = field(default_factory=FakeSessions)
+    revoked: FakeRevoked = field(default_factory=FakeRevoked)
     reports: FakeReports = field(default_factory=FakeReports)
     dead_letters: FakeLetters = field(default_factory=FakeLetters)
     states: dict[str, str] = field(default_factory=lambda: {"postgres": "ok", "redis": "ok"})

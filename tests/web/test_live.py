@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 import msgspec
 import pytest
@@ -204,6 +205,20 @@ async def test_an_admins_stream_ends_with_the_token(client: Client, fakes: Fakes
         assert (await stream.next())[0] == "expired"
         with pytest.raises(EOFError):
             await stream.next()
+
+
+async def test_who_may_see_it_may_not_once_the_session_ended(client: Client, fakes: Fakes) -> None:
+    fakes.stores.watching.serving["orders"] = Table(1, metric(public=False))
+    session = UUID(int=7)
+    token = fakes.tokens.issue(ADMIN, Role.ADMIN, time.time(), session)
+    async with client.get(PATH, headers={"Authorization": f"Bearer {token}"}) as answer:
+        stream = Stream(answer)
+        assert (await stream.next())[0] == "snapshot"
+        fakes.stores.revoked.add(session)
+        assert (await stream.next())[0] == "expired"
+        with pytest.raises(EOFError):
+            await stream.next()
+    assert fakes.stores.revoked.calls == []
 
 
 @pytest.mark.parametrize("turns", range(5))
