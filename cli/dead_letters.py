@@ -174,9 +174,9 @@ async def _settle(known: Settings, letters: DeadLetters, options: argparse.Names
     words = "dropped" if options.action == "drop" else "sent again, or left to their group; what fails is parked again"
     print(f"{sum(done)} {words}")
     if refused:
-        print(f"not parked any more: {', '.join(map(str, refused))}", file=sys.stderr)
+        print(f"yeoul: not parked any more: {', '.join(map(str, refused))}", file=sys.stderr)
     if missing:
-        print(f"there is no dead letter {', '.join(map(str, missing))}", file=sys.stderr)
+        print(f"yeoul: there is no dead letter {', '.join(map(str, missing))}", file=sys.stderr)
     return 1 if refused or missing else 0
 
 

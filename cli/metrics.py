@@ -79,6 +79,7 @@ def _declared(known: Settings) -> tuple[Metric, ...]:
 
 def _check() -> int:
     import config
+    from config.metrics import load_plain
     from config.variables import SettingsError
 
     try:
@@ -97,6 +98,8 @@ def _check() -> int:
         return 0
     for line in asyncio.run(_changes(known, metrics)):
         print(line)
+    if load_plain(known.metrics_file) is not None:
+        print("  [plain]  workers read plain JSON as it is declared here from their next start on")
     return 0
 
 
@@ -127,7 +130,7 @@ async def _changes(known: Settings, metrics: tuple[Metric, ...]) -> list[str]:
         f"  retired  {name}: counted no more from the next start of a worker on, and its rows are removed"
         for name in sorted(serving.keys() - declared.keys())
     ]
-    return lines or ["  nothing would change"]
+    return lines or ["  nothing would change in the tables"]
 
 
 async def _list(known: Settings) -> int:

@@ -225,7 +225,7 @@ class Up:
         self._say(f"ready; {_resident(self._stack)} MB resident in all\n")
         print(
             f"  front     {url}/api/v1   (health: {url}/readyz)\n"
-            f"  live      {url}/live   (the tables of the metrics; paste the token)\n"
+            f"  live      {url}/live{_fragment(settings)}   (the tables of the metrics; paste the token)\n"
             f"  kafka     {settings.kafka_url}\n"
             f"  metrics   {scraped}\n"
             f"  data      {settings.state_dir}, logs in {settings.state_dir / 'logs'}\n"
@@ -238,6 +238,12 @@ class Up:
             f"  {stops} {warnings}\n",
             flush=True,
         )
+
+
+def _fragment(settings: Settings) -> str:
+    """What the page of live tables opens with: the metric that moves with everything, where there is one."""
+    everything = next((metric.name for metric in load(settings.metrics_file) if "*" in metric.events), None)
+    return "" if everything is None else f"#metric={everything}"
 
 
 async def _bounded(log: Path) -> None:

@@ -36,6 +36,11 @@ HEADERS = {
 """Nothing from elsewhere and nothing inline: a text in an event that looks like a script is a text."""
 
 
+async def front(request: web.Request) -> web.Response:
+    """`GET /`: to the page that there is for people."""
+    return web.Response(status=302, headers={"Location": "/live", "X-Request-Id": request[REQUEST_ID]})
+
+
 async def live(request: web.Request) -> web.Response:
     """`GET /live`: the page of live tables, and its files."""
     name = request.match_info.get("file", INDEX)

@@ -47,6 +47,7 @@ PLAIN: tuple[tuple[str, str, Callable[[web.Request], Awaitable[web.StreamRespons
     ("GET", "/.well-known/jwks.json", auth.jwks),
     ("GET", "/livez", health.live),
     ("GET", "/readyz", health.ready),
+    ("GET", "/", pages.front),
     ("GET", "/live", pages.live),
     ("GET", "/live/{file}", pages.live),
     ("GET", "/problems/{code}", problems.read),

@@ -13,6 +13,7 @@ from stores.postgres import of
 from tests.cli.test_commands import yeoul
 
 GOOD = '[metrics.orders]\nevents = ["order.*"]\nwindows = { minute = "2d" }\n'
+PLAIN = '[plain]\nid = "id"\ntype = { constant = "reading" }\nsource = { constant = "/meters" }\n'
 WRONG = GOOD + 'lateness = "soon"\n\n[metrics.sales]\ngroups = 3\n'
 
 
@@ -71,7 +72,10 @@ async def test_check_says_what_would_change(
     database = of(own_settings, "tests", size=1)
     await Metrics(database).register(load(file))
     await database.close()
-    assert "nothing would change" in run("check")
+    assert "nothing would change in the tables" in (said := run("check"))
+    assert "[plain]" not in said
+    file.write_text(file.read_text() + PLAIN)
+    assert "[plain]  workers read plain JSON as it is declared here from their next start on" in run("check")
     file.write_text(GOOD.replace("minute", "hour") + GOOD.replace("orders", "sales").replace("2d", "3d")
                     + GOOD.replace("orders", "logins"))  # fmt: skip
     out = run("check")

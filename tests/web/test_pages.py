@@ -19,13 +19,20 @@ async def test_every_file_comes_with_a_policy_that_allows_nothing_inline(client:
         assert (again.status, await again.read()) == (304, b"")
 
 
+async def test_who_asks_for_nothing_gets_the_page(client: Client) -> None:
+    answer = await client.get("/", allow_redirects=False)
+    assert (answer.status, answer.headers["Location"]) == (302, "/live")
+    assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+    assert (await client.get("/")).url.path == "/live"
+
+
 async def test_other_routes_keep_their_policy(client: Client) -> None:
     answer = await client.get("/api/v1/resources")
     assert answer.headers["Content-Security-Policy"] == "default-src 'none'; frame-ancestors 'none'"
 
 
 async def test_nothing_else_of_the_folder_is_served(client: Client) -> None:
-    for name in ("VENDORED.md", "..%2f..%2fapp.py", "..", "%2fetc%2fpasswd", "index.htm"):
+    for name in ("VENDORED.md", "..%2f..%2fapp.py", "..%2f", "%2fetc%2fpasswd", "index.htm"):
         assert (await client.get(f"/live/{name}")).status == 404
 
 
