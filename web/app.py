@@ -34,7 +34,7 @@ def parts_of(settings: Settings, commands: CommandPath, opened: ReadStores) -> P
         stores=opened,
         tokens=Tokens(settings.token_keys, settings.environment),
         passwords=Passwords(),
-        sealer=Sealer(settings.sealing_key),
+        sealer=Sealer(*settings.sealing_keys),
         presenter=V1(https=settings.environment != "local"),
         live=Hub(opened.watching),
     )

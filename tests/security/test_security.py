@@ -71,6 +71,21 @@ def test_a_new_sealing_key_opens_what_the_older_wrapped() -> None:
         Sealer(b"n" * 32).open(wrapped, ONE, "name", sealed)
 
 
+def test_what_is_wrapped_anew_needs_the_older_sealing_key_no_more() -> None:
+    old, both, new = Sealer(KEY), Sealer(b"n" * 32, KEY), Sealer(b"n" * 32)
+    wrapped = old.new_key(ONE)
+    sealed = old.seal(wrapped, ONE, "name", "여울")
+    anew = both.rewrap(ONE, wrapped)
+    assert (both.current, both.older) == (new.current, [old.current])
+    assert (anew[:4], wrapped[:4]) == (new.current, old.current)
+    assert new.open(anew, ONE, "name", sealed) == both.open(anew, ONE, "name", sealed) == "여울"
+    for sealer, account in ((new, ONE), (both, TWO)):
+        with pytest.raises(SealBroken):
+            sealer.rewrap(account, wrapped)
+    with pytest.raises(SealBroken):
+        old.open(anew, ONE, "name", sealed)
+
+
 @pytest.mark.parametrize("sealed", ["", "x", "s1.", "s1.!!", "s1.AAAA", "s9." + "A" * 40])
 def test_what_is_not_sealed_does_not_open(sealed: str) -> None:
     with pytest.raises(SealBroken):

@@ -41,7 +41,7 @@ SETTINGS = Settings(
     command_key=b"c" * 32,
     index_key=b"i" * 32,
     cursor_key=b"u" * 32,
-    sealing_key=b"s" * 32,
+    sealing_keys=(b"s" * 32,),
     token_keys=(("first", b"1" * 32), ("second", b"2" * 32)),
     log_level="warning",
 )
@@ -266,7 +266,7 @@ class Fakes:
         self.stores = FakeStores()
         self.commands = FakeCommands(self.stores)
         self.tokens = Tokens(settings.token_keys, settings.environment)
-        self.sealer = Sealer(settings.sealing_key)
+        self.sealer = Sealer(*settings.sealing_keys)
         self.live = Hub(self.stores.watching)
 
     @asynccontextmanager
