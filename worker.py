@@ -2,13 +2,14 @@
 
 import asyncio
 import ctypes
+import functools
 import gc
 import logging
 import signal
 
 import uvloop
 
-from agents import accounts, analytics, resources
+from agents import accounts, analytics, erasures, resources
 from config import Settings
 from config.metrics import load
 from stores import StoresAway
@@ -31,12 +32,13 @@ GROUPS: dict[str, Group] = {
     "accounts": accounts.GROUP,
     "resources": resources.GROUP,
     "analytics": analytics.GROUP,
+    "erasures": erasures.GROUP,
 }
 
 PROCESSES: dict[str, tuple[str, ...]] = {
     # The owners of the tables apart from the readers, so that a flood of events doesn't slow writes.
     "commands": ("accounts", "resources"),
-    "readers": ("analytics",),
+    "readers": ("analytics", "erasures"),
 }
 
 
@@ -61,13 +63,18 @@ def run(settings: Settings, groups: list[str]) -> int:
 async def _housekeeping(connections: Connections) -> None:
     """Forget operations that are older than the answers to their keys are promised for, and what no metric keeps.
 
+    Have deleted what came to be in the name of an erased account.
     Any worker may, at any time.
     """
     operations = Operations(connections.database)
     retention = Retention(connections.database)
     while True:
         await asyncio.sleep(HOUSEKEEPING_S)
-        for what, sweep in (("operations", operations.forget_all), ("parts of the metrics", retention.sweep)):
+        for what, sweep in (
+            ("operations", operations.forget_all),
+            ("parts of the metrics", retention.sweep),
+            ("resources of erased accounts", functools.partial(erasures.sweep, connections)),
+        ):
             try:
                 await sweep()
             except StoresAway as error:

@@ -12,6 +12,8 @@ from uuid import UUID
 import msgspec
 from aiokafka.structs import ConsumerRecord
 
+from security.signatures import sign
+
 CONTENT_TYPE = "application/cloudevents+json; charset=UTF-8"
 STRUCTURED_HEADERS: list[tuple[str, bytes]] = [("content-type", CONTENT_TYPE.encode())]
 SIGNATURE = "signature"
@@ -140,6 +142,13 @@ _foreign = msgspec.json.Decoder(Foreign)
 def write(message: Command | Event | Announcement) -> bytes:
     """The JSON of a structured-mode CloudEvent."""
     return _PREFIX + _encode(message)[1:]
+
+
+def command_record(noun: str, command: Command, key: bytes) -> tuple[bytes, bytes, list[tuple[str, bytes]]]:
+    """Key, value and headers of the record of a command for `noun`, signed with the command key."""
+    of, value = str(command.subject).encode(), write(command)
+    signature = sign(key, noun.encode(), of, value)
+    return of, value, [("content-type", CONTENT_TYPE.encode()), (SIGNATURE, signature.encode())]
 
 
 def read_command(value: bytes | None) -> Command:

@@ -40,3 +40,8 @@ def aggregate_id(operation: UUID) -> UUID:
 def event_id(operation: UUID, index: int) -> str:
     """The id of the index-th event of an operation."""
     return f"{operation}.{index}"
+
+
+def consequence(event: str, aggregate: UUID) -> UUID:
+    """The operation that an event has for an aggregate elsewhere: the same, however often the event is read."""
+    return _derived("consequence", event, aggregate.hex)

@@ -18,7 +18,6 @@ import topics
 from config import Settings
 from domain.access import Actor, Role
 from domain.refusals import Code, Refusal
-from security.signatures import sign
 from stores import Stores, StoresAway
 from stores.aggregates import Operation
 from stores.loader import Loader
@@ -28,11 +27,10 @@ from streams.answers import Answer, Inbox, answer_from
 from streams.dispatch import Dispatch
 from streams.envelope import (
     COMMAND_SOURCE,
-    CONTENT_TYPE,
-    SIGNATURE,
     STRUCTURED_HEADERS,
     Announcement,
     Command,
+    command_record,
     write,
 )
 from streams.identity import uuid7
@@ -213,28 +211,22 @@ class Commands:
     # -- sending -----------------------------------------------------------------------------------------------------
 
     def _send(self, order: Order, waiter: Waiter, attempt: Attempt) -> None:
-        key = str(order.aggregate_id).encode()
-        value = write(
-            Command(
-                id=str(order.operation),
-                source=COMMAND_SOURCE,
-                type=order.type,
-                subject=order.aggregate_id,
-                time=datetime.now(UTC),
-                operation=order.operation,
-                data=msgspec.Raw(order.data),
-                actor=order.actor.id,
-                actorrole=order.actor.role.value,
-                fingerprint=order.fingerprint,
-                replyto=self._inbox.channel,
-                traceparent=order.traceparent,
-                requestid=order.request_id,
-            )
+        command = Command(
+            id=str(order.operation),
+            source=COMMAND_SOURCE,
+            type=order.type,
+            subject=order.aggregate_id,
+            time=datetime.now(UTC),
+            operation=order.operation,
+            data=msgspec.Raw(order.data),
+            actor=order.actor.id,
+            actorrole=order.actor.role.value,
+            fingerprint=order.fingerprint,
+            replyto=self._inbox.channel,
+            traceparent=order.traceparent,
+            requestid=order.request_id,
         )
-        headers = [
-            ("content-type", CONTENT_TYPE.encode()),
-            (SIGNATURE, sign(self._key, order.noun.encode(), key, value).encode()),
-        ]
+        key, value, headers = command_record(order.noun, command, self._key)
         self._dispatch.send(
             self._topics[order.noun],
             key,

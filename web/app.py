@@ -12,7 +12,7 @@ from security.fields import Sealer
 from security.passwords import Passwords
 from security.tokens import Tokens
 from streams.publish import Commands
-from web import health, parent
+from web import export, health, parent
 from web.access import AccessLog
 from web.middlewares import around
 from web.parts import ACCESS, DOOR, PARTS, CommandPath, Door, Parts, ReadStores
@@ -60,6 +60,7 @@ def create(settings: Settings, opener: Opener = open_parts) -> web.Application:
     app[health.SHOWN] = {}
     app[DOOR] = Door()
     app[ACCESS] = AccessLog()
+    app[export.ROOM] = export.Room()
 
     async def parts(app: web.Application) -> AsyncIterator[None]:
         async with opener(settings) as opened:

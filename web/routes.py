@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from web import analytics, auth, dead_letters, health, live, operations, pages, resources
+from web import admin_users, analytics, auth, dead_letters, export, health, live, operations, pages, resources, users
 from web.middlewares import endpoint
 from web.permissions import Handler, anyone, may, signed_in
 
@@ -18,6 +18,16 @@ Guard = Callable[[Handler], Handler]
 API: tuple[tuple[str, str, Guard | None, Handler], ...] = (
     ("POST", "/auth/register", None, auth.register),
     ("POST", "/auth/login", None, auth.login),
+    ("GET", "/users/me", signed_in, users.me),
+    ("PATCH", "/users/me", may("write"), users.update),
+    ("DELETE", "/users/me", may("write"), users.erase),
+    ("PUT", "/users/me/password", may("write"), users.change_password),
+    ("GET", "/users/me/export", signed_in, export.export),
+    ("GET", "/users", may("admin"), admin_users.listing),
+    ("GET", "/users/{id}", may("admin"), admin_users.read),
+    ("DELETE", "/users/{id}", may("admin"), admin_users.erase),
+    ("PUT", "/users/{id}/role", may("admin"), admin_users.change_role),
+    ("PUT", "/users/{id}/status", may("admin"), admin_users.change_status),
     ("GET", "/resources", anyone, resources.listing),
     ("POST", "/resources", may("write"), resources.create),
     ("GET", "/resources/{id}", anyone, resources.read),

@@ -18,7 +18,7 @@ from domain.access import Actor, Role
 from domain.refusals import Code
 from security import fields, signatures
 from security.fields import SealBroken, Sealer
-from security.passwords import Passwords, TooBusy
+from security.passwords import Passwords, TooBusy, weakness
 from security.tokens import LEEWAY_S, LIFETIME_S, TokenRefused, Tokens
 
 ONE, TWO = UUID(int=1), UUID(int=2)
@@ -227,3 +227,16 @@ def test_what_is_remembered_is_bounded() -> None:
 def test_any_text_is_an_invalid_token(text: str) -> None:
     with pytest.raises(TokenRefused):
         Tokens(KEYS, "local").verify(text, NOW)
+
+
+@pytest.mark.parametrize(
+    ("password", "why"),
+    [
+        ("short words", "fewer than 12"), ("ababababababab", "different"), ("Pass-Word 12345678", "well-known"),
+        ("letmeinletmein!", "well-known"), ("some.one@2026", "the address"), ("ferry lantern pebble", None),
+        ("여울여울 물결 바람 나무 돌다리", None), ("password manager of mine", None), ("xK3!vb0q9Zr#", None),
+    ],
+)  # fmt: skip
+def test_what_is_too_weak_for_an_admin(password: str, why: str | None) -> None:
+    found = weakness(password, "Some.One@example.org")
+    assert found is None if why is None else found is not None and why in found
