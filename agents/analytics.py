@@ -19,7 +19,7 @@ from aiokafka.structs import ConsumerRecord
 
 import topics
 from config.metrics import load, load_plain
-from domain import accounts, resources
+from domain import accounts, kinds, resources
 from domain.metrics import Metric
 from domain.plain_json import Unmapped, mapped
 from domain.tables import Additions, Plan, Table, add_up, latest
@@ -44,6 +44,8 @@ OURS = frozenset().union(
     accounts.COMMANDS,
     resources.EVENTS,
     resources.COMMANDS,
+    kinds.EVENTS,
+    kinds.COMMANDS,
     (topics.SESSION_STARTED, topics.DEAD_LETTER_PARKED),
 )
 """Types of ours, which strangers can't use."""

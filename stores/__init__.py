@@ -9,10 +9,12 @@ from stores.accounts import Accounts
 from stores.aggregates import Operations
 from stores.cache import Cache
 from stores.dead_letters import DeadLetters
+from stores.kinds import Kinds
 from stores.postgres import LATE, OPERATOR, READY_S, Database, StoresAway, StoresUnfit, of
 from stores.redis import Redis
 from stores.reports import Reports
 from stores.resources import Resources
+from stores.search import PostgresSearch, Search
 from stores.watching import Watching
 
 __all__ = ["LATE", "OPERATOR", "READY_S", "Stores", "StoresAway", "StoresUnfit", "open"]
@@ -27,6 +29,8 @@ class Stores:
         self.cache = Cache(redis)
         self.accounts = Accounts(database)
         self.resources = Resources(database, self.cache)
+        self.kinds = Kinds(database)
+        self.search: Search = PostgresSearch(database)
         self.operations = Operations(database)
         self.reports = Reports(database)
         self.dead_letters = DeadLetters(database)

@@ -14,10 +14,11 @@ from domain.refusals import LANGUAGES, Refusal, explain, message
 class Reply:
     """What a handler answers. `document`: JSON bytes; `version`: makes the ETag; `items`: a list of documents.
 
+    `meta`: members of `meta` besides, of a list.
     `download`: a body that is no JSON and goes out bare; its type is in the headers.
     """
 
-    __slots__ = ("cursor", "document", "download", "headers", "items", "status", "version")
+    __slots__ = ("cursor", "document", "download", "headers", "items", "meta", "status", "version")
 
     def __init__(
         self,
@@ -29,6 +30,7 @@ class Reply:
         items: list[bytes] | None = None,
         cursor: str | None = None,
         download: bytes | None = None,
+        meta: dict[str, object] | None = None,
     ) -> None:
         self.document = document
         self.status = status
@@ -37,6 +39,7 @@ class Reply:
         self.items = items
         self.cursor = cursor
         self.download = download
+        self.meta = meta
 
 
 class Presenter(Protocol):
@@ -85,10 +88,11 @@ class V1:
         elif reply.items is None:
             body = b'{"success":true,"data":%b,"meta":{"timestamp":"%b","version":"1.0"}}' % (reply.document, _now())
         else:
-            body = b'{"success":true,"data":[%b],"meta":{"timestamp":"%b","version":"1.0","next_cursor":%b}}' % (
+            body = b'{"success":true,"data":[%b],"meta":{"timestamp":"%b","version":"1.0","next_cursor":%b%b}}' % (
                 b",".join(reply.items),
                 _now(),
                 orjson.dumps(reply.cursor),
+                b"" if reply.meta is None else b"," + orjson.dumps(reply.meta)[1:-1],
             )
         return web.Response(body=body, status=reply.status, headers=headers)
 

@@ -7,7 +7,20 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from web import analytics, auth, dead_letters, health, live, operations, pages, resources
+from web import (
+    analytics,
+    auth,
+    batches,
+    dead_letters,
+    health,
+    history,
+    kinds,
+    live,
+    operations,
+    pages,
+    resource_lists,
+    resources,
+)
 from web.middlewares import endpoint
 from web.permissions import Handler, anyone, may, signed_in
 
@@ -18,11 +31,19 @@ Guard = Callable[[Handler], Handler]
 API: tuple[tuple[str, str, Guard | None, Handler], ...] = (
     ("POST", "/auth/register", None, auth.register),
     ("POST", "/auth/login", None, auth.login),
-    ("GET", "/resources", anyone, resources.listing),
+    ("GET", "/resources", anyone, resource_lists.listing),
     ("POST", "/resources", may("write"), resources.create),
+    ("POST", "/resources/batch", may("write"), batches.run),
     ("GET", "/resources/{id}", anyone, resources.read),
     ("PUT", "/resources/{id}", may("write"), resources.replace),
+    ("PATCH", "/resources/{id}", may("write"), resources.patch),
     ("DELETE", "/resources/{id}", may("write"), resources.delete),
+    ("POST", "/resources/{id}/restore", may("write"), resources.restore),
+    ("GET", "/resources/{id}/history", anyone, history.listing),
+    ("GET", "/kinds", may("admin"), kinds.listing),
+    ("GET", "/kinds/{kind}", may("admin"), kinds.read),
+    ("PUT", "/kinds/{kind}", may("admin"), kinds.put),
+    ("DELETE", "/kinds/{kind}", may("admin"), kinds.delete),
     ("GET", "/analytics", anyone, analytics.listing),
     ("GET", "/analytics/{metric}", anyone, analytics.read),
     ("GET", "/analytics/{metric}/dropped", anyone, analytics.dropped),
