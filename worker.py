@@ -87,8 +87,8 @@ async def _index(connections: Connections) -> None:
             if filled := await Indexing(connections.database).run():
                 log.info("%d resources of an older version are found now", filled)
             return
-        except StoresAway as error:
-            log.info("resources of an older version are found later: %s", error)
+        except StoresAway:
+            pass  # whoever handles records says so
         except Exception:
             log.exception("resources of an older version are found later")
         await asyncio.sleep(INDEX_AGAIN_S)
