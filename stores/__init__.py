@@ -9,12 +9,14 @@ from stores.accounts import Accounts
 from stores.aggregates import Operations
 from stores.cache import Cache
 from stores.dead_letters import DeadLetters
+from stores.kinds import Kinds
 from stores.limits import Counts
 from stores.postgres import LATE, OPERATOR, READY_S, Database, StoresAway, StoresUnfit, of
 from stores.redis import Redis
 from stores.reports import Reports
 from stores.resources import Resources
 from stores.revocations import Revoked
+from stores.search import PostgresSearch, Search
 from stores.sessions import SessionStore
 from stores.watching import Watching
 
@@ -30,6 +32,8 @@ class Stores:
         self.cache = Cache(redis)
         self.accounts = Accounts(database)
         self.resources = Resources(database, self.cache)
+        self.kinds = Kinds(database)
+        self.search: Search = PostgresSearch(database)
         self.operations = Operations(database)
         self.reports = Reports(database)
         self.dead_letters = DeadLetters(database)

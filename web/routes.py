@@ -9,7 +9,22 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from web import analytics, auth, dead_letters, health, live, operations, pages, problems, resources, sessions
+from web import (
+    analytics,
+    auth,
+    batches,
+    dead_letters,
+    health,
+    history,
+    kinds,
+    live,
+    operations,
+    pages,
+    problems,
+    resource_lists,
+    resources,
+    sessions,
+)
 from web.middlewares import endpoint, plain
 from web.permissions import Handler, anyone, may, signed_in
 from web.quotas import Kind
@@ -26,11 +41,19 @@ API: tuple[tuple[str, str, Guard | None, Handler], ...] = (
     ("POST", "/auth/logout-all", signed_in, sessions.logout_all),
     ("GET", "/sessions", signed_in, sessions.listing),
     ("DELETE", "/sessions/{id}", signed_in, sessions.revoke),
-    ("GET", "/resources", anyone, resources.listing),
+    ("GET", "/resources", anyone, resource_lists.listing),
     ("POST", "/resources", may("write"), resources.create),
+    ("POST", "/resources/batch", may("write"), batches.run),
     ("GET", "/resources/{id}", anyone, resources.read),
     ("PUT", "/resources/{id}", may("write"), resources.replace),
+    ("PATCH", "/resources/{id}", may("write"), resources.patch),
     ("DELETE", "/resources/{id}", may("write"), resources.delete),
+    ("POST", "/resources/{id}/restore", may("write"), resources.restore),
+    ("GET", "/resources/{id}/history", anyone, history.listing),
+    ("GET", "/kinds", may("admin"), kinds.listing),
+    ("GET", "/kinds/{kind}", may("admin"), kinds.read),
+    ("PUT", "/kinds/{kind}", may("admin"), kinds.put),
+    ("DELETE", "/kinds/{kind}", may("admin"), kinds.delete),
     ("GET", "/analytics", anyone, analytics.listing),
     ("GET", "/analytics/{metric}", anyone, analytics.read),
     ("GET", "/analytics/{metric}/dropped", anyone, analytics.dropped),
@@ -40,7 +63,10 @@ API: tuple[tuple[str, str, Guard | None, Handler], ...] = (
     ("GET", "/operations/{id}", signed_in, operations.read),
 )
 
-SEARCHES = frozenset({"/resources", "/analytics/{metric}", "/analytics/{metric}/dropped", "/analytics/{metric}/live"})
+SEARCHES = frozenset({
+    "/resources", "/resources/{id}/history", "/kinds",
+    "/analytics/{metric}", "/analytics/{metric}/dropped", "/analytics/{metric}/live",
+})  # fmt: skip
 """Whose GET looks through more than one thing, and is limited as a search (web/quotas.py)."""
 
 PLAIN: tuple[tuple[str, str, Callable[[web.Request], Awaitable[web.StreamResponse]]], ...] = (
