@@ -198,7 +198,10 @@ def folder(text: str) -> Path:
     """A parser for a folder; `~` is the home folder. It need not exist yet."""
     if not text or "\0" in text:
         raise Refused(f"is {shown(text)}", "the path of a folder")
-    return Path(text).expanduser()
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise Refused(f"is {shown(text)}, and nobody of that name has a home folder", "the path of a folder") from None
 
 
 def example(name: str, text: str) -> str | None:

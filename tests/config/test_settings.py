@@ -203,6 +203,7 @@ def test_token_keys_survive_the_way_through_the_environment(keys: list[tuple[str
 @hypothesis.given(
     strategies.sampled_from([name for name in NAMES if name != "YEOUL_ENVIRONMENT"]), strategies.text(max_size=60)
 )
+@hypothesis.example("YEOUL_STATE_DIR", "~nobody-of-this-name")
 def test_any_text_gives_settings_or_a_complaint(name: str, text: str) -> None:
     try:
         settings = config.load({name: text})
