@@ -2,13 +2,14 @@
 
 import asyncio
 import ctypes
+import functools
 import gc
 import logging
 import signal
 
 import uvloop
 
-from agents import accounts, analytics, resources, revocations, sessions
+from agents import accounts, analytics, erasures, resources, revocations, sessions
 from config import Settings
 from config.metrics import load
 from stores import StoresAway
@@ -34,12 +35,13 @@ GROUPS: dict[str, Group] = {
     "sessions": sessions.GROUP,
     "revocations": revocations.GROUP,
     "analytics": analytics.GROUP,
+    "erasures": erasures.GROUP,
 }
 
 PROCESSES: dict[str, tuple[str, ...]] = {
     # The owners of the tables apart from the readers, so that a flood of events doesn't slow writes.
-    # `revocations` reads what accounts do, which is little, and must not wait behind a flood either.
-    "commands": ("accounts", "resources", "sessions", "revocations"),
+    # `revocations` and `erasures` read what accounts do, which is little, and must not wait behind a flood either.
+    "commands": ("accounts", "resources", "sessions", "revocations", "erasures"),
     "readers": ("analytics",),
 }
 
@@ -65,6 +67,7 @@ def run(settings: Settings, groups: list[str]) -> int:
 async def _housekeeping(connections: Connections) -> None:
     """Forget operations older than the answers to their keys are promised for, what no metric keeps, expired sessions.
 
+    Have deleted what came to be in the name of an erased account.
     Any worker may, at any time.
     """
     operations = Operations(connections.database)
@@ -76,6 +79,7 @@ async def _housekeeping(connections: Connections) -> None:
             ("operations", operations.forget_all),
             ("parts of the metrics", retention.sweep),
             ("sessions", sessions.sweep),
+            ("resources of erased accounts", functools.partial(erasures.sweep, connections)),
         ):
             try:
                 await sweep()

@@ -146,6 +146,22 @@ def key(text: str) -> bytes:
     return value
 
 
+def keys(text: str) -> tuple[bytes, ...]:
+    """A parser for `key[,key]`, the newest first; as `key`, the values never appear in a message."""
+    if "," not in text:
+        return (key(text),) if text else ()
+    found: list[bytes] = []
+    allowed = f"keys, several separated by commas, each base64 of exactly {KEY_BYTES} random bytes"
+    for number, item in enumerate(text.split(","), start=1):
+        try:
+            found.append(key(item))
+        except Refused as refusal:
+            raise Refused(f"has an entry (number {number}) that {str(refusal).partition(';')[0]}", allowed) from None
+        if not item:
+            raise Refused(f"has an entry (number {number}) that is empty", allowed)
+    return tuple(found)
+
+
 def named_keys(text: str) -> tuple[tuple[str, bytes], ...]:
     """A parser for `kid:base64[,kid:base64]`; names must differ."""
     pairs: list[tuple[str, bytes]] = []
@@ -166,6 +182,11 @@ def named_keys(text: str) -> tuple[tuple[str, bytes], ...]:
 def render_key(value: bytes) -> str:
     """The inverse of `key`."""
     return base64.b64encode(value).decode()
+
+
+def render_keys(value: tuple[bytes, ...]) -> str:
+    """The inverse of `keys`."""
+    return ",".join(map(render_key, value))
 
 
 def render_named_keys(value: tuple[tuple[str, bytes], ...]) -> str:

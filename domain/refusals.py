@@ -21,10 +21,12 @@ class Code(StrEnum):
     INVALID_CREDENTIALS = "INVALID_CREDENTIALS"
     SESSION_ENDED = "SESSION_ENDED"
     FORBIDDEN = "FORBIDDEN"
+    WRONG_PASSWORD = "WRONG_PASSWORD"  # noqa: S105 (a code, not a secret)
     NOT_FOUND = "NOT_FOUND"
     METHOD_NOT_ALLOWED = "METHOD_NOT_ALLOWED"
     ALREADY_EXISTS = "ALREADY_EXISTS"
     EMAIL_TAKEN = "EMAIL_TAKEN"
+    LAST_ADMIN = "LAST_ADMIN"
     OPERATION_RUNNING = "OPERATION_RUNNING"
     ACCOUNT_ERASED = "ACCOUNT_ERASED"
     STALE_VERSION = "STALE_VERSION"
@@ -56,10 +58,12 @@ STATUS: dict[Code, int] = {
     Code.INVALID_CREDENTIALS: 401,
     Code.SESSION_ENDED: 401,
     Code.FORBIDDEN: 403,
+    Code.WRONG_PASSWORD: 403,
     Code.NOT_FOUND: 404,
     Code.METHOD_NOT_ALLOWED: 405,
     Code.ALREADY_EXISTS: 409,
     Code.EMAIL_TAKEN: 409,
+    Code.LAST_ADMIN: 409,
     Code.OPERATION_RUNNING: 409,
     Code.ACCOUNT_ERASED: 410,
     Code.STALE_VERSION: 412,
@@ -140,10 +144,12 @@ MESSAGES: dict[str, dict[Code, str]] = {
         Code.INVALID_CREDENTIALS: "The e-mail address or the password is wrong.",
         Code.SESSION_ENDED: "This session has ended. Log in again.",
         Code.FORBIDDEN: "You may not do this.",
+        Code.WRONG_PASSWORD: "The present password is wrong.",
         Code.NOT_FOUND: "There is no such thing here.",
         Code.METHOD_NOT_ALLOWED: "This method is not allowed here.",
         Code.ALREADY_EXISTS: "This Idempotency-Key has made it already. Send a new key to make another one.",
         Code.EMAIL_TAKEN: "This e-mail address is taken.",
+        Code.LAST_ADMIN: "This is the last active admin. Make another account an admin first.",
         Code.OPERATION_RUNNING: "The same request is still running. Ask again in a moment.",
         Code.ACCOUNT_ERASED: "The key of this account is gone, and its data with it. Register again.",
         Code.STALE_VERSION: "It was changed meanwhile. Read it again, then repeat your change.",
@@ -174,10 +180,12 @@ MESSAGES: dict[str, dict[Code, str]] = {
         Code.INVALID_CREDENTIALS: "이메일 또는 비밀번호가 올바르지 않습니다.",
         Code.SESSION_ENDED: "세션이 종료되었습니다. 다시 로그인해 주세요.",
         Code.FORBIDDEN: "권한이 없습니다.",
+        Code.WRONG_PASSWORD: "현재 비밀번호가 올바르지 않습니다.",
         Code.NOT_FOUND: "찾을 수 없습니다.",
         Code.METHOD_NOT_ALLOWED: "허용되지 않는 메서드입니다.",
         Code.ALREADY_EXISTS: "이 Idempotency-Key로 이미 생성되었습니다. 새로 만들려면 새 키를 보내 주세요.",
         Code.EMAIL_TAKEN: "이미 사용 중인 이메일입니다.",
+        Code.LAST_ADMIN: "마지막 활성 관리자입니다. 먼저 다른 계정을 관리자로 지정해 주세요.",
         Code.OPERATION_RUNNING: "같은 요청이 아직 처리 중입니다. 잠시 후 다시 시도해 주세요.",
         Code.ACCOUNT_ERASED: "이 계정의 키가 없어져 데이터를 읽을 수 없습니다. 다시 가입해 주세요.",
         Code.STALE_VERSION: "그 사이에 변경되었습니다. 다시 읽은 뒤 수정해 주세요.",

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Coroutine
 from config import Settings
 from stores.accounts import Accounts
 from stores.aggregates import Operations
+from stores.belongings import Belongings
 from stores.cache import Cache
 from stores.dead_letters import DeadLetters
 from stores.limits import Counts
@@ -30,6 +31,7 @@ class Stores:
         self.cache = Cache(redis)
         self.accounts = Accounts(database)
         self.resources = Resources(database, self.cache)
+        self.belongings = Belongings(database)
         self.operations = Operations(database)
         self.reports = Reports(database)
         self.dead_letters = DeadLetters(database)

@@ -40,3 +40,8 @@ def aggregate_id(operation: UUID) -> UUID:
 def event_id(operation: UUID, index: int) -> str:
     """The id of the index-th event of an operation."""
     return f"{operation}.{index}"
+
+
+def consequence(event: str, noun: str, aggregate: UUID) -> UUID:
+    """The operation that follows from an event for an aggregate elsewhere: the same, however often it is read."""
+    return _derived("consequence", event, noun, aggregate.hex)

@@ -11,7 +11,10 @@ from streams.envelope import COMMAND_SOURCE, CONTENT_TYPE, SIGNATURE, Command, w
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
-    """What a caller wants done. `data`: the JSON of the domain's command; `keyed`: with an idempotency key."""
+    """What a caller wants done. `data`: the JSON of the domain's command; `keyed`: with an idempotency key.
+
+    `source`: who sends it, as an event of theirs would say.
+    """
 
     noun: str
     type: str
@@ -23,6 +26,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     keyed: bool = False
     traceparent: str | None = None
     request_id: str = ""
+    source: str = COMMAND_SOURCE
 
 
 def command_record(order: Order, key: bytes, reply_to: str = "") -> tuple[bytes, bytes, list[tuple[str, bytes]]]:
@@ -31,7 +35,7 @@ def command_record(order: Order, key: bytes, reply_to: str = "") -> tuple[bytes,
     value = write(
         Command(
             id=str(order.operation),
-            source=COMMAND_SOURCE,
+            source=order.source,
             type=order.type,
             subject=order.aggregate_id,
             time=datetime.now(UTC),

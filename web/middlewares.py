@@ -18,6 +18,7 @@ from prometheus_client import Histogram
 
 from domain.access import GUEST
 from domain.refusals import Code, Refusal
+from security.fields import SealBroken
 from security.passwords import TooBusy
 from security.tokens import TokenRefused
 from stores import StoresAway
@@ -199,6 +200,9 @@ def _refused(error: Exception) -> Refused:
         case BrokerAway():
             return Refused(Refusal(Code.BROKER_AWAY), AGAIN)
         case StoresAway():
+            return Refused(Refusal(Code.STORES_AWAY), AGAIN)
+        case SealBroken():
+            log.error("%s: is a sealing key missing? ./yeoul keys status", error)
             return Refused(Refusal(Code.STORES_AWAY), AGAIN)
         case TooMany():
             return refused(Code.ANSWER_TOO_LARGE)

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 from uuid import UUID
@@ -21,6 +21,8 @@ from domain.tables import Table
 from security.fields import Sealer
 from security.passwords import Passwords
 from security.tokens import Tokens
+from stores.accounts import AccountQuery
+from stores.belongings import Told
 from stores.dead_letters import Listed, Parked
 from stores.reports import Dropped
 from stores.resources import PageQuery, View
@@ -58,13 +60,19 @@ class ResourceStore(Protocol):
 
 
 class AccountStore(Protocol):
-    """Accounts as a login needs them, and their keys."""
+    """Accounts as they are read, and their keys."""
 
     async def by_email_index(self, index: str) -> Account | None:
         """The account of an address. Raises StoresAway."""
 
     async def get(self, id: UUID) -> Account | None:
-        """An account. Raises StoresAway."""
+        """An account, also one that was erased. Raises StoresAway."""
+
+    async def page(self, query: AccountQuery) -> list[Account]:
+        """At most `query.limit` accounts, newest first, without the erased ones. Raises StoresAway."""
+
+    async def keys_of(self, accounts: Sequence[UUID]) -> dict[UUID, bytes]:
+        """The wrapped keys of those of these accounts that have one. Raises StoresAway."""
 
     async def put_key(self, account_id: UUID, wrapped: bytes) -> bytes:
         """Keeps an account's wrapped key, unless it has one; the one it has then. Raises StoresAway."""
@@ -93,6 +101,16 @@ class RevokedSessions(Protocol):
 
     def watch(self, session: UUID | None, call: Callable[[], None]) -> AbstractContextManager[None]:
         """Within it, `call` is called when the session ends."""
+
+
+class BelongingStore(Protocol):
+    """What somebody owns."""
+
+    async def resources(self, owner: UUID, after: UUID, limit: int) -> list[Resource]:
+        """Resources of `owner` with ids above `after`, by id, the deleted ones too. Raises StoresAway."""
+
+    async def history(self, noun: str, aggregate: UUID, after: int) -> list[Told]:
+        """The next events of an object behind the version `after`; none at the end. Raises StoresAway."""
 
 
 class ReportStore(Protocol):
@@ -140,6 +158,10 @@ class ReadStores(Protocol):
     @property
     def revoked(self) -> RevokedSessions:
         """Sessions that have ended."""
+
+    @property
+    def belongings(self) -> BelongingStore:
+        """What somebody owns."""
 
     @property
     def reports(self) -> ReportStore:

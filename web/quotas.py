@@ -24,6 +24,10 @@ RATE: web.RequestKey[Rate] = web.RequestKey("rate", tuple)
 """What `RateLimit-Policy` and `RateLimit` say of this request; not there where nothing is limited."""
 
 
+GUESSED_WRONG = frozenset({Code.INVALID_CREDENTIALS, Code.WRONG_PASSWORD})
+"""How a check says that the secret was not the right one."""
+
+
 class Kind(StrEnum):
     """What an endpoint costs us, and so which limits count it."""
 
@@ -101,7 +105,7 @@ class Quotas:
 
     @contextlib.asynccontextmanager
     async def attempt(self, request: web.BaseRequest, account: str) -> AsyncIterator[None]:
-        """Around the check of a secret that could be guessed: what ends with 401 counts as failed, anything else not.
+        """Around the check of a secret that could be guessed: a wrong one counts as failed, anything else does not.
 
         `account` is the index of its address, whether there is such an account or not. It is bounded from wherever it
         has not logged in before, and by itself from each place where it has: who guesses from elsewhere, however long,
@@ -124,7 +128,7 @@ class Quotas:
             _give_back(taken)
             raise self._refused(request, spent) from None
         except Refused as no:
-            if no.refusal.status != 401:
+            if no.refusal.code not in GUESSED_WRONG:
                 _give_back(taken)
             raise
         except BaseException:

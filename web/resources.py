@@ -14,6 +14,7 @@ from domain.refusals import Code, Problem
 from stores.resources import FILTERABLE, SORTABLE, PageQuery
 from web import headers, queries, writes
 from web.parts import ACTOR, PARTS
+from web.paths import object_id
 from web.presenters import Reply
 from web.refused import Wrong, invalid, refused
 from web.validation import Schema
@@ -56,7 +57,7 @@ async def create(request: web.Request) -> Reply:
 
 async def read(request: web.Request) -> Reply:
     """`GET /resources/{id}`: the resource, or 304 if the caller has this version."""
-    view = await request.app[PARTS].stores.resources.get(_id(request))
+    view = await request.app[PARTS].stores.resources.get(object_id(request))
     if view is None or not may_read(request[ACTOR], view.owner_id, view.visibility):
         raise refused(Code.NOT_FOUND)
     if headers.none_match(request, view.version):
@@ -66,7 +67,7 @@ async def read(request: web.Request) -> Reply:
 
 async def replace(request: web.Request) -> Reply:
     """`PUT /resources/{id}`: every writable field becomes what the body says; one left out becomes its default."""
-    resource_id = _id(request)
+    resource_id = object_id(request)
     wrong = Wrong()
     with wrong:
         key = headers.idempotency_key(request)
@@ -105,7 +106,7 @@ async def replace(request: web.Request) -> Reply:
 
 async def delete(request: web.Request) -> Reply:
     """`DELETE /resources/{id}`: 204; the resource is found by nobody from then on."""
-    resource_id = _id(request)
+    resource_id = object_id(request)
     wrong = Wrong()
     with wrong:
         key = headers.idempotency_key(request)
@@ -156,18 +157,6 @@ async def listing(request: web.Request) -> Reply:
         place = [*(getattr(last, column) for column, _ in sort), str(last.id)]
         cursor = queries.cursor(parts.settings.cursor_key, _CURSOR, [bound, place])
     return Reply(items=[resources.document(resource) for resource in found], cursor=cursor)
-
-
-def _id(request: web.Request) -> UUID:
-    """The id in the path; what is no id is the address of nothing."""
-    text = request.match_info["id"]
-    try:
-        found = UUID(text)
-    except ValueError:
-        raise refused(Code.NOT_FOUND) from None
-    if len(text) != 36:  # UUID() also reads other spellings; one thing has one address
-        raise refused(Code.NOT_FOUND)
-    return found
 
 
 def _sort(text: str) -> tuple[tuple[str, bool], ...]:

@@ -9,7 +9,21 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from web import analytics, auth, dead_letters, health, live, operations, pages, problems, resources, sessions
+from web import (
+    admin_users,
+    analytics,
+    auth,
+    dead_letters,
+    export,
+    health,
+    live,
+    operations,
+    pages,
+    problems,
+    resources,
+    sessions,
+    users,
+)
 from web.middlewares import endpoint, plain
 from web.permissions import Handler, anyone, may, signed_in
 from web.quotas import Kind
@@ -26,6 +40,16 @@ API: tuple[tuple[str, str, Guard | None, Handler], ...] = (
     ("POST", "/auth/logout-all", signed_in, sessions.logout_all),
     ("GET", "/sessions", signed_in, sessions.listing),
     ("DELETE", "/sessions/{id}", signed_in, sessions.revoke),
+    ("GET", "/users/me", signed_in, users.me),
+    ("PATCH", "/users/me", may("write"), users.update),
+    ("DELETE", "/users/me", may("write"), users.erase),
+    ("PUT", "/users/me/password", may("write"), users.change_password),
+    ("GET", "/users/me/export", signed_in, export.export),
+    ("GET", "/users", may("admin"), admin_users.listing),
+    ("GET", "/users/{id}", may("admin"), admin_users.read),
+    ("DELETE", "/users/{id}", may("admin"), admin_users.erase),
+    ("PUT", "/users/{id}/role", may("admin"), admin_users.change_role),
+    ("PUT", "/users/{id}/status", may("admin"), admin_users.change_status),
     ("GET", "/resources", anyone, resources.listing),
     ("POST", "/resources", may("write"), resources.create),
     ("GET", "/resources/{id}", anyone, resources.read),
@@ -40,7 +64,10 @@ API: tuple[tuple[str, str, Guard | None, Handler], ...] = (
     ("GET", "/operations/{id}", signed_in, operations.read),
 )
 
-SEARCHES = frozenset({"/resources", "/analytics/{metric}", "/analytics/{metric}/dropped", "/analytics/{metric}/live"})
+SEARCHES = frozenset({
+    "/users", "/users/me/export", "/resources", "/analytics/{metric}", "/analytics/{metric}/dropped",
+    "/analytics/{metric}/live",
+})  # fmt: skip
 """Whose GET looks through more than one thing, and is limited as a search (web/quotas.py)."""
 
 PLAIN: tuple[tuple[str, str, Callable[[web.Request], Awaitable[web.StreamResponse]]], ...] = (

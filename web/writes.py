@@ -7,6 +7,7 @@ from uuid import UUID
 from aiohttp import web
 
 from domain.refusals import Code, Refusal
+from security.signatures import sign
 from streams import identity
 from streams.publish import Answer, Order, Pending
 from web import headers
@@ -52,15 +53,18 @@ async def submit(
     canonical: bytes = b"",
     aggregate_id: UUID | None = None,
     matching: int | None = None,
+    personal: bool = False,
 ) -> Answer | Pending:
     """Sends a command of the caller and waits for its answer as the caller prefers.
 
     `key`: the caller's Idempotency-Key. `canonical` (the body) and `matching` (If-Match) are what makes two requests
-    with one key the same.
+    with one key the same; of a `personal` body nobody without the key may guess anything by trying.
     Without `aggregate_id` the aggregate's id is derived from the operation, so a retry creates the same one.
     """
     actor = request[ACTOR]
     method, path = request.method, request.path
+    parts = request.app[PARTS]
+    same = b"%b %b\n%b\n%b" % (method.encode(), path.encode(), _text(matching), canonical)
     operation = identity.new_operation() if key is None else identity.operation_id(actor.id, method, path, key)
     order = Order(
         noun=noun,
@@ -69,12 +73,11 @@ async def submit(
         operation=operation,
         actor=actor,
         data=data,
-        fingerprint=sha256(b"%b %b\n%b\n%b" % (method.encode(), path.encode(), _text(matching), canonical)).hexdigest(),
+        fingerprint=sign(parts.settings.index_key, b"fingerprint", same) if personal else sha256(same).hexdigest(),
         keyed=key is not None,
         traceparent=headers.traceparent(request),
         request_id=request[REQUEST_ID],
     )
-    parts = request.app[PARTS]
     return await parts.commands.submit(order, wait=headers.wait(request, parts.settings.answer_wait_s))
 
 

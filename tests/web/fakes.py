@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -25,6 +25,9 @@ from domain.tables import Table
 from security.fields import Sealer
 from security.passwords import Passwords
 from security.tokens import Tokens
+from stores import StoresAway
+from stores.accounts import AccountQuery
+from stores.belongings import Told
 from stores.dead_letters import Listed, Parked
 from stores.limits import Deeds
 from stores.live import Changes
@@ -46,7 +49,7 @@ SETTINGS = Settings(
     command_key=b"c" * 32,
     index_key=b"i" * 32,
     cursor_key=b"u" * 32,
-    sealing_key=b"s" * 32,
+    sealing_keys=(b"s" * 32,),
     token_keys=(("first", b"1" * 32), ("second", b"2" * 32)),
     log_level="warning",
 )
@@ -102,6 +105,8 @@ class FakeCommands:
                     return Answer(order.operation, "refused", False, b"", 0, Refusal(Code.EMAIL_TAKEN))
         state = fold(noun.evolve, state, events, context)
         states[order.aggregate_id] = state
+        if noun is accounts and state.status is accounts.AccountStatus.ERASED:
+            self.stores.accounts.keys.pop(order.aggregate_id, None)
         gone = getattr(state, "deleted_at", None) is not None
         return Answer(order.operation, "succeeded", False, b"" if gone else noun.document(state), state.version)
 
@@ -149,6 +154,21 @@ class FakeAccounts:
     async def get(self, id: UUID) -> accounts.Account | None:
         return self.states.get(id)
 
+    async def page(self, query: AccountQuery) -> list[accounts.Account]:
+        found = [
+            state
+            for state in self.states.values()
+            if state.status is not accounts.AccountStatus.ERASED
+            and query.email_index in (None, state.email_index)
+            and query.status in (None, state.status.value)
+            and query.role in (None, state.role.value)
+            and (query.after is None or (state.created_at, state.id) < query.after)
+        ]
+        return sorted(found, key=lambda state: (state.created_at, state.id), reverse=True)[: query.limit]
+
+    async def keys_of(self, accounts: Sequence[UUID]) -> dict[UUID, bytes]:
+        return {id: self.keys[id] for id in accounts if id in self.keys}
+
     async def put_key(self, account_id: UUID, wrapped: bytes) -> bytes:
         return self.keys.setdefault(account_id, wrapped)
 
@@ -190,6 +210,29 @@ class FakeRevoked:
             yield
         finally:
             self.calls.remove((session, call))
+
+
+@dataclass
+class FakeBelongings:
+    """What the resources' states say; `events` are the histories, and `cut` breaks a reading off behind so many."""
+
+    of: FakeResources
+    events: dict[tuple[str, UUID], list[Told]] = field(default_factory=dict)
+    cut: int | None = None
+
+    async def resources(self, owner: UUID, after: UUID, limit: int) -> list[resources.Resource]:
+        if self.cut is not None:
+            if self.cut == 0:
+                raise StoresAway("cut")
+            self.cut -= 1
+        owned = sorted(
+            (state for state in self.of.states.values() if state.owner_id == owner and state.id > after),
+            key=lambda state: state.id,
+        )
+        return owned[:limit]
+
+    async def history(self, noun: str, aggregate: UUID, after: int) -> list[Told]:
+        return [told for told in self.events.get((noun, aggregate), []) if told.version > after][:2]
 
 
 @dataclass
@@ -324,6 +367,9 @@ class FakeStores:
     dead_letters: FakeLetters = field(default_factory=FakeLetters)
     states: dict[str, str] = field(default_factory=lambda: {"postgres": "ok", "redis": "ok"})
 
+    def __post_init__(self) -> None:
+        self.belongings = FakeBelongings(self.resources)
+
     async def ready(self) -> dict[str, str]:
         return self.states
 
@@ -336,7 +382,7 @@ class Fakes:
         self.stores = FakeStores()
         self.commands = FakeCommands(self.stores)
         self.tokens = Tokens(settings.token_keys, settings.environment)
-        self.sealer = Sealer(settings.sealing_key)
+        self.sealer = Sealer(*settings.sealing_keys)
         self.live = Hub(self.stores.watching)
 
     @asynccontextmanager

@@ -171,6 +171,18 @@ async def test_an_address_is_bounded_over_all_its_users(fakes: Fakes, bearer: Be
         assert found == [200] * 5 + [429] * 2
 
 
+async def test_lists_and_exports_of_accounts_are_searches(fakes: Fakes, bearer: Bearer) -> None:
+    async with front(fakes, limit_search_user=Limit(1, 600)) as client:
+        admin = bearer(ADMIN, Role.ADMIN)
+        assert [(await client.get("/api/v1/users", headers=admin)).status for _ in "ab"] == [200, 429]
+        registered = await client.post("/api/v1/auth/register", json=RIGHT)
+        mine = {"Authorization": f"Bearer {(await registered.json())['data']['access_token']}"}
+        answers = [await client.get("/api/v1/users/me/export", headers=mine) for _ in "ab"]
+        assert [answer.status for answer in answers] == [200, 429]
+        assert '"search-user";r=0;' in answers[0].headers["RateLimit"]
+        assert (await client.get("/api/v1/users/me", headers=mine)).status == 200
+
+
 async def test_a_forged_forwarding_header_gives_nobody_a_second_quota(fakes: Fakes) -> None:
     async with front(fakes, limit_read_address=Limit(5, 600)) as client:
         found = []
@@ -238,6 +250,31 @@ async def test_one_account_from_many_addresses_is_bounded_and_its_owner_gets_in(
             assert await login(client, *CREDENTIALS, "203.0.113.1") == 200
         # At home guesses are bounded too, by themselves.
         assert [await login(client, RIGHT["email"], "guess", "203.0.113.1") for _ in range(4)] == [401] * 3 + [429]
+
+
+@pytest.mark.parametrize("way", ["PUT /users/me/password", "DELETE /users/me"])
+async def test_a_stolen_token_is_no_way_to_guess_the_password(fakes: Fakes, way: str) -> None:
+    method, _, path = way.partition(" ")
+
+    async def guess(password: str, address: str) -> int:
+        body = (
+            {"current_password": password, "new_password": "another of these"}
+            if method == "PUT"
+            else {"password": password}
+        )
+        headers = {"Authorization": f"Bearer {token}", "X-Forwarded-For": address}
+        return (await client.request(method, "/api/v1" + path, json=body, headers=headers)).status
+
+    async with front(fakes, **LOGINS) as client:
+        registered = await client.post("/api/v1/auth/register", json=RIGHT)
+        token = (await registered.json())["data"]["access_token"]
+        assert await login(client, *CREDENTIALS, "203.0.113.1") == 200
+        # They count as failed logins do, and together with them.
+        assert await login(client, RIGHT["email"], "a guess", "198.51.100.1") == 401
+        found = [await guess(f"guess {n}", f"198.51.100.{n}") for n in range(4)]
+        assert found == [403] * 2 + [429] * 2
+        assert await login(client, *CREDENTIALS, "198.51.100.9") == 429
+        assert await guess(RIGHT["password"], "203.0.113.1") == 204  # where the owner is at home
 
 
 async def test_right_passwords_use_nothing_up(fakes: Fakes) -> None:

@@ -72,6 +72,22 @@ async def test_what_goes_on_is_asked_for_in_the_same_version(client: Client, bea
     assert (asked["error"]["code"], asked["error"]["status"]) == ("STALE_VERSION", 412)
 
 
+async def test_accounts_are_bare_and_an_export_is_the_same_in_both(client: Client, bearer: Any) -> None:
+    who = {"email": "mina@example.org", "password": "correct horse"}
+    made = await (await client.post(f"{V2}/auth/register", json=who)).json()
+    mine = {"Authorization": f"Bearer {made['access_token']}"}
+    read = await client.get(f"{V2}/users/me", headers=mine)
+    assert (read.headers["ETag"], await read.json()) == ('"1"', made["user"])
+    page = await (await client.get(f"{V2}/users", headers=bearer(ADMIN, Role.ADMIN))).json()
+    assert (page["data"], page["next_cursor"]) == ([made["user"]], None)
+    exports = [await (await client.get(f"{version}/users/me/export", headers=mine)).json() for version in (V1, V2)]
+    assert exports[0] | {"exported_at": ""} == exports[1] | {"exported_at": ""}
+    wrong = await client.delete(f"{V2}/users/me", json={"password": "a guess"}, headers=mine)
+    problem_of(wrong, await wrong.json(), 403, "WRONG_PASSWORD")
+    taken = await client.patch(f"{V2}/users/me", json={"name": "Mina"}, headers={**mine, "Prefer": "respond-async"})
+    assert (taken.status, taken.headers["Location"].startswith(f"{V2}/operations/")) == (202, True)
+
+
 def problem_of(answer: Any, body: Any, status: int, code: str) -> None:
     assert (answer.status, answer.content_type) == (status, "application/problem+json")
     assert body["type"] == f"/problems/{code}"
