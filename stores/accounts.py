@@ -35,7 +35,12 @@ def _state(row: Any) -> Account:
     )  # fmt: skip
 
 
-TABLE = Table("accounts", tuple(Column(*column.split(" ")) for column in _COLUMNS.split(", ")), _row, _state)
+TABLE = Table(
+    "accounts",
+    tuple(Column(name, kind) for name, _, kind in (column.partition(" ") for column in _COLUMNS.split(", "))),
+    _row,
+    _state,
+)
 
 
 async def keyed(connection: Any, accounts: Sequence[UUID]) -> set[UUID]:

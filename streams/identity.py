@@ -37,6 +37,11 @@ def aggregate_id(operation: UUID) -> UUID:
     return _derived("aggregate", operation.hex)
 
 
+def kind_id(kind: str) -> UUID:
+    """The aggregate of a kind of resources: derived from its name, so there is one."""
+    return _derived("kind", kind)
+
+
 def event_id(operation: UUID, index: int) -> str:
     """The id of the index-th event of an operation."""
     return f"{operation}.{index}"

@@ -113,6 +113,11 @@ def unpacked(content_encoding: str | None) -> bool:
     return content_encoding is None or content_encoding.strip().lower() in ("identity", "gzip", "deflate")
 
 
+def is_merge_patch(content_type: str | None) -> bool:
+    """True for application/merge-patch+json (RFC 7396)."""
+    return (content_type or "").partition(";")[0].strip().lower() == "application/merge-patch+json"
+
+
 def is_json(content_type: str | None) -> bool:
     """True for application/json, alone or in UTF-8."""
     if content_type == "application/json":

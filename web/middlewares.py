@@ -92,7 +92,7 @@ def endpoint(handler: Handler, *, authenticated: bool, kind: Kind = Kind.READ) -
             return reply
         response = parts.presenters.of(request.path).reply(reply)
         if rate is not None:
-            response.headers.extend(quotas.headers(rate))
+            response.headers.extend(quotas.headers(request.get(RATE, rate)))  # its handler may have counted more
         return response
 
     return answer

@@ -13,19 +13,24 @@ from aiohttp import web
 from config import Settings
 from domain.access import Actor
 from domain.accounts import Account
+from domain.kinds import Kind
 from domain.questions import Question
 from domain.reports import Line
 from domain.resources import Resource
 from domain.sessions import Sessions
 from domain.tables import Table
+from domain.words import Term
 from security.fields import Sealer
 from security.passwords import Passwords
 from security.tokens import Tokens
 from stores.accounts import AccountQuery
 from stores.belongings import Told
 from stores.dead_letters import Listed, Parked
+from stores.kinds import Schemas
+from stores.pages import Page, PageQuery, Total
 from stores.reports import Dropped
-from stores.resources import PageQuery, View
+from stores.resources import Change, View
+from stores.search import Search
 from streams.publish import Answer, Order, Pending
 from web.access import AccessLog
 from web.clients import Clients
@@ -55,8 +60,30 @@ class ResourceStore(Protocol):
     async def get(self, resource_id: UUID) -> View | None:
         """The resource as clients see it, or None if there is none (any more). Raises StoresAway."""
 
-    async def page(self, query: PageQuery) -> list[Resource]:
+    async def also_deleted(self, id: UUID) -> Resource | None:
+        """A resource from PostgreSQL, also if it is deleted. Raises StoresAway."""
+
+    async def page(self, query: PageQuery) -> Page:
         """At most `query.limit` resources in the order asked for. Raises StoresAway."""
+
+    async def total(self, query: PageQuery, terms: tuple[Term, ...] = ()) -> Total:
+        """How many a list has. Raises StoresAway."""
+
+    async def history(self, id: UUID, *, limit: int, after: int, public_only: bool) -> list[Change]:
+        """What happened after version `after`, oldest first. Raises StoresAway."""
+
+
+class KindStore(Protocol):
+    """Kinds as they are read."""
+
+    async def get(self, id: UUID) -> Kind | None:
+        """One kind. Raises StoresAway."""
+
+    async def listed(self, limit: int, after: str = "") -> list[Kind]:
+        """Kinds by name, after one. Raises StoresAway."""
+
+    async def schemas(self, *, at_most: float = 1.0) -> Schemas:
+        """The schemas that were in force `at_most` seconds ago, or later. Raises StoresAway."""
 
 
 class AccountStore(Protocol):
@@ -146,6 +173,14 @@ class ReadStores(Protocol):
     @property
     def resources(self) -> ResourceStore:
         """Resources."""
+
+    @property
+    def kinds(self) -> KindStore:
+        """Kinds."""
+
+    @property
+    def search(self) -> Search:
+        """Full text."""
 
     @property
     def accounts(self) -> AccountStore:

@@ -12,19 +12,24 @@ from streams import identity
 from streams.publish import Answer, Order, Pending
 from web import headers
 from web.parts import ACTOR, PARTS, REQUEST_ID
-from web.refused import Refused, refused
+from web.refused import Refused, Wrong, refused
 from web.validation import Parsed, Schema, T
 
 OPERATIONS = "/api/v1/operations/"
 
 
-async def read_body(request: web.Request, schema: Schema[T], at_most: int | None = None) -> Parsed[T]:
+async def read_body(
+    request: web.Request, schema: Schema[T], at_most: int | None = None, *, merging: bool = False
+) -> Parsed[T]:
     """The body as a value of `schema`; `at_most` bytes, if that is less than the settings allow.
+
+    `merging`: it may also be application/merge-patch+json.
 
     Raises Refused: 415, 413, 400.
     """
     given = request.headers
-    if not headers.is_json(given.get("Content-Type")):
+    content_type = given.get("Content-Type")
+    if not headers.is_json(content_type) and not (merging and headers.is_merge_patch(content_type)):
         # Without a body there is no type to be wrong: what is missing is the body.
         if not request.body_exists:
             raise refused(Code.MALFORMED_BODY)
@@ -41,6 +46,18 @@ async def read_body(request: web.Request, schema: Schema[T], at_most: int | None
     if len(body) > limit:
         raise refused(Code.BODY_TOO_LARGE)
     return schema.read(body)
+
+
+def preconditions(request: web.Request, wrong: Wrong) -> tuple[str | None, int | None]:
+    """The Idempotency-Key and the version that If-Match asks for, of a change of something that is there."""
+    key = expected = None
+    with wrong:
+        key = headers.idempotency_key(request)
+    with wrong:
+        expected = headers.if_match(request)
+    with wrong:
+        headers.no_none_match(request)
+    return key, expected
 
 
 async def submit(

@@ -13,7 +13,7 @@ from uuid import UUID
 import msgspec
 
 from config import Settings
-from domain import accounts, resources, sessions
+from domain import accounts, kinds, resources, sessions
 from domain.access import Actor, Role, may_read
 from domain.aggregates import Context, fold
 from domain.boards import View
@@ -22,6 +22,7 @@ from domain.questions import Question
 from domain.refusals import Code, Refusal
 from domain.reports import Line
 from domain.tables import Table
+from domain.words import Term
 from security.fields import Sealer
 from security.passwords import Passwords
 from security.tokens import Tokens
@@ -29,12 +30,16 @@ from stores import StoresAway
 from stores.accounts import AccountQuery
 from stores.belongings import Told
 from stores.dead_letters import Listed, Parked
+from stores.kinds import Schemas
 from stores.limits import Deeds
 from stores.live import Changes
+from stores.narrowing import Filter, Op
+from stores.pages import Page, PageQuery, Total, order
 from stores.redis import RedisAway
 from stores.reports import Dropped
-from stores.resources import PageQuery
+from stores.resources import Change
 from stores.resources import View as ResourceView
+from stores.search import Hit, Sought
 from stores.selecting import TooMany
 from stores.totals import Row
 from streams.publish import Answer, Order, Pending
@@ -91,7 +96,8 @@ class FakeCommands:
         return Pending(operation) if self.slow else found[1]
 
     def apply(self, order: Order) -> Answer:
-        noun: Any = {"resources": resources, "accounts": accounts, "sessions": sessions}[order.noun]
+        nouns = {"resources": resources, "accounts": accounts, "kinds": kinds, "sessions": sessions}
+        noun: Any = nouns[order.noun]
         states: dict[UUID, Any] = getattr(self.stores, order.noun).states
         command = msgspec.json.decode(order.data, type=noun.COMMANDS[order.type])
         context = Context(order.actor, order.aggregate_id, datetime.now(UTC))
@@ -124,23 +130,77 @@ class FakeResources:
             return None
         return ResourceView(resources.document(state), state.owner_id, state.visibility, state.version)
 
-    async def page(self, query: PageQuery) -> list[resources.Resource]:
+    async def also_deleted(self, id: UUID) -> resources.Resource | None:
+        return self.states.get(id)
+
+    async def total(self, query: PageQuery, terms: tuple[Term, ...] = ()) -> Total:
+        page = await self.page(msgspec.structs.replace(query, limit=10_000, after=None))
+        return Total(len(page.items), True)
+
+    async def history(self, id: UUID, *, limit: int, after: int, public_only: bool) -> list[Change]:
+        return []
+
+    async def page(self, query: PageQuery) -> Page:
         if self.raises is not None:
             raise self.raises
         found = [
             state
             for state in self.states.values()
-            if state.deleted_at is None
+            if (state.deleted_at is not None) == query.deleted
             and may_read(query.visible_to, state.owner_id, state.visibility)
-            and all(str(getattr(state, name)) == str(value) for name, value in query.filters.items())
+            and all(wanted(state, narrowing) for narrowing in query.filters)
         ]
         found.sort(key=lambda state: state.id, reverse=query.sort[-1][1])
         for column, descending in reversed(query.sort):
             found.sort(key=lambda state, column=column: getattr(state, column), reverse=descending)  # type: ignore[misc]
         if query.after is not None:
             places = [(*(getattr(state, column) for column, _ in query.sort), state.id) for state in found]
-            found = found[places.index(query.after) + 1 :]
-        return found[: query.limit]
+            found = found[places.index((*query.after[: len(query.sort)], query.after[-1])) + 1 :]
+        page = found[: query.limit]
+        if len(found) <= query.limit:
+            return Page(page, None)
+        return Page(page, tuple(getattr(page[-1], column) for column, _ in order(query)))
+
+
+def wanted(state: resources.Resource, narrowing: Filter) -> bool:
+    """Whether a resource is as a filter says; the operators of times are for the real store (tests/stores)."""
+    value = getattr(state, narrowing.field)
+    match narrowing.op:
+        case Op.EQ:
+            return bool(value == narrowing.value)
+        case Op.NE:
+            return bool(value != narrowing.value)
+        case Op.IN:
+            return value in narrowing.value
+        case _:
+            return narrowing.value in value
+
+
+@dataclass
+class FakeKinds:
+    states: dict[UUID, kinds.Kind] = field(default_factory=dict)
+
+    def kept(self) -> list[kinds.Kind]:
+        return sorted((kind for kind in self.states.values() if kind.deleted_at is None), key=lambda kind: kind.kind)
+
+    async def get(self, id: UUID) -> kinds.Kind | None:
+        return next((kind for kind in self.kept() if kind.id == id), None)
+
+    async def listed(self, limit: int, after: str = "") -> list[kinds.Kind]:
+        return [kind for kind in self.kept() if kind.kind > after][:limit]
+
+    async def schemas(self, *, at_most: float = 1.0) -> Schemas:
+        return Schemas(1, {kind.kind: kind.schema for kind in self.kept()})
+
+
+@dataclass
+class FakeSearch:
+    hits: list[Hit] = field(default_factory=list)
+    sought: list[Sought] = field(default_factory=list)
+
+    async def find(self, sought: Sought) -> list[Hit]:
+        self.sought.append(sought)
+        return self.hits[: sought.limit]
 
 
 @dataclass
@@ -360,6 +420,8 @@ class FakeStores:
     limits: FakeLimits = field(default_factory=FakeLimits)
     watching: FakeWatching = field(default_factory=FakeWatching)
     resources: FakeResources = field(default_factory=FakeResources)
+    kinds: FakeKinds = field(default_factory=FakeKinds)
+    search: FakeSearch = field(default_factory=FakeSearch)
     accounts: FakeAccounts = field(default_factory=FakeAccounts)
     sessions: FakeSessions = field(default_factory=FakeSessions)
     revoked: FakeRevoked = field(default_factory=FakeRevoked)

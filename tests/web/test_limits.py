@@ -337,3 +337,50 @@ async def test_writes_are_counted_as_writes(fakes: Fakes, bearer: Bearer, accoun
             (await client.post("/api/v1/resources", json=body, headers=bearer(account, role))).status for _ in "ab"
         ]
         assert found == [201, 429]
+
+
+@given(st.integers(2, 20), st.lists(st.tuples(st.floats(0, 90), st.integers(1, 20)), min_size=1, max_size=100))
+def test_retry_after_is_true_of_many_deeds_at_once(quota: int, steps: list[tuple[float, int]]) -> None:
+    async def run() -> None:
+        one = meter(quota, 60)
+        now = HOUR
+        for step, deeds in steps:
+            now += step
+            wanted = min(deeds, quota)
+            try:
+                one.take("a", now, wanted)
+            except Spent as spent:
+                now += spent.wait
+                assert one.take("a", now, wanted) >= 0
+        await one._sharing.close()
+
+    asyncio.run(run())
+
+
+def batch(size: int) -> dict[str, Any]:
+    return {"operations": [{"op": "create", "resource": {"kind": "note", "title": str(n)}} for n in range(size)]}
+
+
+async def test_a_batch_counts_as_its_operations_and_one_that_is_refused_does_nothing(
+    fakes: Fakes, bearer: Bearer
+) -> None:
+    path = "/api/v1/resources/batch"
+    limits = {"limit_write_user": Limit(10, 600), "limit_write_address": Limit(100, 600)}
+    async with front(fakes, **limits) as client:
+        first = await client.post(path, json=batch(7), headers=bearer())
+        assert first.headers["RateLimit-Policy"] == '"write-address";q=100;w=600, "write-user";q=10;w=600'
+        assert first.headers["RateLimit"].startswith('"write-address";r=93;t=')
+        assert ', "write-user";r=3;t=' in first.headers["RateLimit"]
+        for _ in range(3):
+            refused = await client.post(path, json=batch(4), headers=bearer())
+            assert (refused.status, (await refused.json())["error"]["code"]) == (429, "TOO_MANY_REQUESTS")
+            assert int(refused.headers["Retry-After"]) > 0
+        assert len(fakes.commands.submitted) == 7
+        # What was refused did not count, neither of its user nor of its address.
+        last = await client.post(path, json=batch(3), headers=bearer())
+        assert (last.status, len(fakes.commands.submitted)) == (200, 10)
+        assert last.headers["RateLimit"].startswith('"write-address";r=90;t=')
+        assert (await client.post(path, json=batch(1), headers=bearer())).status == 429
+        # One of more than a limit allows takes all of it.
+        assert (await client.post(path, json=batch(11), headers=bearer(OTHER))).status == 200
+        assert (await client.post(path, json=batch(1), headers=bearer(OTHER))).status == 429
