@@ -86,6 +86,8 @@ async def test_accounts_are_bare_and_an_export_is_the_same_in_both(client: Clien
     problem_of(wrong, await wrong.json(), 403, "WRONG_PASSWORD")
     taken = await client.patch(f"{V2}/users/me", json={"name": "Mina"}, headers={**mine, "Prefer": "respond-async"})
     assert (taken.status, taken.headers["Location"].startswith(f"{V2}/operations/")) == (202, True)
+
+
 async def test_each_operation_of_a_batch_is_in_the_dress_that_was_asked_for(client: Client, bearer: Any) -> None:
     operations = [{"op": "create", "resource": NOTE}, {"op": "create", "resource": {**NOTE, "title": 5}}, {"op": "x"}]
     headers = bearer(**{"Accept-Language": "ko", "Idempotency-Key": "b"})
