@@ -28,6 +28,7 @@ from web import (
     sessions,
     users,
 )
+from web.documents import serving
 from web.middlewares import endpoint, plain
 from web.permissions import Handler, anyone, may, signed_in
 from web.quotas import Kind
@@ -89,7 +90,12 @@ PLAIN: tuple[tuple[str, str, Callable[[web.Request], Awaitable[web.StreamRespons
     ("GET", "/", pages.front),
     ("GET", "/live", pages.live),
     ("GET", "/live/{file}", pages.live),
+    ("GET", "/docs", pages.docs),
+    ("GET", "/docs/{file}", pages.docs),
     ("GET", "/problems/{code}", problems.read),
+    ("GET", "/api/v1/openapi.json", serving.openapi_v1),
+    ("GET", "/api/v2/openapi.json", serving.openapi_v2),
+    ("GET", "/api/asyncapi.json", serving.asyncapi),
 )
 
 
