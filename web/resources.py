@@ -15,6 +15,7 @@ from domain.text import Slug, check, check_json
 from streams.publish import Answer
 from web import headers, kinds, writes
 from web.parts import ACTOR, PARTS
+from web.paths import object_id
 from web.presenters import Reply
 from web.refused import Wrong, refused
 from web.validation import Schema

@@ -197,7 +197,9 @@ OUTSIDE = tuple(
     for route, target, status in (
         ("GET /.well-known/jwks.json", None, 200), ("GET /livez", None, 200), ("GET /readyz", None, 200),
         ("GET /", None, 302), ("GET /live", None, 200), ("GET /live/{file}", named("page.js"), 200),
-        ("GET /problems/{code}", named("NOT_FOUND"), 200),
+        ("GET /docs", None, 200), ("GET /docs/{file}", named("docs.js"), 200),
+        ("GET /problems/{code}", named("NOT_FOUND"), 200), ("GET /api/v1/openapi.json", None, 200),
+        ("GET /api/v2/openapi.json", None, 200), ("GET /api/asyncapi.json", None, 200),
     )
 )  # fmt: skip
 CODES = {"guest": "TOKEN_MISSING", "ended": "SESSION_ENDED"}
