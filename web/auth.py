@@ -10,7 +10,7 @@ from aiohttp import web
 
 from domain import accounts
 from domain.access import Actor, Role
-from domain.refusals import Code, Refusal
+from domain.refusals import Code
 from security import fields
 from stores import StoresAway
 from streams import identity
@@ -55,7 +55,6 @@ REGISTRATION = Schema(Registration)
 LOGIN = Schema(Login)
 LONGEST_BODY = 131_072
 """Bytes; whoever asks here is nobody yet, and gets less of our time."""
-CHALLENGE = {"WWW-Authenticate": 'Bearer realm="yeoul"'}
 NO_STORE = {"Cache-Control": "no-store"}
 PRIVATE = orjson.dumps({"status": "accepted"})
 
@@ -102,7 +101,7 @@ async def login(request: web.Request) -> Reply:
         account = await parts.stores.accounts.by_email_index(index)
         right = await parts.passwords.verify(await _hash_of(parts, account), given.password)
         if account is None or not right or account.status is not accounts.AccountStatus.ACTIVE:
-            raise Refused(Refusal(Code.INVALID_CREDENTIALS), CHALLENGE)
+            raise refused(Code.INVALID_CREDENTIALS)
     granted = await sessions.begin(parts, sessions.caller_of(request), account.id, account.role, account.version)
     return Reply(orjson.dumps(granted), headers=NO_STORE)
 
