@@ -29,7 +29,8 @@ async def drive(plan: Plan) -> Outcome:
     )
     try:
         limit = plan.warmup_s + plan.seconds + plan.drain_s + MARGIN_S
-        out, _ = await asyncio.wait_for(process.communicate(msgspec.json.encode(plan)), limit)
+        async with asyncio.timeout(limit):
+            out, _ = await process.communicate(msgspec.json.encode(plan))
     except BaseException:
         if process.returncode is None:
             process.kill()
