@@ -39,9 +39,23 @@ def signed_in(handler: Handler) -> Handler:
 
 
 def may(scope: str) -> Callable[[Handler], Handler]:
-    """Callers whose role has `scope` (security/tokens.py: SCOPES); without a token 401, without the scope 403."""
+    """Callers whose role has `scope` (domain/access.py: SCOPES); without a token 401, without the scope 403."""
     permitted: Any = aiohttp_jwt.check_permissions(scope)
     return permitted if scope != "admin" else lambda handler: _nearby(permitted(handler))
+
+
+def in_person(guard: Callable[[Handler], Handler]) -> Callable[[Handler], Handler]:
+    """`guard`, and no API key: what can't be taken back, or gives more than a key is to have; else 403."""
+    return lambda handler: guard(_in_person(handler))
+
+
+def _in_person(handler: Handler) -> Handler:
+    async def answer(request: web.Request) -> Reply | web.StreamResponse:
+        if "key" in request[PAYLOAD]:
+            raise refused(Code.SESSION_REQUIRED)
+        return await handler(request)
+
+    return answer
 
 
 def _nearby(handler: Handler) -> Handler:
