@@ -198,7 +198,7 @@ class Explaining(Database):
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def large(stack: Stack) -> AsyncIterator[Large]:
+async def filled(stack: Stack) -> AsyncIterator[Large]:
     own = await fresh_settings(stack, "large")
     url = own.postgres_url
     await migrations.apply(url)
@@ -230,6 +230,14 @@ async def large(stack: Stack) -> AsyncIterator[Large]:
     yield database.large
     await database.close()
     await redis.close()
+
+
+@pytest.fixture
+def large(filled: Large) -> Large:
+    """It has read nothing yet, whatever another test did with it."""
+    filled.read.clear()
+    filled.sequential.clear()
+    return filled
 
 
 FILTERS: dict[str, tuple[Filter, ...]] = {
