@@ -1,10 +1,9 @@
 """Where the words of a question stand in a text, shown by `<mark>` in text that is escaped for HTML."""
 
 import html
-import unicodedata
 from collections.abc import Sequence
 
-from domain.words import Term
+from domain.words import Term, normal
 
 AROUND = 60
 """Characters before the first place that are shown of a long text."""
@@ -16,13 +15,13 @@ MOST_MARKS = 50
 
 def highlight(text: str, sought: Sequence[Term]) -> str:
     """All of `text`, escaped, with what was sought in `<mark>`."""
-    text = unicodedata.normalize("NFC", text)
+    text = normal(text, "NFC")
     return _marked(text, _places(text, sought))
 
 
 def excerpt(text: str, sought: Sequence[Term]) -> str:
     """The part of a long text around the first place, as `highlight` shows it; its beginning if there is none."""
-    text = unicodedata.normalize("NFC", text)
+    text = normal(text, "NFC")
     places = _places(text, sought)
     begin = max(0, places[0][0] - AROUND) if places else 0
     end = begin + EXCERPT

@@ -118,6 +118,7 @@ class Problem(StrEnum):
     UNPACKABLE = "unpackable"
     NO_LOCAL_DAYS = "no_local_days"
     SCHEMA = "schema"
+    UNSATISFIED = "unsatisfied"
     REFERENCE = "reference"
     TOO_COMPLEX = "too_complex"
 
@@ -250,6 +251,8 @@ PROBLEMS: dict[str, dict[Problem, str]] = {
         Problem.NO_LOCAL_DAYS: "has days that this metric can't be shown by: it keeps no window, such as hour, at whose"
         " borders they begin; use UTC, or another window",
         Problem.SCHEMA: "does not satisfy the schema of its kind: {}",
+        Problem.UNSATISFIED: "does not satisfy the schema of its kind, and is too large for each wrong value to be"
+        " named",
         Problem.REFERENCE: "must refer to a part of the same schema, such as #/$defs/name, and not to itself",
         Problem.TOO_COMPLEX: "is too complex: at most {}",
         Problem.UNSUPPORTED: "is not supported here; use {}",
@@ -276,6 +279,7 @@ PROBLEMS: dict[str, dict[Problem, str]] = {
         Problem.NO_LOCAL_DAYS: "의 날짜 경계에 맞는 윈도(예: hour)를 이 지표가 보관하지 않습니다. UTC 또는 다른 윈도를"
         " 사용해 주세요",
         Problem.SCHEMA: "해당 kind의 스키마에 맞지 않습니다: {}",
+        Problem.UNSATISFIED: "해당 kind의 스키마에 맞지 않으며, 너무 커서 틀린 값을 하나씩 표시할 수 없습니다",
         Problem.REFERENCE: "같은 스키마의 다른 부분(#/$defs/name 등)만 참조해야 하며, 자기 자신은 참조할 수 없습니다",
         Problem.TOO_COMPLEX: "너무 복잡합니다. 최대 {}",
         Problem.UNSUPPORTED: "여기서는 지원되지 않습니다. 대신 {}을(를) 사용해 주세요",

@@ -6,6 +6,7 @@ one knows neither look-around nor back-references, and a schema that has them is
 
 from functools import lru_cache
 from typing import Any
+from urllib.parse import unquote
 
 import jsonschema_rs
 import msgspec
@@ -21,6 +22,12 @@ MOST_PARTS = 1_000
 PATTERN_BYTES = 1_000_000
 """What a compiled pattern may take of memory."""
 MOST_SHOWN = 100
+MOST_LOOKS = 70_000
+"""Parts of a schema times values of attributes, up to which each wrong value is named.
+
+To find out that something is wrong takes a moment; to gather everything that is, each with its place, takes a hundred
+times as long, and the library gathers all before it shows the first.
+"""
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 ELSEWHERE = ("$id", "$anchor", "$dynamicAnchor", "$dynamicRef", "$recursiveRef", "$vocabulary")
 """Words that are for schemas of several documents."""
@@ -43,6 +50,26 @@ def _compiled(schema: dict[str, Any]) -> jsonschema_rs.Draft202012Validator:
 def validator(schema: str) -> jsonschema_rs.Draft202012Validator:
     """The validator of a schema that was taken, from its JSON; made once in each process."""
     return _compiled(msgspec.json.decode(schema))
+
+
+@lru_cache(maxsize=1024)
+def _parts_of(schema: str) -> int:
+    found = msgspec.json.decode(schema)
+    return _parts(found, found, (), {})
+
+
+def _values(attributes: dict[str, Any]) -> int:
+    """How many values there are in all; they are no deeper than a document may be."""
+    stack: list[Any] = [attributes]
+    seen = 0
+    while stack:
+        item = stack.pop()
+        seen += 1
+        if isinstance(item, dict):
+            stack += item.values()
+        elif isinstance(item, list):
+            stack += item
+    return seen
 
 
 def refused(schema: dict[str, Any]) -> tuple[Detail, ...]:
@@ -74,6 +101,8 @@ def unsatisfied(schema: str, attributes: dict[str, Any]) -> tuple[Detail, ...]:
     checks = validator(schema)
     if checks.is_valid(attributes):
         return ()
+    if _parts_of(schema) * _values(attributes) > MOST_LOOKS:
+        return (Detail("attributes", Problem.UNSATISFIED),)
     found: list[Detail] = []
     for error in checks.iter_errors(attributes):
         found += _details(error)
@@ -157,9 +186,19 @@ def _parts(value: Any, root: dict[str, Any], within: tuple[str, ...], known: dic
 
 
 def _target(reference: str, root: dict[str, Any]) -> Any:
-    """What a JSON pointer leads to."""
+    """What a JSON pointer in a URI leads to (RFC 6901, 6). Raises LookupError.
+
+    It must lead where the library finds it, or a part could refer to itself unseen. So what is written with `%` is read
+    as it is meant, and a sign that means something to pointers or to URIs may not be written so.
+    """
     at: Any = root
-    for step in reference.removeprefix("#/").split("/"):
+    if any(sign in reference.lower() for sign in ("%2f", "%7e", "%25")):
+        raise LookupError(reference)
+    try:
+        pointer = unquote(reference, errors="strict").removeprefix("#/")
+    except UnicodeDecodeError:
+        raise LookupError(reference) from None
+    for step in pointer.split("/"):
         name = step.replace("~1", "/").replace("~0", "~")
         try:
             at = at[int(name)] if isinstance(at, list) else at[name]

@@ -9,6 +9,7 @@ finds all of its places by the beginnings of pairs.
 import re
 import unicodedata
 from collections.abc import Iterator
+from typing import Literal
 
 import msgspec
 
@@ -16,6 +17,9 @@ SEARCHED = 14_000
 """Characters of a body that are looked through; PostgreSQL knows no place in a text beyond 16,383."""
 LONGEST_WORD = 64
 """Characters of a word that count; what begins alike is the same word."""
+MOST_MARKS = 30
+"""Combining marks in a row that count. No writing has more; to put them in order takes the square of their number, so
+a text of nothing else would hold up whoever compares it (Unicode Standard Annex 15, stream-safe text)."""
 SHORTEST_BEGINNING = 3
 """Characters of a word that is also found as the beginning of longer ones; shorter ones begin too many."""
 MOST_TERMS = 16
@@ -24,6 +28,7 @@ MOST_TERMS = 16
 PAIRED = "㐀-鿿豈-﫿ぁ-ヿ가-힣"
 """Characters that are taken in pairs, as ranges."""
 _RUNS = re.compile(rf"([{PAIRED}]+)|([^\W_{PAIRED}]+)")
+_MANY_MARKS = re.compile(rf"[^\w\s\x00-\x7f]{{{MOST_MARKS + 1},}}")
 _SIGNS = str.maketrans({chr(number): " " for number in range(128) if not chr(number).isalnum()})
 
 
@@ -39,9 +44,24 @@ class Term(msgspec.Struct, frozen=True):
         return not self.paired and len(self.text) >= SHORTEST_BEGINNING
 
 
+def normal(text: str, form: Literal["NFC", "NFKC"]) -> str:
+    """`text` in a normal form of Unicode, without the combining marks behind MOST_MARKS in a row; in linear time."""
+    return text if text.isascii() else unicodedata.normalize(form, _MANY_MARKS.sub(_fewer, text))
+
+
+def _fewer(run: re.Match[str]) -> str:
+    kept = []
+    marks = 0
+    for sign in run.group():
+        marks = marks + 1 if unicodedata.combining(sign) else 0
+        if marks <= MOST_MARKS:
+            kept.append(sign)
+    return "".join(kept)
+
+
 def plain(text: str) -> str:
     """`text` as it is compared: compatible forms made one (NFKC), in lower case."""
-    return text.lower() if text.isascii() else unicodedata.normalize("NFKC", text).lower()
+    return normal(text, "NFKC").lower()
 
 
 def words(text: str) -> list[str]:

@@ -221,7 +221,8 @@ class Database:
             await asyncio.wait((self._opening,))
         if self._pool is not None:
             try:
-                await asyncio.wait_for(self._pool.close(), 2.0)
+                async with asyncio.timeout(2.0):
+                    await self._pool.close()
             except (TimeoutError, *AWAY):
                 self._pool.terminate()
 

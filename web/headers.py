@@ -69,10 +69,14 @@ def no_none_match(request: web.Request) -> None:
 
 def none_match(request: web.Request, version: int) -> bool:
     """True if If-None-Match names this version (weakly compared), so that the caller has it already."""
+    return names(request, f'"{version}"')
+
+
+def names(request: web.Request, tag: str) -> bool:
+    """True if If-None-Match names this ETag, weakly compared."""
     given = request.headers.get("If-None-Match")
     if given is None:
         return False
-    tag = f'"{version}"'
     return any(part.strip().removeprefix("W/") in (tag, "*") for part in given.split(","))
 
 

@@ -191,7 +191,9 @@ def _refusal(request: web.Request, error: Exception) -> web.Response:
     metrics.HTTP_REFUSALS.labels(no.refusal.code.value).inc()
     language = presenters.language_of(request.headers.get("Accept-Language"), parts.settings.language)
     presenter = parts.presenters.of(request.path)
-    response = presenter.refusal(no.refusal, language, no.headers, request_id=request[REQUEST_ID])
+    # RFC 9110 wants one with each 401, whoever refuses: here, a handler, or a worker's answer.
+    more = {**CHALLENGE, **(no.headers or {})} if no.refusal.status == 401 else no.headers
+    response = presenter.refusal(no.refusal, language, more, request_id=request[REQUEST_ID])
     rate = request.get(RATE)
     if rate is not None:
         response.headers.extend(parts.quotas.headers(rate))
@@ -224,12 +226,8 @@ def _refused(error: Exception) -> Refused:
                 return refused(Code.REQUEST_TIMEOUT)
             return refused(Code.MALFORMED_BODY)
         case HTTPException() if error.status in _BY_STATUS:
-            more = {}
-            if error.status == 401:
-                more = CHALLENGE
-            elif error.status == 405:
-                more = {hdrs.ALLOW: error.headers.get(hdrs.ALLOW, "")}
-            return Refused(Refusal(_BY_STATUS[error.status]), more)
+            allowed: dict[str, str] = {hdrs.ALLOW: error.headers.get(hdrs.ALLOW, "")} if error.status == 405 else {}
+            return Refused(Refusal(_BY_STATUS[error.status]), allowed)
         case asyncio.TimeoutError():
             return Refused(Refusal(Code.TOO_BUSY), AGAIN)
         case _:

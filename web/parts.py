@@ -276,7 +276,8 @@ class Door:
             call()
         if self.running:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._empty.wait(), patience)
+                async with asyncio.timeout(patience):
+                    await self._empty.wait()
 
 
 DOOR: web.AppKey[Door] = web.AppKey("door", Door)

@@ -15,6 +15,6 @@ def object_id(request: web.Request) -> UUID:
         found = UUID(text)
     except ValueError:
         raise refused(Code.NOT_FOUND) from None
-    if len(text) != 36:  # UUID() also reads other spellings; one thing has one address
+    if str(found) != text.lower():  # UUID() also reads other spellings; one thing has one address
         raise refused(Code.NOT_FOUND)
     return found

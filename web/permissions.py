@@ -38,15 +38,37 @@ def signed_in(handler: Handler) -> Handler:
     return guarded  # type: ignore[no-any-return]
 
 
-def may(scope: str) -> Callable[[Handler], Handler]:
+class May:
     """Callers whose role has `scope` (domain/access.py: SCOPES); without a token 401, without the scope 403."""
-    permitted: Any = aiohttp_jwt.check_permissions(scope)
-    return permitted if scope != "admin" else lambda handler: _nearby(permitted(handler))
+
+    def __init__(self, scope: str) -> None:
+        self.scope = scope
+
+    def __call__(self, handler: Handler) -> Handler:
+        """`handler`, for those callers."""
+        permitted: Any = aiohttp_jwt.check_permissions(self.scope)(handler)
+        return _nearby(permitted) if self.scope == "admin" else permitted
 
 
-def in_person(guard: Callable[[Handler], Handler]) -> Callable[[Handler], Handler]:
+def may(scope: str) -> May:
+    """Callers whose role has `scope`."""
+    return May(scope)
+
+
+class InPerson:
     """`guard`, and no API key: what can't be taken back, or gives more than a key is to have; else 403."""
-    return lambda handler: guard(_in_person(handler))
+
+    def __init__(self, guard: Callable[[Handler], Handler]) -> None:
+        self.guard = guard
+
+    def __call__(self, handler: Handler) -> Handler:
+        """`handler`, for those callers."""
+        return self.guard(_in_person(handler))
+
+
+def in_person(guard: Callable[[Handler], Handler]) -> InPerson:
+    """`guard`, and no API key."""
+    return InPerson(guard)
 
 
 def _in_person(handler: Handler) -> Handler:

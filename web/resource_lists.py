@@ -60,7 +60,7 @@ async def listing(request: web.Request) -> Reply:
         marked = queries.marked(asked.get("cursor"), parts.settings.cursor_key, _CURSOR)
     wrong.refuse()
     if deleted and actor.id is None:
-        raise refused(Code.TOKEN_MISSING, WWW_Authenticate="Bearer")
+        raise refused(Code.TOKEN_MISSING)
     # A cursor belongs to one order, one filter and one question; with another it would skip or repeat.
     bound = [sort_text, asked.get("q"), deleted, sorted((n, t) for n, t in asked.items() if n.startswith("filter["))]
     place = None if marked is None else _place(marked, bound)

@@ -30,6 +30,7 @@ from web import (
     sessions,
     users,
 )
+from web.documents import serving
 from web.middlewares import endpoint, plain
 from web.permissions import Handler, anyone, in_person, may, signed_in
 from web.quotas import Kind
@@ -94,7 +95,12 @@ PLAIN: tuple[tuple[str, str, Callable[[web.Request], Awaitable[web.StreamRespons
     ("GET", "/", pages.front),
     ("GET", "/live", pages.live),
     ("GET", "/live/{file}", pages.live),
+    ("GET", "/docs", pages.docs),
+    ("GET", "/docs/{file}", pages.docs),
     ("GET", "/problems/{code}", problems.read),
+    ("GET", "/api/v1/openapi.json", serving.openapi_v1),
+    ("GET", "/api/v2/openapi.json", serving.openapi_v2),
+    ("GET", "/api/asyncapi.json", serving.asyncapi),
 )
 
 
@@ -105,11 +111,18 @@ def routes() -> list[web.RouteDef]:
     for version in (V1, V2):
         for method, path, guard, handler in API:
             guarded = handler if guard is None else guard(handler)
-            # What a key has asked for, it may ask about, whether it may read anything else or not.
-            reads = method == "GET" and path != "/operations/{id}"
+            reads = needs_scope(method, path)
             made = endpoint(guarded, authenticated=guard is not None, kind=kind(method, path), reads=reads)
             table.append(_route(method, version + path, made))
     return table + [_route(method, path, plain(handler)) for method, path, handler in PLAIN]
+
+
+def needs_scope(method: str, path: str) -> bool:
+    """True where an API key must have the scope to read, also where guests may.
+
+    What a key has asked for, it may ask about, whether it may read anything else or not.
+    """
+    return method == "GET" and path != "/operations/{id}"
 
 
 def kind(method: str, path: str) -> Kind:
