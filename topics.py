@@ -66,6 +66,10 @@ COMMANDS_SESSIONS = Topic(
     name="commands.sessions", key="account id", owner="web", repeats=Repeats.OPERATION,
     carries="signed commands for sessions: start_session, refresh_session, revoke_session, revoke_sessions",
 )  # fmt: skip
+COMMANDS_API_KEYS = Topic(
+    name="commands.api_keys", key="account id", owner="web", repeats=Repeats.OPERATION,
+    carries="signed commands for API keys: create_api_key, revoke_api_key, revoke_api_keys",
+)  # fmt: skip
 EVENTS_ACCOUNTS = Topic(
     name="events.accounts", key="account id", owner="accounts", repeats=Repeats.SEQUENCE,
     carries="what happened to accounts; partition p is fed by the owner of command partition p",
@@ -86,6 +90,10 @@ EVENTS_SESSIONS = Topic(
     name="events.sessions", key="account id", owner="sessions", repeats=Repeats.SEQUENCE,
     carries="what happened to the sessions of accounts; partition p is fed by the owner of command partition p",
 )  # fmt: skip
+EVENTS_API_KEYS = Topic(
+    name="events.api_keys", key="account id", owner="api_keys", repeats=Repeats.SEQUENCE,
+    carries="what happened to the API keys of accounts; partition p is fed by the owner of command partition p",
+)  # fmt: skip
 DEAD_LETTER_PARKED = "dead_letter.parked"
 """Type of the events in it."""
 DEAD_LETTERS = Topic(
@@ -98,10 +106,12 @@ TOPICS: tuple[Topic, ...] = (
     COMMANDS_RESOURCES,
     COMMANDS_KINDS,
     COMMANDS_SESSIONS,
+    COMMANDS_API_KEYS,
     EVENTS_ACCOUNTS,
     EVENTS_RESOURCES,
     EVENTS_KINDS,
     EVENTS_SESSIONS,
+    EVENTS_API_KEYS,
     INGEST,
     DEAD_LETTERS,
 )
@@ -111,10 +121,12 @@ COMMANDS_OF = {
     "resources": COMMANDS_RESOURCES,
     "kinds": COMMANDS_KINDS,
     "sessions": COMMANDS_SESSIONS,
+    "api_keys": COMMANDS_API_KEYS,
 }
 EVENTS_OF = {
     "accounts": EVENTS_ACCOUNTS,
     "resources": EVENTS_RESOURCES,
     "kinds": EVENTS_KINDS,
     "sessions": EVENTS_SESSIONS,
+    "api_keys": EVENTS_API_KEYS,
 }

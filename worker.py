@@ -9,11 +9,12 @@ import signal
 
 import uvloop
 
-from agents import accounts, analytics, erasures, kinds, resources, revocations, sessions
+from agents import accounts, analytics, api_keys, erasures, kinds, resources, revocations, sessions
 from config import Settings
 from config.metrics import load
 from stores import StoresAway
 from stores.aggregates import Operations
+from stores.api_keys import ApiKeyStore
 from stores.indexing import Indexing
 from stores.retention import Retention
 from stores.sessions import SessionStore
@@ -36,6 +37,7 @@ GROUPS: dict[str, Group] = {
     "resources": resources.GROUP,
     "kinds": kinds.GROUP,
     "sessions": sessions.GROUP,
+    "api_keys": api_keys.GROUP,
     "revocations": revocations.GROUP,
     "analytics": analytics.GROUP,
     "erasures": erasures.GROUP,
@@ -44,7 +46,7 @@ GROUPS: dict[str, Group] = {
 PROCESSES: dict[str, tuple[str, ...]] = {
     # The owners of the tables apart from the readers, so that a flood of events doesn't slow writes.
     # `revocations` and `erasures` read what accounts do, which is little, and must not wait behind a flood either.
-    "commands": ("accounts", "resources", "kinds", "sessions", "revocations", "erasures"),
+    "commands": ("accounts", "resources", "kinds", "sessions", "api_keys", "revocations", "erasures"),
     "readers": ("analytics",),
 }
 
@@ -68,7 +70,7 @@ def run(settings: Settings, groups: list[str]) -> int:
 
 
 async def _housekeeping(connections: Connections) -> None:
-    """Forget operations older than the answers to their keys are promised for, what no metric keeps, expired sessions.
+    """Forget operations older than the answers to their keys are promised for, and what is over elsewhere.
 
     Have deleted what came to be in the name of an erased account.
     Any worker may, at any time.
@@ -76,12 +78,14 @@ async def _housekeeping(connections: Connections) -> None:
     operations = Operations(connections.database)
     retention = Retention(connections.database)
     sessions = SessionStore(connections.database)
+    keys = ApiKeyStore(connections.database)
     while True:
         await asyncio.sleep(HOUSEKEEPING_S)
         for what, sweep in (
             ("operations", operations.forget_all),
             ("parts of the metrics", retention.sweep),
             ("sessions", sessions.sweep),
+            ("API keys", keys.sweep),
             ("resources of erased accounts", functools.partial(erasures.sweep, connections)),
         ):
             try:

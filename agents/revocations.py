@@ -1,6 +1,6 @@
-"""Events of accounts → commands that end their sessions: whoever logged in before is not who the account knows now.
+"""Events of accounts → commands that end their sessions and API keys: who had those is not who the account knows now.
 
-Which sessions are too old is told by the version of the account that their login saw, not by clocks.
+Which ones are too old is told by the version of the account that they were begun by, not by clocks.
 """
 
 from collections.abc import Sequence
@@ -10,24 +10,31 @@ import msgspec
 from aiokafka.structs import ConsumerRecord
 
 import topics
-from domain.sessions import Reason, RevokeSessions
-from streams.consequences import Follower, read_cause
+from domain import api_keys, sessions
+from domain.access import SCOPES, Role
+from domain.api_keys import RevokeApiKeys
+from domain.sessions import RevokeSessions
+from streams.consequences import Cause, Follower, read_cause
 from streams.envelope import Unreadable
 from streams.groups import ReaderGroup
 from streams.orders import Order
 
 NAME = "revocations"
 REASONS = {
-    "account.password_changed": Reason.PASSWORD_CHANGED,
-    "account.disabled": Reason.DISABLED,
-    "account.role_changed": Reason.ROLE_CHANGED,
-    "account.erased": Reason.ERASED,
+    "account.password_changed": "password_changed",
+    "account.disabled": "disabled",
+    "account.role_changed": "role_changed",
+    "account.erased": "erased",
 }
-"""Events of accounts that end sessions, and why those say they ended."""
+"""Events of accounts that end sessions and keys, and why those say they ended."""
 
 
-class _Kept(msgspec.Struct, frozen=True):
+class _Data(msgspec.Struct, frozen=True):
+    """What of an event's data counts. `end_api_keys`: of a password; `role`: of a role."""
+
     kept_session: UUID | None = None
+    end_api_keys: bool = False
+    role: Role = Role.USER
 
 
 class _Change(msgspec.Struct, frozen=True):
@@ -36,14 +43,14 @@ class _Change(msgspec.Struct, frozen=True):
     id: str
     source: str
     sequence: str
-    order: Order
+    orders: tuple[Order, ...]
 
 
-_kept = msgspec.json.Decoder(_Kept)
+_data = msgspec.json.Decoder(_Data)
 
 
 class Revocations(Follower):
-    """Sends what follows for the sessions."""
+    """Sends what follows for the sessions and the keys."""
 
     name = "sessions.revocations"
     by = NAME
@@ -51,20 +58,34 @@ class Revocations(Follower):
     def decode(self, record: ConsumerRecord) -> _Change | None:
         """See streams.work.Handler."""
         event = read_cause(record)
-        reason = REASONS.get(event.type)
-        if reason is None:
+        if event.type not in REASONS:
             return None
         try:
-            kept = _kept.decode(event.data).kept_session
+            data = _data.decode(event.data)
         except msgspec.MsgspecError as error:
             raise Unreadable("wrong_shape", str(error)) from None
-        command = msgspec.json.encode(RevokeSessions(reason, kept, event.aggregateversion))
-        order = self.consequences.order("sessions", "revoke_sessions", event.subject, command, of=event)
-        return _Change(event.id, event.source, event.sequence, order)
+        orders = [self._of_sessions(event, data)]
+        # A machine does not know the password: who changes it says whether keys end, too.
+        if event.type != "account.password_changed" or data.end_api_keys:
+            orders.append(self._of_keys(event, data))
+        return _Change(event.id, event.source, event.sequence, tuple(orders))
+
+    def _of_sessions(self, event: Cause, data: _Data) -> Order:
+        reason = sessions.Reason(REASONS[event.type])
+        command = RevokeSessions(reason, data.kept_session, event.aggregateversion)
+        encoded = msgspec.json.encode(command)
+        return self.consequences.order("sessions", "revoke_sessions", event.subject, encoded, of=event)
+
+    def _of_keys(self, event: Cause, data: _Data) -> Order:
+        # Another role leaves the keys that do nothing but what it may do.
+        kept = SCOPES[data.role] if event.type == "account.role_changed" else ()
+        command = RevokeApiKeys(api_keys.Reason(REASONS[event.type]), event.aggregateversion, kept)
+        encoded = msgspec.json.encode(command)
+        return self.consequences.order("api_keys", "revoke_api_keys", event.subject, encoded, of=event)
 
     async def follow(self, messages: Sequence[_Change]) -> None:
         """See Follower.follow."""
-        await self.consequences.send([message.order for message in messages])
+        await self.consequences.send([order for message in messages for order in message.orders])
 
 
 # Small batches: all of one is acknowledged within a request's time.

@@ -170,6 +170,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     limit_auth_address: Limit = UNMET
     limit_login_address: Limit = UNMET
     limit_login_account: Limit = UNMET
+    limit_api_key_address: Limit = UNMET
     limit_read_address: Limit = UNMET
     limit_read_user: Limit = UNMET
     limit_search_address: Limit = UNMET

@@ -141,6 +141,7 @@ SHIELDS: tuple[Variable, ...] = (
     _limit("auth_address", "60/60", "Registering, logging in and the like, of one address"),
     _limit("login_address", "50/900", "Failed logins of one address, for whichever accounts"),
     _limit("login_account", "10/900", "Failed logins to one account, from wherever it has not logged in before"),
+    _limit("api_key_address", "60/60", "Wrong API keys of one address"),
     _limit("read_address", "12000/60", "Reads of one address"),
     _limit("read_user", "3000/60", "Reads of one user"),
     _limit("search_address", "2400/60", "Lists and questions of one address"),

@@ -14,6 +14,22 @@ class Role(StrEnum):
     GUEST = "guest"
 
 
+class Scope(StrEnum):
+    """What a token or an API key may be used for, in the order in which they are shown; none implies another."""
+
+    READ = "read"
+    WRITE = "write"
+    ADMIN = "admin"
+
+
+SCOPES: dict[Role, tuple[Scope, ...]] = {
+    Role.ADMIN: (Scope.READ, Scope.WRITE, Scope.ADMIN),
+    Role.USER: (Scope.READ, Scope.WRITE),
+    Role.GUEST: (Scope.READ,),
+}
+"""What a role may do. An API key has some of what its account's role has."""
+
+
 class Visibility(StrEnum):
     """Who may read an object besides its owner and the admins: everybody, or nobody."""
 

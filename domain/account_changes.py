@@ -45,11 +45,13 @@ class ChangePassword(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     """Take another password. For the account itself, whose present one the front has checked.
 
     `checked_sealed`: the sealed hash it was checked against. `kept_session`: the session that asks, which goes on.
+    `end_api_keys`: its API keys end, too.
     """
 
     password_sealed: Sealed
     checked_sealed: Sealed
     kept_session: UUID | None = None
+    end_api_keys: bool = False
     expected_version: int | None = None
 
 
@@ -99,10 +101,11 @@ class AccountUpdated(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PasswordChanged(msgspec.Struct, frozen=True):
-    """An account has another password; of its sessions only `kept_session` goes on, or none."""
+    """An account has another password; of its sessions `kept_session` goes on, or none; its API keys, or none."""
 
     password_sealed: str
     kept_session: UUID | None
+    end_api_keys: bool = False
 
 
 class AccountDisabled(msgspec.Struct, frozen=True):

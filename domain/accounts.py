@@ -154,7 +154,7 @@ def _change(state: Account, command: Command) -> tuple[Event, ...] | Refusal:
         case ChangePassword():
             if command.checked_sealed != state.password_sealed:
                 return WRONG_PASSWORD  # it was right when it was checked, and is another since
-            return (PasswordChanged(command.password_sealed, command.kept_session),)
+            return (PasswordChanged(command.password_sealed, command.kept_session, command.end_api_keys),)
         case ChangeRole(role=role):
             return () if state.role is role else (RoleChanged(role),)
         case DisableAccount():

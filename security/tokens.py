@@ -14,7 +14,7 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from domain.access import Actor, Role
+from domain.access import SCOPES, Actor, Role
 from domain.refusals import Code
 
 LIFETIME_S = 900
@@ -24,16 +24,11 @@ ISSUER = "yeoul"
 LONGEST = 4_096
 """Longer texts are no tokens of ours; nothing is parsed of them."""
 
-SCOPES: dict[Role, tuple[str, ...]] = {
-    Role.ADMIN: ("read", "write", "admin"),
-    Role.USER: ("read", "write"),
-    Role.GUEST: ("read",),
-}
 _CLAIMS = ("iss", "aud", "sub", "role", "iat", "exp", "jti")
 
 
 class TokenRefused(Exception):
-    """The token can't be accepted; `code` says why: TOKEN_INVALID, TOKEN_EXPIRED or SESSION_ENDED."""
+    """The token can't be accepted; `code` says why: TOKEN_INVALID, TOKEN_EXPIRED, SESSION_ENDED or API_KEY_INVALID."""
 
     def __init__(self, code: Code) -> None:
         super().__init__(code)
@@ -43,7 +38,8 @@ class TokenRefused(Exception):
 class Verified(NamedTuple):
     """A token that was checked: `payload` is its claims and `scopes`, what its role may do; `expires` is Unix time.
 
-    `session` is that of its claim `sid`; None for a token of an older version, which belongs to none.
+    `session` is that of its claim `sid`; None for a token of an older version, which belongs to none. Of an API key
+    it is the id of that.
     """
 
     actor: Actor

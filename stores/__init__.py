@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Coroutine
 from config import Settings
 from stores.accounts import Accounts
 from stores.aggregates import Operations
+from stores.api_keys import ApiKeyStore
 from stores.belongings import Belongings
 from stores.cache import Cache
 from stores.dead_letters import DeadLetters
@@ -40,6 +41,7 @@ class Stores:
         self.reports = Reports(database)
         self.dead_letters = DeadLetters(database)
         self.sessions = SessionStore(database)
+        self.api_keys = ApiKeyStore(database)
         self.revoked = Revoked(database, redis)
         self.watching = Watching(database, redis)
         self.limits = Counts(redis)

@@ -1,8 +1,9 @@
-"""Which sessions have ended while access tokens of theirs are still about.
+"""Which sessions have ended while access tokens of theirs are still about, and which API keys.
 
 The worker writes them to a stream in Redis before it answers (`tell`), and the stream is read by every front a few
 times a second. What PostgreSQL knows of it is the truth: it is read every few seconds, and as often as the stream while
-Redis is away. An entry is forgotten when the last token of its session has expired.
+Redis is away. An entry is forgotten when the last token of its session has expired, and when no front can remember its
+key as a good one any more.
 """
 
 import asyncio
@@ -18,6 +19,7 @@ from uuid import UUID
 import msgspec
 
 from domain.sessions import ENDED_KEPT, Ended
+from stores.api_keys import ApiKeyStore
 from stores.postgres import Database, StoresAway
 from stores.redis import Redis, RedisAway
 from stores.sessions import SessionStore
@@ -47,7 +49,7 @@ def _key(redis: Redis) -> str:
 
 
 async def tell(redis: Redis, ended: Iterable[Ended]) -> None:
-    """Write ended sessions, each with when it may be forgotten, to the stream. Raises RedisAway."""
+    """Write what ended, each with when it may be forgotten, to the stream. Raises RedisAway."""
     entries = [(one.id, (one.at + ENDED_KEPT).timestamp()) for one in ended]
     if entries:
         oldest = int((time.time() - _KEPT_S) * 1000)
@@ -60,10 +62,10 @@ async def tell(redis: Redis, ended: Iterable[Ended]) -> None:
 
 
 class Revoked:
-    """What a front process knows of ended sessions. `session in revoked` asks nobody."""
+    """What a front process knows of ended sessions and API keys. `session in revoked` asks nobody."""
 
     def __init__(self, database: Database, redis: Redis) -> None:
-        self._sessions = SessionStore(database)
+        self._stores = SessionStore(database), ApiKeyStore(database)
         self._redis = redis
         self._until: dict[UUID, float] = {}
         self._watched: dict[UUID, set[Callable[[], None]]] = {}
@@ -76,7 +78,7 @@ class Revoked:
         return session in self._until
 
     def add(self, session: UUID, until: float | None = None) -> None:
-        """This session has ended; it may be forgotten at `until` (Unix seconds)."""
+        """This session, or API key, has ended; it may be forgotten at `until` (Unix seconds)."""
         if session not in self._until:
             self._until[session] = time.time() + _KEPT_S if until is None else until
             for call in tuple(self._watched.get(session, ())):
@@ -144,8 +146,9 @@ class Revoked:
         if now - self._heard_at < SILENT_S and now - self._synced_at < SYNC_S:
             return
         began = datetime.now(UTC)
-        found = await self._sessions.ended(self._since)
-        self._take((session, (at + ENDED_KEPT).timestamp()) for session, at in found.items())
+        for store in self._stores:
+            found = await store.ended(self._since)
+            self._take((one, (at + ENDED_KEPT).timestamp()) for one, at in found.items())
         self._since, self._synced_at = began - MARGIN, now
         self._synced.set()
 

@@ -7,41 +7,22 @@ from uuid import UUID
 
 import msgspec
 
-from domain.sessions import ENDED_KEPT, LIFETIME, Ended, Session, Sessions
-from stores.aggregates import Column, Table
+from domain.sessions import LIFETIME, Session, Sessions
+from stores import held
+from stores.aggregates import Table
 from stores.postgres import Database
 
-_COLUMNS = (
-    "id uuid, held json, ended json, barred bigint, first_expiry timestamptz, ended_at timestamptz, version bigint"
-)
-PIECE = 1_000
-"""Rows that are read or changed at a time."""
 JOURNAL_KEPT = LIFETIME + timedelta(days=1)
 """How long events of sessions stay in the journal: they say where somebody was, and nobody needs them longer."""
 
-_encode = msgspec.json.Encoder().encode
 _held = msgspec.json.Decoder(tuple[Session, ...]).decode
-_ended = msgspec.json.Decoder(tuple[Ended, ...]).decode
-
-
-def _row(state: Sessions) -> tuple[Any, ...]:
-    return (
-        state.id, _encode(state.held).decode(), _encode(state.ended).decode(), state.barred,
-        min((one.expires_at for one in state.held), default=None),
-        max((one.at for one in state.ended), default=None), state.version,
-    )  # fmt: skip
 
 
 def _state(row: Any) -> Sessions:
-    return Sessions(row["id"], _held(row["held"]), _ended(row["ended"]), row["barred"], row["version"])
+    return Sessions(row["id"], _held(row["held"]), held.ended_in(row), row["barred"], row["version"])
 
 
-TABLE = Table(
-    "sessions",
-    tuple(Column(name, kind) for name, _, kind in (column.partition(" ") for column in _COLUMNS.split(", "))),
-    _row,
-    _state,
-)
+TABLE = Table("sessions", held.COLUMNS, held.row, _state)
 
 
 class SessionStore:
@@ -49,6 +30,7 @@ class SessionStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._rows = held.Held(database, "sessions")
 
     async def get(self, account: UUID) -> Sessions | None:
         """The sessions of an account; None of one that never logged in. Raises StoresAway."""
@@ -57,56 +39,15 @@ class SessionStore:
 
     async def ended(self, since: datetime) -> Mapping[UUID, datetime]:
         """Sessions that ended from `since` on, and some from before, with when they did. Raises StoresAway."""
-        found: dict[UUID, datetime] = {}
-        after, id = since, UUID(int=0)
-        while True:
-            rows = await self._database.fetch(
-                """SELECT id, ended, ended_at FROM sessions
-                   WHERE ended_at IS NOT NULL AND (ended_at, id) > ($1, $2)
-                   ORDER BY ended_at, id LIMIT $3""",
-                after,
-                id,
-                PIECE,
-            )
-            for row in rows:
-                found.update((one.id, one.at) for one in _ended(row["ended"]))
-            if len(rows) < PIECE:
-                return found
-            after, id = rows[-1]["ended_at"], rows[-1]["id"]
+        return await self._rows.ended(since)
 
     async def sweep(self, now: datetime | None = None) -> int:
         """Remove sessions that expired and what nobody asks for any more, in pieces; how many rows. Raises StoresAway.
 
-        The version of a row stays: to whoever has loaded it, what is over is not there anyway.
+        See Held.sweep.
         """
         now = now or datetime.now(UTC)
-        return (
-            await self._in_pieces(
-                """UPDATE sessions SET
-                       held = coalesce((SELECT json_agg(one ORDER BY place) FROM json_array_elements(held)
-                           WITH ORDINALITY AS each(one, place) WHERE (one ->> 'expires_at')::timestamptz > $1), '[]'),
-                       first_expiry = (SELECT min((one ->> 'expires_at')::timestamptz) FROM json_array_elements(held)
-                           AS each(one) WHERE (one ->> 'expires_at')::timestamptz > $1)
-                   WHERE id IN (SELECT id FROM sessions WHERE first_expiry <= $1 ORDER BY first_expiry LIMIT $2)
-                       AND first_expiry <= $1""",
-                now,
-            )
-            + await self._in_pieces(
-                """UPDATE sessions SET ended = '[]', ended_at = NULL
-                   WHERE id IN (SELECT id FROM sessions WHERE ended_at <= $1 ORDER BY ended_at LIMIT $2)
-                       AND ended_at <= $1""",
-                now - ENDED_KEPT,
-            )
-            + await self._forget_events(now - JOURNAL_KEPT)
-        )
-
-    async def _in_pieces(self, statement: str, *arguments: Any) -> int:
-        total = 0
-        while True:
-            count = int((await self._database.execute(statement, *arguments, PIECE)).split()[-1])
-            total += count
-            if count < PIECE:
-                return total
+        return await self._rows.sweep(now) + await self._forget_events(now - JOURNAL_KEPT)
 
     async def _forget_events(self, before: datetime) -> int:
         total, partition = 0, -1
@@ -118,7 +59,7 @@ class SessionStore:
                 return total
             partition = row["next"]
             # By the primary key, which is the order in which they happened: the first that stays ends it.
-            total += await self._in_pieces(
+            total += await self._rows.in_pieces(
                 """DELETE FROM journal WHERE (noun, partition, life, command_offset, index) IN (
                        SELECT noun, partition, life, command_offset, index FROM journal
                        WHERE noun = 'sessions' AND partition = $1

@@ -17,6 +17,7 @@ from web.access import AccessLog
 from web.clients import Clients
 from web.cors import Cors
 from web.crowd import CROWD, Crowd
+from web.keyring import Keyring
 from web.middlewares import around
 from web.parts import ACCESS, CLIENTS, CORS, DOOR, PARTS, CommandPath, Door, Parts, ReadStores
 from web.problems import Presenters
@@ -32,6 +33,7 @@ Opener = Callable[[Settings], AbstractAsyncContextManager[Parts]]
 
 def parts_of(settings: Settings, commands: CommandPath, opened: ReadStores) -> Parts:
     """The parts for `settings` around an open command path and open stores."""
+    quotas = Quotas(settings, opened.limits, Clients(settings))
     return Parts(
         settings=settings,
         commands=commands,
@@ -41,7 +43,8 @@ def parts_of(settings: Settings, commands: CommandPath, opened: ReadStores) -> P
         sealer=Sealer(*settings.sealing_keys),
         presenters=Presenters(https=settings.environment != "local"),
         live=Hub(opened.watching),
-        quotas=Quotas(settings, opened.limits, Clients(settings)),
+        quotas=quotas,
+        keyring=Keyring(opened.api_keys, opened.revoked, quotas, settings.environment),
     )
 
 
@@ -56,6 +59,7 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
         stack.callback(parts.passwords.close)
         stack.push_async_callback(parts.live.close)
         stack.push_async_callback(parts.quotas.close)
+        stack.push_async_callback(parts.keyring.close)
         yield parts
 
 

@@ -1,6 +1,7 @@
 """Everything that is stored of somebody, as one JSON document: `GET /users/me/export`.
 
     {"exported_at", "account": {…}, "account_history": [{"type", "time", "version"}],
+     "api_keys": [{…}], "api_key_history": [{"type", "time", "version", "api_key", …}],
      "sessions": [{…}], "session_history": [{"type", "time", "version", "session", …}],
      "resources": [{…, "deleted_at", "history": [event]}]}
 
@@ -14,6 +15,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime
 from functools import partial
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -24,7 +26,7 @@ from domain.accounts import Account
 from domain.refusals import Code
 from domain.resources import Resource
 from stores.belongings import FIRST, Told
-from web import sessions, users
+from web import api_keys, sessions, users
 from web.parts import CORS, PARTS, REQUEST_ID, Parts
 from web.presenters import base_headers
 from web.quotas import RATE
@@ -70,13 +72,28 @@ class _Data(msgspec.Struct, frozen=True):
     reason: str | None = None
 
 
+class _KeyData(msgspec.Struct, frozen=True):
+    key: UUID | None = None
+    name_sealed: str | None = None
+    scopes: tuple[str, ...] | None = None
+    expires_at: datetime | None = None
+    reason: str | None = None
+
+
 class _Seen(msgspec.Struct, frozen=True):
     type: str
     time: datetime
     data: _Data
 
 
+class _SeenOfKey(msgspec.Struct, frozen=True):
+    type: str
+    time: datetime
+    data: _KeyData
+
+
 _seen = msgspec.json.Decoder(_Seen).decode
+_seen_of_key = msgspec.json.Decoder(_SeenOfKey).decode
 _encode = msgspec.json.Encoder().encode
 
 
@@ -148,6 +165,10 @@ async def _document(parts: Parts, account: Account, wrapped: bytes, about: bytes
     yield b'{"exported_at":%b,"account":%b,"account_history":[' % (_encode(datetime.now(UTC)), about)
     async for piece in _history(parts, "accounts", account.id, _in_short):
         yield piece
+    keys = api_keys.shown(parts, wrapped, account.id, await parts.stores.api_keys.get(account.id))
+    yield b'],"api_keys":%b,"api_key_history":[' % _encode(keys)
+    async for piece in _history(parts, "api_keys", account.id, partial(_of_key, parts, account.id, wrapped)):
+        yield piece
     held = sessions.shown(parts, wrapped, await parts.stores.sessions.get(account.id))
     yield b'],"sessions":%b,"session_history":[' % _encode(held)
     async for piece in _history(parts, "sessions", account.id, partial(_of_session, parts, account.id, wrapped)):
@@ -192,9 +213,22 @@ def _of_session(parts: Parts, account: UUID, wrapped: bytes, told: Told) -> byte
     """What happened to a session, from which device and address."""
     seen = _seen(told.event)
     data = seen.data
-    about = {"session": data.session, "reason": data.reason}
+    about: dict[str, Any] = {"session": data.session, "reason": data.reason}
     for field, sealed in (("device", data.device_sealed), ("address", data.address_sealed)):
         about[field] = None if sealed is None else sessions.opened(parts, wrapped, account, field, sealed)
+    return _happened(seen, told, about)
+
+
+def _of_key(parts: Parts, account: UUID, wrapped: bytes, told: Told) -> bytes:
+    """What happened to an API key."""
+    seen = _seen_of_key(told.event)
+    data = seen.data
+    name = None if data.name_sealed is None else sessions.opened(parts, wrapped, account, "api_key", data.name_sealed)
+    about = {"api_key": data.key, "name": name, "scopes": data.scopes, "expires_at": data.expires_at}
+    return _happened(seen, told, about | {"reason": data.reason})
+
+
+def _happened(seen: _Seen | _SeenOfKey, told: Told, about: dict[str, Any]) -> bytes:
     return _encode(
         {"type": seen.type, "time": seen.time, "version": told.version}
         | {name: value for name, value in about.items() if value is not None}

@@ -71,7 +71,7 @@ async def watch(request: web.Request) -> web.StreamResponse:
                 # What only an admin may see is not shown for longer than the token says that it is one.
                 expiry = _expire_later(request, watcher, parts.live.clock())
                 try:
-                    with parts.stores.revoked.watch(sessions.current(request), lambda: watcher.cut("expired")):
+                    with parts.stores.revoked.watch(sessions.ends_with(request), lambda: watcher.cut("expired")):
                         await _stream(request, response, watcher, since)
                 finally:
                     expiry.cancel()

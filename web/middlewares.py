@@ -16,8 +16,9 @@ from aiohttp.http_exceptions import ContentEncodingError
 from aiohttp.web_exceptions import HTTPException
 from prometheus_client import Histogram
 
-from domain.access import GUEST
+from domain.access import GUEST, Scope
 from domain.refusals import Code, Refusal
+from security import api_keys
 from security.fields import SealBroken
 from security.passwords import TooBusy
 from security.tokens import TokenRefused
@@ -55,10 +56,11 @@ _BY_STATUS: dict[int, Code] = {
 }
 
 
-def endpoint(handler: Handler, *, authenticated: bool, kind: Kind = Kind.READ) -> Outer:
+def endpoint(handler: Handler, *, authenticated: bool, kind: Kind = Kind.READ, reads: bool = False) -> Outer:
     """`handler`, its permission around it, as aiohttp wants it: token verified before, reply presented after.
 
     Without `authenticated` a token is not looked at: a login must work with an expired one in the header.
+    `reads`: an API key must have the scope for that, also where guests may read.
     """
 
     async def answer(request: web.Request) -> web.StreamResponse:
@@ -72,12 +74,19 @@ def endpoint(handler: Handler, *, authenticated: bool, kind: Kind = Kind.READ) -
                 if authorization is None:
                     request[ACTOR] = GUEST
                 else:
-                    verified = parts.tokens.verify(bearer(authorization), now)
-                    if verified.session in parts.stores.revoked:
-                        raise TokenRefused(Code.SESSION_ENDED)
+                    token = bearer(authorization)
+                    is_key = token.startswith(api_keys.PREFIX)
+                    if is_key:
+                        verified = parts.keyring.known(token, now) or await parts.keyring.find(request, token)
+                    else:
+                        verified = parts.tokens.verify(token, now)
+                        if verified.session in parts.stores.revoked:
+                            raise TokenRefused(Code.SESSION_ENDED)
                     request[ACTOR] = verified.actor
                     request[PAYLOAD] = verified.payload
                     rate = quotas.user(kind, request, verified.actor, now, rate)
+                    if is_key and reads and Scope.READ not in verified.payload["scopes"]:
+                        raise refused(Code.FORBIDDEN)
             if kind is Kind.SEARCH and rate is not None:
                 request[RATE] = rate  # a stream is begun by its handler
             try:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -24,6 +25,7 @@ from security.fields import Sealer
 from security.passwords import Passwords
 from security.tokens import Tokens
 from stores.accounts import AccountQuery
+from stores.api_keys import Usable, Used
 from stores.belongings import Told
 from stores.dead_letters import Listed, Parked
 from stores.kinds import Schemas
@@ -35,6 +37,7 @@ from streams.publish import Answer, Order, Pending
 from web.access import AccessLog
 from web.clients import Clients
 from web.cors import Cors
+from web.keyring import Keyring
 from web.limits import SharedCounts
 from web.problems import Presenters
 from web.quotas import Quotas
@@ -118,8 +121,21 @@ class SessionStore(Protocol):
         """The sessions of an account; None of one that never logged in. Raises StoresAway."""
 
 
+class ApiKeyStore(Protocol):
+    """API keys as verifying and listing need them."""
+
+    async def get(self, account: UUID) -> Used | None:
+        """The keys of an account; None of one that never had any. Raises StoresAway."""
+
+    async def usable(self, account: UUID) -> Usable | None:
+        """The keys by which something may be done now; None of an account that is not active. Raises StoresAway."""
+
+    async def note_use(self, account: UUID, key: UUID, at: datetime) -> bool:
+        """Writes down that a key was used, unless that was done a moment ago. Raises StoresAway."""
+
+
 class RevokedSessions(Protocol):
-    """Sessions that ended while access tokens of theirs may still be about; asks nobody."""
+    """Sessions, and API keys, that ended while access tokens of theirs may still be about; asks nobody."""
 
     def __contains__(self, session: UUID | None) -> bool: ...
 
@@ -191,8 +207,12 @@ class ReadStores(Protocol):
         """Sessions."""
 
     @property
+    def api_keys(self) -> ApiKeyStore:
+        """API keys."""
+
+    @property
     def revoked(self) -> RevokedSessions:
-        """Sessions that have ended."""
+        """Sessions and API keys that have ended."""
 
     @property
     def belongings(self) -> BelongingStore:
@@ -230,6 +250,7 @@ class Parts(msgspec.Struct, frozen=True):
     presenters: Presenters
     live: Hub
     quotas: Quotas
+    keyring: Keyring
 
 
 class Door:

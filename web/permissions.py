@@ -39,7 +39,7 @@ def signed_in(handler: Handler) -> Handler:
 
 
 class May:
-    """Callers whose role has `scope` (security/tokens.py: SCOPES); without a token 401, without the scope 403."""
+    """Callers whose role has `scope` (domain/access.py: SCOPES); without a token 401, without the scope 403."""
 
     def __init__(self, scope: str) -> None:
         self.scope = scope
@@ -53,6 +53,31 @@ class May:
 def may(scope: str) -> May:
     """Callers whose role has `scope`."""
     return May(scope)
+
+
+class InPerson:
+    """`guard`, and no API key: what can't be taken back, or gives more than a key is to have; else 403."""
+
+    def __init__(self, guard: Callable[[Handler], Handler]) -> None:
+        self.guard = guard
+
+    def __call__(self, handler: Handler) -> Handler:
+        """`handler`, for those callers."""
+        return self.guard(_in_person(handler))
+
+
+def in_person(guard: Callable[[Handler], Handler]) -> InPerson:
+    """`guard`, and no API key."""
+    return InPerson(guard)
+
+
+def _in_person(handler: Handler) -> Handler:
+    async def answer(request: web.Request) -> Reply | web.StreamResponse:
+        if "key" in request[PAYLOAD]:
+            raise refused(Code.SESSION_REQUIRED)
+        return await handler(request)
+
+    return answer
 
 
 def _nearby(handler: Handler) -> Handler:

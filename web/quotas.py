@@ -2,7 +2,7 @@
 
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from enum import StrEnum
 from time import time
 
@@ -11,6 +11,7 @@ from aiohttp import web
 from config import Settings
 from domain.access import Actor
 from domain.refusals import Code, Refusal
+from security.tokens import TokenRefused
 from stores.redis import RedisAway
 from telemetry import metrics
 from web.clients import Clients, counted, shortened
@@ -52,6 +53,7 @@ class Quotas:
         }
         self._login_address = self._meter(settings, "login_address")
         self._login_account = self._meter(settings, "login_account")
+        self._api_key_address = self._meter(settings, "api_key_address")
 
     def _meter(self, settings: Settings, name: str) -> Meter | None:
         limit = getattr(settings, f"limit_{name}", None)
@@ -163,6 +165,29 @@ class Quotas:
         _give_back(taken)
         with contextlib.suppress(RedisAway):
             await self._shared.make_familiar(account, who)
+
+    @contextlib.contextmanager
+    def presenting(self, request: web.BaseRequest) -> Iterator[None]:
+        """Around the look-up of an API key: one that is good for nothing counts, anything else does not.
+
+        Raises Refused before anything is looked up.
+        """
+        meter, who, now = self._api_key_address, self._who(request), time()
+        if meter is None:
+            yield
+            return
+        try:
+            meter.take(who, now)
+        except Spent as spent:
+            raise self._refused(request, spent) from None
+        try:
+            yield
+        except TokenRefused:
+            raise
+        except BaseException:
+            meter.give_back(who, time())
+            raise
+        meter.give_back(who, time())
 
     def _refused(self, request: web.BaseRequest, spent: Spent) -> Refused:
         meter = spent.meter

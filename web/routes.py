@@ -3,6 +3,7 @@
 Each is there twice, in the dress of v1 and of v2 (web/presenters.py, web/problems.py).
 
 `anyone`: with or without a token. `signed_in`, `may(scope)`: with one. `None`: a token is not even looked at.
+`in_person`: not by an API key.
 """
 
 from collections.abc import Awaitable, Callable
@@ -12,6 +13,7 @@ from aiohttp import web
 from web import (
     admin_users,
     analytics,
+    api_keys,
     auth,
     batches,
     dead_letters,
@@ -30,7 +32,7 @@ from web import (
 )
 from web.documents import serving
 from web.middlewares import endpoint, plain
-from web.permissions import Handler, anyone, may, signed_in
+from web.permissions import Handler, anyone, in_person, may, signed_in
 from web.quotas import Kind
 
 V1, V2 = "/api/v1", "/api/v2"
@@ -41,19 +43,22 @@ API: tuple[tuple[str, str, Guard | None, Handler], ...] = (
     ("POST", "/auth/register", None, auth.register),
     ("POST", "/auth/login", None, auth.login),
     ("POST", "/auth/refresh", None, sessions.refresh),
-    ("POST", "/auth/logout", signed_in, sessions.logout),
-    ("POST", "/auth/logout-all", signed_in, sessions.logout_all),
-    ("GET", "/sessions", signed_in, sessions.listing),
-    ("DELETE", "/sessions/{id}", signed_in, sessions.revoke),
+    ("POST", "/auth/logout", in_person(signed_in), sessions.logout),
+    ("POST", "/auth/logout-all", in_person(signed_in), sessions.logout_all),
+    ("GET", "/sessions", in_person(signed_in), sessions.listing),
+    ("DELETE", "/sessions/{id}", in_person(signed_in), sessions.revoke),
+    ("GET", "/api-keys", in_person(signed_in), api_keys.listing),
+    ("POST", "/api-keys", in_person(may("write")), api_keys.create),
+    ("DELETE", "/api-keys/{id}", in_person(may("write")), api_keys.revoke),
     ("GET", "/users/me", signed_in, users.me),
     ("PATCH", "/users/me", may("write"), users.update),
-    ("DELETE", "/users/me", may("write"), users.erase),
-    ("PUT", "/users/me/password", may("write"), users.change_password),
-    ("GET", "/users/me/export", signed_in, export.export),
+    ("DELETE", "/users/me", in_person(may("write")), users.erase),
+    ("PUT", "/users/me/password", in_person(may("write")), users.change_password),
+    ("GET", "/users/me/export", in_person(signed_in), export.export),
     ("GET", "/users", may("admin"), admin_users.listing),
     ("GET", "/users/{id}", may("admin"), admin_users.read),
-    ("DELETE", "/users/{id}", may("admin"), admin_users.erase),
-    ("PUT", "/users/{id}/role", may("admin"), admin_users.change_role),
+    ("DELETE", "/users/{id}", in_person(may("admin")), admin_users.erase),
+    ("PUT", "/users/{id}/role", in_person(may("admin")), admin_users.change_role),
     ("PUT", "/users/{id}/status", may("admin"), admin_users.change_status),
     ("GET", "/resources", anyone, resource_lists.listing),
     ("POST", "/resources", may("write"), resources.create),
@@ -106,9 +111,18 @@ def routes() -> list[web.RouteDef]:
     for version in (V1, V2):
         for method, path, guard, handler in API:
             guarded = handler if guard is None else guard(handler)
-            made = endpoint(guarded, authenticated=guard is not None, kind=kind(method, path))
+            reads = needs_scope(method, path)
+            made = endpoint(guarded, authenticated=guard is not None, kind=kind(method, path), reads=reads)
             table.append(_route(method, version + path, made))
     return table + [_route(method, path, plain(handler)) for method, path, handler in PLAIN]
+
+
+def needs_scope(method: str, path: str) -> bool:
+    """True where an API key must have the scope to read, also where guests may.
+
+    What a key has asked for, it may ask about, whether it may read anything else or not.
+    """
+    return method == "GET" and path != "/operations/{id}"
 
 
 def kind(method: str, path: str) -> Kind:

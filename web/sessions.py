@@ -213,6 +213,12 @@ def current(request: web.Request) -> UUID | None:
     return None if named is None else UUID(named)
 
 
+def ends_with(request: web.Request) -> UUID | None:
+    """Whose end ends what the caller may do: its session, or its API key."""
+    key: UUID | None = request[PAYLOAD].get("key")
+    return current(request) if key is None else key
+
+
 def over() -> Refused:
     """The refusal of tokens that are good for nothing any more, whyever."""
     return Refused(Refusal(Code.SESSION_ENDED), CHALLENGE)

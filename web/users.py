@@ -34,6 +34,7 @@ class NewPassword(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     current_password: Present
     new_password: Password
+    revoke_api_keys: bool = False
 
 
 class Farewell(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -79,7 +80,7 @@ async def update(request: web.Request) -> Reply:
 
 
 async def change_password(request: web.Request) -> Reply:
-    """`PUT /users/me/password`: 204; the present password is asked for, and every other session ends."""
+    """`PUT /users/me/password`: 204; the present password is asked for. Other sessions end, API keys if told so."""
     _key, expected, parsed = await asked(request, NEW_PASSWORD)
     parts = request.app[PARTS]
     account = await own(request)
@@ -89,6 +90,7 @@ async def change_password(request: web.Request) -> Reply:
         password_sealed=parts.sealer.seal(wrapped, account.id, "password", hashed),
         checked_sealed=account.password_sealed,
         kept_session=sessions.current(request),
+        end_api_keys=parsed.value.revoke_api_keys,
         expected_version=expected,
     )
     # Without the caller's key: a second try would be asked for the password that is no longer the present one.

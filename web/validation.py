@@ -19,6 +19,7 @@ surrogates) and walks it against the type, gathering every wrong field by its pa
 
 import json
 import re
+from datetime import datetime
 from itertools import islice
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -234,6 +235,14 @@ def _walk(value: Any, expected: inspect.Type, path: str, found: list[Detail]) ->
                 for at, problem in _free(value, path):
                     if fits or problem is not Problem.TOO_LONG:
                         found.append(Detail(text.printable(at), problem, text.LIMITS.get(problem, "")))
+        case inspect.BoolType():
+            if not isinstance(value, bool):
+                wrong(Problem.TYPE, "boolean")
+        case inspect.DateTimeType():
+            if not isinstance(value, str):
+                wrong(Problem.TYPE, "string")
+            elif not _is_moment(value):
+                wrong(Problem.PATTERN, like)
         case inspect.UnionType():
             kinds = [kind for kind in expected.types if not isinstance(kind, inspect.NoneType)]
             if value is not None or len(kinds) == len(expected.types):
@@ -243,6 +252,13 @@ def _walk(value: Any, expected: inspect.Type, path: str, found: list[Detail]) ->
                 msgspec.convert(value, expected)
             except (msgspec.ValidationError, TypeError):
                 wrong(Problem.INVALID)
+
+
+def _is_moment(value: str) -> bool:
+    try:
+        return msgspec.convert(value, datetime).tzinfo is not None
+    except msgspec.ValidationError:
+        return False
 
 
 def _walk_members(value: _Members, expected: inspect.StructType, path: str, found: list[Detail]) -> None:

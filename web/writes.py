@@ -71,11 +71,13 @@ async def submit(
     aggregate_id: UUID | None = None,
     matching: int | None = None,
     personal: bool = False,
+    wait: float | None = None,
 ) -> Answer | Pending:
     """Sends a command of the caller and waits for its answer as the caller prefers.
 
     `key`: the caller's Idempotency-Key. `canonical` (the body) and `matching` (If-Match) are what makes two requests
     with one key the same; of a `personal` body nobody without the key may guess anything by trying.
+    `wait`: seconds, instead of what the caller prefers.
     Without `aggregate_id` the aggregate's id is derived from the operation, so a retry creates the same one.
     """
     actor = request[ACTOR]
@@ -95,7 +97,9 @@ async def submit(
         traceparent=headers.traceparent(request),
         request_id=request[REQUEST_ID],
     )
-    return await parts.commands.submit(order, wait=headers.wait(request, parts.settings.answer_wait_s))
+    if wait is None:
+        wait = headers.wait(request, parts.settings.answer_wait_s)
+    return await parts.commands.submit(order, wait=wait)
 
 
 def answered(answer: Answer | Pending) -> Answer:

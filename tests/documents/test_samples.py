@@ -80,6 +80,8 @@ class Caller:
             found["ID"] = (await self.ask("GET", "/sessions"))[0]["id"]
         elif path.startswith("/resources"):
             found["ID"] = (await self.ask("POST", "/resources", NOTE))["id"]
+        elif path.startswith("/api-keys"):
+            found["ID"] = (await self.ask("POST", "/api-keys", {"name": "a machine", "scopes": ["read"]}))["id"]
         elif path.startswith("/operations"):
             found["ID"] = (await self.ask("POST", "/resources", NOTE, Prefer="respond-async"))["id"]
         elif path.startswith("/users/{"):

@@ -96,7 +96,7 @@ async def test_every_role_meets_every_endpoint(installation: System) -> None:
         "account.created", "account.updated", "account.password_changed", "account.erased",
     }  # fmt: skip
     changed = next(event for event in events if event["type"] == "account.password_changed")
-    assert changed["data"].keys() == {"password_sealed", "kept_session"}
+    assert changed["data"].keys() == {"password_sealed", "kept_session", "end_api_keys"}
     assert not any("example.com" in json.dumps(event) or "Mina" in json.dumps(event) for event in events)
 
 

@@ -13,7 +13,7 @@ from uuid import UUID
 import msgspec
 
 from config import Settings
-from domain import accounts, kinds, resources, sessions
+from domain import accounts, api_keys, kinds, resources, sessions
 from domain.access import Actor, Role, may_read
 from domain.aggregates import Context, fold
 from domain.boards import View
@@ -28,6 +28,7 @@ from security.passwords import Passwords
 from security.tokens import Tokens
 from stores import StoresAway
 from stores.accounts import AccountQuery
+from stores.api_keys import Usable, Used
 from stores.belongings import Told
 from stores.dead_letters import Listed, Parked
 from stores.kinds import Schemas
@@ -44,6 +45,7 @@ from stores.selecting import TooMany
 from stores.totals import Row
 from streams.publish import Answer, Order, Pending
 from web.clients import Clients
+from web.keyring import Keyring
 from web.parts import Parts
 from web.problems import Presenters
 from web.quotas import Quotas
@@ -96,7 +98,9 @@ class FakeCommands:
         return Pending(operation) if self.slow else found[1]
 
     def apply(self, order: Order) -> Answer:
-        nouns = {"resources": resources, "accounts": accounts, "kinds": kinds, "sessions": sessions}
+        nouns = {
+            "resources": resources, "accounts": accounts, "kinds": kinds, "sessions": sessions, "api_keys": api_keys,
+        }  # fmt: skip
         noun: Any = nouns[order.noun]
         states: dict[UUID, Any] = getattr(self.stores, order.noun).states
         command = msgspec.json.decode(order.data, type=noun.COMMANDS[order.type])
@@ -245,6 +249,35 @@ class FakeSessions:
 
     async def get(self, account: UUID) -> sessions.Sessions | None:
         return self.states.get(account)
+
+
+@dataclass
+class FakeApiKeys:
+    """Keys, and the uses that were noted; `raises` instead of looking one up."""
+
+    of: FakeAccounts
+    states: dict[UUID, api_keys.ApiKeys] = field(default_factory=dict)
+    uses: list[tuple[UUID, UUID, datetime]] = field(default_factory=list)
+    looked: int = 0
+    raises: Exception | None = None
+
+    async def get(self, account: UUID) -> Used | None:
+        state = self.states.get(account)
+        return None if state is None else Used(state, {key: at for _, key, at in self.uses})
+
+    async def usable(self, account: UUID) -> Usable | None:
+        self.looked += 1
+        await asyncio.sleep(0)  # as any answer from elsewhere: others come meanwhile
+        if self.raises is not None:
+            raise self.raises
+        state, owner = self.states.get(account), self.of.states.get(account)
+        if state is None or owner is None or owner.status is not accounts.AccountStatus.ACTIVE:
+            return None
+        return Usable(state, owner.role)
+
+    async def note_use(self, account: UUID, key: UUID, at: datetime) -> bool:
+        self.uses.append((account, key, at))
+        return True
 
 
 @dataclass
@@ -431,6 +464,7 @@ class FakeStores:
 
     def __post_init__(self) -> None:
         self.belongings = FakeBelongings(self.resources)
+        self.api_keys = FakeApiKeys(self.accounts)
 
     async def ready(self) -> dict[str, str]:
         return self.states
@@ -451,6 +485,7 @@ class Fakes:
     async def open(self, settings: Settings) -> AsyncIterator[Parts]:
         passwords = Passwords(memory_kib=64, passes=1)
         quotas = Quotas(settings, self.stores.limits, Clients(settings))
+        keyring = Keyring(self.stores.api_keys, self.stores.revoked, quotas, settings.environment)
         yield Parts(
             settings=settings,
             commands=self.commands,
@@ -461,7 +496,9 @@ class Fakes:
             presenters=Presenters(https=settings.environment != "local"),
             live=self.live,
             quotas=quotas,
+            keyring=keyring,
         )
+        await keyring.close()
         await self.live.close()
         await quotas.close()
         passwords.close()

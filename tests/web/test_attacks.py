@@ -27,6 +27,19 @@ ATTACKS: dict[str, str] = {
     "refresh of another's session": "web/test_sessions.py::test_tokens_that_were_never_given_do_nothing",
     "session fixation": "web/test_sessions.py::test_no_session_is_chosen_by_its_client",
     "one kind of token for the other": "web/test_attacks_tokens.py::test_a_token_of_one_kind_is_none_of_the_other",
+    # API keys
+    "an API key beyond its scopes": "web/test_api_keys.py::test_scopes_are_what_a_key_may_do",
+    "an API key of an admin without the scope": "web/test_api_keys.py::test_a_key_of_an_admin_is_one_only_by_its_scope",
+    "an API key that makes or sees keys, sessions, passwords":
+        "web/test_api_keys.py"
+        "::test_what_no_key_may_do_whatever_its_scopes",
+    "an API key with the secret of another account": "web/test_api_keys.py::test_keys_of_others_are_not_there",
+    "an API key after its end": "flows/test_api_keys.py::test_made_used_and_revoked_in_every_process",
+    "an API key after the account lost its role":
+        "web/test_api_keys.py"
+        "::test_a_key_does_no_more_than_the_role_that_its_account_has_now",
+    "guessing API keys": "web/test_api_keys.py::test_wrong_keys_are_limited_and_right_ones_are_not",
+    "mangled API keys": "web/test_attacks_tokens.py::test_a_mangled_api_key_is_refused",
     # Things of others
     "every role at every route": "web/test_roles.py::test_everybody_meets_every_endpoint",
     "IDOR: resources": "web/test_attacks_objects.py::test_what_is_private_is_answered_as_what_is_not_there",

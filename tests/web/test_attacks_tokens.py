@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from domain.access import Role
+from security.api_keys import ApiKey
 from security.tokens import LEEWAY_S, LIFETIME_S, Tokens
 from tests.web.conftest import OWNER, Client
 from tests.web.fakes import SETTINGS, Fakes
@@ -194,3 +195,24 @@ async def test_an_ended_session_is_not_found_again_by_another_spelling(client: C
     fakes.stores.revoked.add(session)
     for spelled in (str(session), str(session).upper(), session.hex, f"{{{session}}}", session.urn):
         assert await asked(client, PATHS[0], forged(claims={"sid": spelled})) == (401, "SESSION_ENDED")
+
+
+async def test_a_mangled_api_key_is_refused(client: Client, fakes: Fakes) -> None:
+    new = {"email": "han@example.org", "password": "rapids of a river"}
+    tokens = (await (await client.post("/api/v1/auth/register", json=new)).json())["data"]
+    headers = {"Authorization": f"Bearer {tokens['access_token']}"}
+    body = {"name": "a machine", "scopes": ["read"]}
+    key = (await (await client.post("/api/v1/api-keys", json=body, headers=headers)).json())["data"]["key"]
+    read = ApiKey.read(key)
+    assert read is not None
+    flipped = read._replace(secret=bytes((read.secret[0] ^ 1, *read.secret[1:])))  # with a checksum that fits
+    mangled = [
+        key[:-1], key + "0", key[:-6], key[:6] + key[6:].swapcase(), "yeoul_", "yeoul_" + "0" * 71, "yeoul_" + "z" * 71,
+        key[:6] + key[7] + key[6] + key[8:], flipped.text, read._replace(account=OWNER).text, ApiKey.new(OWNER).text,
+        "yeoul_'OR'1'='1", "yeoul_" + "1" * 7_000, f"yeoul_{tokens['access_token']}",
+    ]  # fmt: skip
+    for path in PATHS:
+        assert await asked(client, path, key) == (200, "")
+        for text in mangled:
+            assert await asked(client, path, text) == (401, "API_KEY_INVALID"), text
+        assert await asked(client, path, key.removeprefix("yeoul_")) == (401, "TOKEN_INVALID")

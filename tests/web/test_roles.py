@@ -1,8 +1,10 @@
 """Every endpoint × everybody who may come × what it answers. A route that is not in the table fails.
 
 `owner` is whose the thing is that the address names, `stranger` another user, and `ended` has a token of a session that
-has ended. Where an address names nobody's thing, everybody acts on their own. What the worker decides is decided here
-by the same `decide` (tests/web/fakes.py); tests/flows has it from end to end.
+has ended. `key` and `reader` are API keys of the owner, with the scopes `read` and `write` and with `read` alone: they
+do what the owner does, but what their scopes don't cover and what no key may. Where an address names nobody's thing,
+everybody acts on their own. What the worker decides is decided here by the same `decide` (tests/web/fakes.py);
+tests/flows has it from end to end.
 """
 
 from collections.abc import Awaitable, Callable
@@ -17,13 +19,16 @@ from security.refresh import RefreshToken
 from tests.web.conftest import Client
 from tests.web.fakes import Fakes
 from tests.web.test_analytics import ORDERS, SIGN_UPS
+from tests.web.test_api_keys import IN_PERSON
 from tests.web.test_dead_letters import letter
 from web.routes import API, PLAIN
 
 V1 = "/api/v1"
 PASSWORD = "rapids of a river"
 NOTE = {"kind": "note", "title": "t"}
+MACHINE = {"name": "a machine", "scopes": ["read"]}
 CALLERS = ("guest", "owner", "stranger", "admin", "ended")
+KEYS = {"key": ["read", "write"], "reader": ["read"]}
 
 
 class World:
@@ -47,6 +52,9 @@ class World:
             self.headers[name] = bearing(await self.login(name))
         self.headers["ended"] = bearing(await self.login("owner"))
         await self.ask("ended", "POST", "/auth/logout")
+        for name, scopes in KEYS.items():
+            made = await self.ask("owner", "POST", "/api-keys", {"name": name, "scopes": scopes})
+            self.headers[name] = {"Authorization": f"Bearer {made['key']}"}
         self.fakes.stores.reports.metrics = [ORDERS, SIGN_UPS]
         self.fakes.stores.watching.serving = {"orders": Table(1, ORDERS), "sign_ups": Table(2, SIGN_UPS)}
         self.fakes.stores.dead_letters.parked = [letter(1)]
@@ -85,6 +93,10 @@ async def session(world: World) -> str:
     token = RefreshToken.read((await world.login("owner"))["refresh_token"])
     assert token is not None
     return str(token.session)
+
+
+async def api_key(world: World) -> str:
+    return str((await world.ask("owner", "POST", "/api-keys", MACHINE))["id"])
 
 
 async def private(world: World, visibility: str = "private") -> str:
@@ -149,6 +161,9 @@ TABLE = (
     Row("POST /auth/logout-all", None, None, (401, 204, 204, 204, 401)),
     Row("GET /sessions", None, None, MINE),
     Row("DELETE /sessions/{id}", session, None, (401, 204, 404, 404, 401)),
+    Row("GET /api-keys", None, None, MINE),
+    Row("POST /api-keys", None, MACHINE, (401, 201, 201, 201, 401)),
+    Row("DELETE /api-keys/{id}", api_key, None, (401, 204, 404, 404, 401)),
     Row("GET /users/me", None, None, MINE),
     Row("PATCH /users/me", None, {"name": "N"}, MINE),
     Row("DELETE /users/me", None, {"password": PASSWORD}, (401, 204, 204, 204, 401)),
@@ -203,6 +218,20 @@ OUTSIDE = tuple(
     )
 )  # fmt: skip
 CODES = {"guest": "TOKEN_MISSING", "ended": "SESSION_ENDED"}
+NOT_BY_KEYS = {f"{method} {path}" for method, path in IN_PERSON}
+ANY_TOKEN = {"POST /auth/register", "POST /auth/login", "POST /auth/refresh"}
+"""Where a token is not even looked at."""
+
+
+def expected(row: Row, who: str) -> int:
+    """What a row answers to one of CALLERS or KEYS."""
+    if who in CALLERS:
+        return row.answers[CALLERS.index(who)]
+    asks_only = row.route.startswith("GET ")
+    outside = row in OUTSIDE or row.route in ANY_TOKEN
+    if not outside and (row.route in NOT_BY_KEYS or not (asks_only or who == "key")):
+        return 403
+    return row.answers[CALLERS.index("owner")]
 
 
 def test_every_route_is_in_the_table() -> None:
@@ -231,7 +260,7 @@ async def test_what_stands_outside_of_the_api_is_for_everybody(world: World, row
 async def meet(world: World, row: Row, prefix: str) -> None:
     method, _, path = row.route.partition(" ")
     # Who may do it does it last: afterwards the thing may be gone, and the owner with it.
-    for who in ("guest", "ended", "stranger", "owner", "admin"):
+    for who in ("guest", "ended", "reader", "key", "stranger", "owner", "admin"):
         for asked in (method, "HEAD") if method == "GET" else (method,):
             address = prefix + path
             if row.target is not None:
@@ -242,7 +271,7 @@ async def meet(world: World, row: Row, prefix: str) -> None:
             async with world.client.request(
                 asked, address, json=body, headers=world.headers[who], allow_redirects=False
             ) as answer:
-                assert answer.status == row.answers[CALLERS.index(who)], (asked, address, who)
+                assert answer.status == expected(row, who), (asked, address, who)
                 if asked != "HEAD" and who in CODES and answer.status == 401:
                     told = await answer.json()
                     assert (told["error"] if prefix == V1 else told)["code"] == CODES[who]

@@ -1,11 +1,11 @@
-"""Accounts and sessions, declared."""
+"""Accounts, sessions and API keys, declared."""
 
 from domain.refusals import Code
-from web import admin_users, auth, sessions, users
+from web import admin_users, api_keys, auth, sessions, users
 from web.documents import shapes
 from web.documents.declared import CURSOR, Endpoint, Parameter, limit, many, nothing, one
 
-AUTH, SESSIONS, ACCOUNT, USERS = "Auth", "Sessions", "My account", "Accounts (admins)"
+AUTH, SESSIONS, KEYS, ACCOUNT, USERS = "Auth", "Sessions", "API keys", "My account", "Accounts (admins)"
 WHO = {"email": "mina@example.org", "password": "correct horse"}
 ACCEPTED = one(shapes.Accepted, "Taken. Log in to find out what became of it.")
 
@@ -69,6 +69,31 @@ ENDPOINTS: dict[str, Endpoint] = {
         command=True,
         keyed=True,
     ),
+    "GET /api-keys": Endpoint(
+        tag=KEYS,
+        summary="List your API keys",
+        says="The newest first, 50 at most. Never the keys themselves.",
+        answers={200: many(shapes.ApiKey, "The keys that are good.")},
+    ),
+    "POST /api-keys": Endpoint(
+        tag=KEYS,
+        summary="Make an API key",
+        says="`key` is shown this once; a repeat under the same Idempotency-Key has null for it.",
+        body=api_keys.NEW_KEY,
+        example={"name": "the deployment", "scopes": ["read", "write"]},
+        answers={201: one(shapes.NewApiKey, "The key.")},
+        command=True,
+        keyed=True,
+        refuses=(Code.NOT_FOUND, Code.ACCOUNT_ERASED, Code.TOO_MANY_API_KEYS, Code.STALE_VERSION, Code.ALREADY_EXISTS),
+    ),
+    "DELETE /api-keys/{id}": Endpoint(
+        tag=KEYS,
+        summary="Revoke an API key",
+        says="It is over in every process within a second.",
+        answers={204: nothing("It has ended.")},
+        command=True,
+        keyed=True,
+    ),
     "GET /users/me": Endpoint(
         tag=ACCOUNT,
         summary="Read your account",
@@ -102,7 +127,7 @@ ENDPOINTS: dict[str, Endpoint] = {
     "PUT /users/me/password": Endpoint(
         tag=ACCOUNT,
         summary="Change your password",
-        says="Every other session ends.",
+        says="Every other session ends; API keys end if you ask for it.",
         body=users.NEW_PASSWORD,
         example={"current_password": WHO["password"], "new_password": "a better battery"},
         answers={204: nothing("It is another one now.", "ETag")},

@@ -11,10 +11,10 @@ from web.documents import replies, samples
 from web.documents.declared import Answer, Endpoint, Json, Parameter
 from web.documents.schemas import Schemas, ref, refusal_schemas, result_schemas
 from web.documents.table import API, PAGES, PLAIN
-from web.permissions import May, anyone
+from web.permissions import InPerson, May, anyone
 from web.routes import API as ROUTES
 from web.routes import PLAIN as PLAIN_ROUTES
-from web.routes import V1, V2, Guard
+from web.routes import V1, V2, Guard, needs_scope
 
 PREFIX = {"v1": V1, "v2": V2}
 VERSION = {"v1": "1.0", "v2": "2.0"}
@@ -29,6 +29,7 @@ KEY, IF_MATCH, IF_NONE_MATCH, PREFER, LANGUAGE, REQUEST_ID = (
     Parameter("X-Request-Id", {"type": "string", "pattern": "^[A-Za-z0-9_.-]{1,64}$"}, "An id of yours.",
               "header", "my-request-1"),
 )  # fmt: skip
+AWAITED = frozenset({"POST /auth/login", "POST /auth/refresh", "POST /resources/batch", "POST /api-keys"})
 ASK = ("GET /operations/{id}",)
 SHARED = (LANGUAGE, REQUEST_ID)
 IDS: dict[str, Json] = {
@@ -38,12 +39,19 @@ IDS: dict[str, Json] = {
     "code": ref("Code"),
 }
 NUMBERED = {"/dead-letters/{id}": {"type": "integer", "format": "int64", "minimum": 1}}
+BEARER: Json = {
+    "type": "http",
+    "scheme": "bearer",
+    "bearerFormat": "JWT",
+    "description": "The access token of a session; or an API key (`yeoul_…`), for what its scopes cover.",
+}
 ABOUT = """\
 Every change is an event: a write is answered when the event is there, or with 202 and an operation to ask for.
 Every list is read on by its cursor, every object has an ETag, and every refusal has a code.
 
-Send the access token of `/auth/login` as `Authorization: Bearer …`. `GET` answers `HEAD` too. Another method than
-those that are named is 405 `METHOD_NOT_ALLOWED` with `Allow`, and one that HTTP does not know 501 `METHOD_UNKNOWN`.
+Send the access token of `/auth/login`, or an API key, as `Authorization: Bearer …`. `GET` answers `HEAD` too. Another
+method than those that are named is 405 `METHOD_NOT_ALLOWED` with `Allow`, and one that HTTP does not know 501
+`METHOD_UNKNOWN`.
 """
 
 
@@ -81,7 +89,7 @@ def document(version: str) -> Json:
             "responses": dict(sorted(made.refusals.items())),
             "headers": replies.header_components(),
             "parameters": {parameter.name: made.parameter(parameter) for parameter in made.shared_parameters},
-            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
+            "securitySchemes": {"bearer": BEARER},
         },
     }
 
@@ -96,7 +104,7 @@ def _schemas(endpoints: dict[str, Endpoint]) -> Schemas:
     return Schemas(types, [endpoint.body.kind for endpoint in endpoints.values() if endpoint.body is not None])
 
 
-def refusals(endpoint: Endpoint, path: str, guard: Guard | None) -> dict[int, tuple[Code, ...]]:
+def refusals(endpoint: Endpoint, method: str, path: str, guard: Guard | None) -> dict[int, tuple[Code, ...]]:
     """Every code that a route may answer with, by status, in the order of `Code`."""
     found = {*endpoint.refuses}
     if not endpoint.bare:
@@ -106,10 +114,15 @@ def refusals(endpoint: Endpoint, path: str, guard: Guard | None) -> dict[int, tu
         }  # fmt: skip
         if "{" in path:
             found.add(Code.NOT_FOUND)
+    if isinstance(guard, InPerson):
+        found.add(Code.SESSION_REQUIRED)
+        guard = guard.guard
     if guard is not None:
-        found |= {Code.TOKEN_INVALID, Code.TOKEN_EXPIRED, Code.SESSION_ENDED}
+        found |= {Code.TOKEN_INVALID, Code.TOKEN_EXPIRED, Code.SESSION_ENDED, Code.API_KEY_INVALID}
         if guard is not anyone:
             found.add(Code.TOKEN_MISSING)
+        if needs_scope(method, path):
+            found.add(Code.FORBIDDEN)
     if isinstance(guard, May):
         found.add(Code.FORBIDDEN)
         if guard.scope == "admin":
@@ -148,7 +161,7 @@ class _Made:
             "description": endpoint.says,
             "security": _security(guard),
             "parameters": self._parameters(path, endpoint),
-            "responses": self._responses(path, endpoint, guard),
+            "responses": self._responses(method, path, endpoint, guard),
             "x-codeSamples": [
                 {"lang": "Shell", "label": "curl", "source": samples.curl(method, address, endpoint, guard)}
             ],
@@ -204,13 +217,13 @@ class _Made:
         ids = [_operation_id(*name.split(" ")) for name in names]
         return {id: {"operationId": id, "parameters": {"id": where}} for id in ids}
 
-    def _responses(self, path: str, endpoint: Endpoint, guard: Guard | None) -> Json:
+    def _responses(self, method: str, path: str, endpoint: Endpoint, guard: Guard | None) -> Json:
         limited = () if endpoint.bare else replies.LIMITED
         answers = dict(endpoint.answers)
         tagged = ("ETag",) if endpoint.tagged else ()
         if endpoint.tagged:
             answers[304] = Answer(says="You have it already.", headers=tagged)
-        if endpoint.command and endpoint.answers.keys().isdisjoint({202}) and not _awaited(path):
+        if endpoint.command and endpoint.answers.keys().isdisjoint({202}) and not _awaited(method, path):
             answers[202] = Answer(
                 says="Taken, and not done yet: ask for the operation.",
                 shape="Operation",
@@ -224,16 +237,16 @@ class _Made:
             if next_ones := (ASK if answer.shape == "Operation" and status == 202 else endpoint.links.get(status)):
                 made["links"] = self._links(next_ones)
             found[str(status)] = made
-        for status, codes in refusals(endpoint, path, guard).items():
+        for status, codes in refusals(endpoint, method, path, guard).items():
             name = replies.refusal_name(codes)
             self.refusals.setdefault(name, replies.refusal(codes, self._version))
             found[str(status)] = {"$ref": f"#/components/responses/{name}"}
         return found
 
 
-def _awaited(path: str) -> bool:
-    """True where nothing can be asked for later: the answer holds tokens, or each of its parts tells by itself."""
-    return path in ("/auth/login", "/auth/refresh", "/resources/batch")
+def _awaited(method: str, path: str) -> bool:
+    """True where nothing can be asked for later: the answer holds a secret, or each of its parts tells by itself."""
+    return f"{method} {path}" in AWAITED
 
 
 def _security(guard: Guard | None) -> list[Json]:
@@ -241,6 +254,8 @@ def _security(guard: Guard | None) -> list[Json]:
         return []
     if guard is anyone:
         return [{}, {"bearer": []}]
+    if isinstance(guard, InPerson):
+        guard = guard.guard
     return [{"bearer": ["admin"] if isinstance(guard, May) and guard.scope == "admin" else []}]
 
 

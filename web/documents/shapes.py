@@ -7,7 +7,7 @@ from uuid import UUID
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from domain.access import Visibility
+from domain.access import Scope, Visibility
 
 Json = dict[str, Any]
 
@@ -71,6 +71,23 @@ class HeldSession(msgspec.Struct, frozen=True):
     expires_at: datetime
 
 
+class ApiKey(msgspec.Struct, frozen=True):
+    """An API key that is good. `last_used_at` may be a minute or two old; `expires_at` null: until it is revoked."""
+
+    id: UUID
+    name: str | None
+    scopes: tuple[Scope, ...]
+    created_at: datetime
+    last_used_at: datetime | None
+    expires_at: datetime | None
+
+
+class NewApiKey(ApiKey, frozen=True):
+    """The new API key. `key` is shown this once, and null in what repeats the answer."""
+
+    key: str | None
+
+
 class AccountChange(msgspec.Struct, frozen=True):
     """Something that happened to an account."""
 
@@ -88,6 +105,19 @@ class SessionChange(msgspec.Struct, frozen=True):
     session: UUID | UnsetType = UNSET
     device: str | UnsetType = UNSET
     address: str | UnsetType = UNSET
+    reason: str | UnsetType = UNSET
+
+
+class ApiKeyChange(msgspec.Struct, frozen=True):
+    """Something that happened to an API key."""
+
+    type: str
+    time: datetime
+    version: int
+    api_key: UUID | UnsetType = UNSET
+    name: str | UnsetType = UNSET
+    scopes: tuple[Scope, ...] | UnsetType = UNSET
+    expires_at: datetime | UnsetType = UNSET
     reason: str | UnsetType = UNSET
 
 
@@ -121,6 +151,8 @@ class Export(msgspec.Struct, frozen=True):
     exported_at: datetime
     account: User
     account_history: tuple[AccountChange, ...]
+    api_keys: tuple[ApiKey, ...]
+    api_key_history: tuple[ApiKeyChange, ...]
     sessions: tuple[HeldSession, ...]
     session_history: tuple[SessionChange, ...]
     resources: tuple[HeldResource, ...]

@@ -1,0 +1,19 @@
+"""API keys: commands → table, journal and events. What has ended is told to every front before anybody is answered."""
+
+from agents.endings import EndingDecisions
+from domain.api_keys import COMMANDS, EVENT_NAMES, decide, document, evolve
+from stores.api_keys import TABLE
+from streams.decisions import Noun
+from streams.groups import CommandGroup
+
+NOUN = Noun(
+    name="api_keys",
+    table=TABLE,
+    commands=COMMANDS,
+    event_names=EVENT_NAMES,
+    decide=decide,
+    evolve=evolve,
+    document=document,
+)
+
+GROUP = CommandGroup("api_keys", NOUN, EndingDecisions)
