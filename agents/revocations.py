@@ -49,6 +49,7 @@ class _Seen(msgspec.Struct, frozen=True):
     aggregateversion: int
     data: msgspec.Raw
     traceparent: str | None = None
+    tracestate: str | None = None
     requestid: str = ""
 
 
@@ -101,6 +102,7 @@ class Revocations(Reader):
             data=msgspec.json.encode(command),
             fingerprint=operation.hex,
             traceparent=event.traceparent,
+            tracestate=event.tracestate,
             request_id=event.requestid,
         )
         return _Change(event.id, event.source, event.sequence, order)

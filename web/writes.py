@@ -10,7 +10,7 @@ from domain.refusals import Code, Refusal
 from streams import identity
 from streams.publish import Answer, Order, Pending
 from web import headers
-from web.parts import ACTOR, PARTS, REQUEST_ID
+from web.parts import ACTOR, OPERATION, PARTS, REQUEST_ID
 from web.refused import Refused, refused
 from web.validation import Parsed, Schema, T
 
@@ -62,6 +62,7 @@ async def submit(
     actor = request[ACTOR]
     method, path = request.method, request.path
     operation = identity.new_operation() if key is None else identity.operation_id(actor.id, method, path, key)
+    request[OPERATION] = operation
     order = Order(
         noun=noun,
         type=command,
@@ -72,6 +73,7 @@ async def submit(
         fingerprint=sha256(b"%b %b\n%b\n%b" % (method.encode(), path.encode(), _text(matching), canonical)).hexdigest(),
         keyed=key is not None,
         traceparent=headers.traceparent(request),
+        tracestate=headers.tracestate(request),
         request_id=request[REQUEST_ID],
     )
     parts = request.app[PARTS]
