@@ -51,11 +51,16 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True):
 
 COMMANDS_ACCOUNTS = Topic(
     name="commands.accounts", key="account id", owner="web", repeats=Repeats.OPERATION,
-    carries="signed commands for accounts: create_account, change_role",
+    carries="signed commands for accounts: create_account, change_role, update_account, change_password, "
+    "disable_account, enable_account, erase_account",
 )  # fmt: skip
 COMMANDS_RESOURCES = Topic(
     name="commands.resources", key="resource id", owner="web", repeats=Repeats.OPERATION,
-    carries="signed commands for resources: create_resource, update_resource, delete_resource",
+    carries="signed commands for resources: create_resource, update_resource, delete_resource, restore_resource",
+)  # fmt: skip
+COMMANDS_KINDS = Topic(
+    name="commands.kinds", key="id of the kind", owner="web", repeats=Repeats.OPERATION, partitions=1,
+    carries="signed commands for kinds: put_kind, delete_kind",
 )  # fmt: skip
 COMMANDS_SESSIONS = Topic(
     name="commands.sessions", key="account id", owner="web", repeats=Repeats.OPERATION,
@@ -68,6 +73,10 @@ EVENTS_ACCOUNTS = Topic(
 EVENTS_RESOURCES = Topic(
     name="events.resources", key="resource id", owner="resources", repeats=Repeats.SEQUENCE,
     carries="what happened to resources; partition p is fed by the owner of command partition p",
+)  # fmt: skip
+EVENTS_KINDS = Topic(
+    name="events.kinds", key="id of the kind", owner="kinds", repeats=Repeats.SEQUENCE, partitions=1,
+    carries="which schemas the attributes of resources must satisfy",
 )  # fmt: skip
 INGEST = Topic(
     name="ingest", key="subject or id", owner="anybody", repeats=Repeats.RECENT, broker_time=True,
@@ -87,13 +96,25 @@ DEAD_LETTERS = Topic(
 TOPICS: tuple[Topic, ...] = (
     COMMANDS_ACCOUNTS,
     COMMANDS_RESOURCES,
+    COMMANDS_KINDS,
     COMMANDS_SESSIONS,
     EVENTS_ACCOUNTS,
     EVENTS_RESOURCES,
+    EVENTS_KINDS,
     EVENTS_SESSIONS,
     INGEST,
     DEAD_LETTERS,
 )
 
-COMMANDS_OF = {"accounts": COMMANDS_ACCOUNTS, "resources": COMMANDS_RESOURCES, "sessions": COMMANDS_SESSIONS}
-EVENTS_OF = {"accounts": EVENTS_ACCOUNTS, "resources": EVENTS_RESOURCES, "sessions": EVENTS_SESSIONS}
+COMMANDS_OF = {
+    "accounts": COMMANDS_ACCOUNTS,
+    "resources": COMMANDS_RESOURCES,
+    "kinds": COMMANDS_KINDS,
+    "sessions": COMMANDS_SESSIONS,
+}
+EVENTS_OF = {
+    "accounts": EVENTS_ACCOUNTS,
+    "resources": EVENTS_RESOURCES,
+    "kinds": EVENTS_KINDS,
+    "sessions": EVENTS_SESSIONS,
+}

@@ -2,17 +2,19 @@
 
 import asyncio
 import ctypes
+import functools
 import gc
 import logging
 import signal
 
 import uvloop
 
-from agents import accounts, analytics, resources, revocations, sessions
+from agents import accounts, analytics, erasures, kinds, resources, revocations, sessions
 from config import Settings
 from config.metrics import load
 from stores import StoresAway
 from stores.aggregates import Operations
+from stores.indexing import Indexing
 from stores.retention import Retention
 from stores.sessions import SessionStore
 from streams.groups import Connections, Group
@@ -24,6 +26,7 @@ from telemetry import logs, reports, tracing
 log = logging.getLogger("yeoul.worker")
 
 HOUSEKEEPING_S = 600.0
+INDEX_AGAIN_S = 5.0
 MEMORY_EVERY_S = 60.0
 CLOSE_S = 2.5
 """How long the connections may take to close at the end, seconds; with what groups take it is less than 20 in all."""
@@ -31,15 +34,17 @@ CLOSE_S = 2.5
 GROUPS: dict[str, Group] = {
     "accounts": accounts.GROUP,
     "resources": resources.GROUP,
+    "kinds": kinds.GROUP,
     "sessions": sessions.GROUP,
     "revocations": revocations.GROUP,
     "analytics": analytics.GROUP,
+    "erasures": erasures.GROUP,
 }
 
 PROCESSES: dict[str, tuple[str, ...]] = {
     # The owners of the tables apart from the readers, so that a flood of events doesn't slow writes.
-    # `revocations` reads what accounts do, which is little, and must not wait behind a flood either.
-    "commands": ("accounts", "resources", "sessions", "revocations"),
+    # `revocations` and `erasures` read what accounts do, which is little, and must not wait behind a flood either.
+    "commands": ("accounts", "resources", "kinds", "sessions", "revocations", "erasures"),
     "readers": ("analytics",),
 }
 
@@ -71,6 +76,7 @@ def run(settings: Settings, groups: list[str]) -> int:
 async def _housekeeping(connections: Connections) -> None:
     """Forget operations older than the answers to their keys are promised for, what no metric keeps, expired sessions.
 
+    Have deleted what came to be in the name of an erased account.
     Any worker may, at any time.
     """
     operations = Operations(connections.database)
@@ -82,6 +88,7 @@ async def _housekeeping(connections: Connections) -> None:
             ("operations", operations.forget_all),
             ("parts of the metrics", retention.sweep),
             ("sessions", sessions.sweep),
+            ("resources of erased accounts", functools.partial(erasures.sweep, connections)),
         ):
             try:
                 await sweep()
@@ -90,6 +97,20 @@ async def _housekeeping(connections: Connections) -> None:
             except Exception:
                 # Whatever it was: nobody looks at this task, and without it the tables grow for ever.
                 log.exception("old %s stay until the next try, in %.0f s", what, HOUSEKEEPING_S)
+
+
+async def _index(connections: Connections) -> None:
+    """Let resources that an older version wrote be found, too."""
+    while True:
+        try:
+            if filled := await Indexing(connections.database).run():
+                log.info("%d resources of an older version are found now", filled)
+            return
+        except StoresAway:
+            pass  # whoever handles records says so
+        except Exception:
+            log.exception("resources of an older version are found later")
+        await asyncio.sleep(INDEX_AGAIN_S)
 
 
 async def _give_memory_back() -> None:
@@ -117,6 +138,8 @@ async def _run(settings: Settings, names: list[str]) -> int:
         group.start()
     watchdog.start()
     chores = [asyncio.create_task(_housekeeping(connections)), asyncio.create_task(_give_memory_back())]
+    if "resources" in names:
+        chores.append(asyncio.create_task(_index(connections)))
     log.info("worker started: %s", ", ".join(names))
     await stop.wait()
     log.info("worker stops")

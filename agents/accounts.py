@@ -3,17 +3,20 @@
 A front keeps the account's key in PostgreSQL before it sends the command, and erasing an account is erasing its key. So
 a command whose key is not there is read again: of an account that was erased, or that PostgreSQL forgot when it was
 restored to an older state. Nobody could ever log in to it; it is refused, and does not keep its address.
+
+One active admin is always left, once there is one: whoever may take one away asks one after the other, across all
+workers, and counts before it decides.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 from uuid import UUID
 
-from domain.accounts import COMMANDS, EVENT_NAMES, CreateAccount, decide, document, evolve
+from domain.accounts import COMMANDS, EVENT_NAMES, AccountStatus, CreateAccount, decide, document, evolve, may_end_admin
 from domain.refusals import Code, Refusal
-from stores.accounts import TABLE, claim, keyed, unclaim
+from stores.accounts import TABLE, active_admins, claim, forget, keyed, unclaim
 from stores.aggregates import Operation
-from streams.decisions import Decisions, Noun, Outcome, reopens
+from streams.decisions import Asked, Decisions, Noun, Outcome, reopens
 from streams.groups import CommandGroup
 from streams.work import Work
 
@@ -29,28 +32,30 @@ NOUN = Noun(
 
 EMAIL_TAKEN = Refusal(Code.EMAIL_TAKEN)
 ERASED = Refusal(Code.ACCOUNT_ERASED)
+LAST_ADMIN = Refusal(Code.LAST_ADMIN)
 
 
 class AccountDecisions(Decisions):
-    """Decisions on accounts, with the claims on addresses around them."""
+    """Decisions on accounts, with the claims on addresses and the count of admins around them."""
 
     _claimed: list[str]
 
     def needs_transaction(self, work: Work) -> bool:
-        """Claims are written before the decision."""
-        return any(isinstance(message.command, CreateAccount) for part in work.parts for message in part.messages)
+        """Claims are written before the decision, and keys erased after it."""
+        return any(
+            isinstance(message.command, CreateAccount) or may_end_admin(message.command)
+            for part in work.parts
+            for message in part.messages
+        )
 
     async def before_decide(
         self, connection: Any, work: Work, done: Mapping[UUID, Operation]
     ) -> Mapping[UUID, Refusal]:
-        """Those without a key, and the losers of an address, by operation."""
-        new = [
-            message
-            for part in work.parts
-            for message in part.messages
-            if isinstance(message.command, CreateAccount)
-            and (message.envelope.operation not in done or reopens(done[message.envelope.operation], message.envelope))
-        ]
+        """Those that would end the last admin, those without a key, and the losers of an address, by operation."""
+        messages = [message for part in work.parts for message in part.messages]
+        asked = [message for message in messages if _counts(message, done)]
+        refused = await self._last_admins(connection, [one for one in asked if may_end_admin(one.command)])
+        new = [message for message in asked if isinstance(message.command, CreateAccount)]
         known = await keyed(connection, [message.envelope.subject for message in new])
         wanted = [
             (message.command.email_index, message.envelope.subject)
@@ -58,17 +63,41 @@ class AccountDecisions(Decisions):
             if message.envelope.subject in known
         ]
         winners, self._claimed = await claim(connection, wanted)
-        return {
+        return refused | {
             message.envelope.operation: EMAIL_TAKEN if message.envelope.subject in known else ERASED
             for message in new
             if message.envelope.subject not in winners
         }
 
+    async def _last_admins(self, connection: Any, ending: Iterable[Asked]) -> dict[UUID, Refusal]:
+        """Those of a batch after which no active admin might be left.
+
+        One that is refused for another reason counts as done, and one that is made an admin in the same batch does not
+        count yet: at worst somebody is told to make another admin who has done so this moment.
+        """
+        refused = {}
+        left: set[UUID] | None = None
+        for message in ending:
+            if left is None:
+                left = await active_admins(connection)
+            if left == {message.envelope.subject}:
+                refused[message.envelope.operation] = LAST_ADMIN
+            else:
+                left.discard(message.envelope.subject)
+        return refused
+
     async def after_decide(self, connection: Any, outcome: Outcome) -> None:
-        """Claims of accounts that were refused for another reason are given up."""
+        """Claims of accounts that were refused for another reason are given up, and keys of erased ones destroyed."""
         kept = {state.email_index for state in outcome.states.values()}
         await unclaim(connection, [index for index in self._claimed if index not in kept])
         self._claimed = []
+        await forget(connection, [id for id, state in outcome.states.items() if state.status is AccountStatus.ERASED])
+
+
+def _counts(message: Asked, done: Mapping[UUID, Operation]) -> bool:
+    """True if it is decided, and not answered as it was before."""
+    before = done.get(message.envelope.operation)
+    return before is None or reopens(before, message.envelope)
 
 
 GROUP = CommandGroup("accounts", NOUN, AccountDecisions)

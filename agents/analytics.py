@@ -19,7 +19,7 @@ from aiokafka.structs import ConsumerRecord
 
 import topics
 from config.metrics import load, load_plain
-from domain import accounts, resources, sessions
+from domain import accounts, kinds, resources, sessions
 from domain.metrics import Metric
 from domain.plain_json import Unmapped, mapped
 from domain.tables import Additions, Plan, Table, add_up, latest
@@ -45,6 +45,8 @@ OURS = frozenset().union(
     accounts.COMMANDS,
     resources.EVENTS,
     resources.COMMANDS,
+    kinds.EVENTS,
+    kinds.COMMANDS,
     sessions.EVENTS,
     sessions.COMMANDS,
     (topics.DEAD_LETTER_PARKED,),

@@ -25,7 +25,6 @@ from bench.records import Record, Sample, compare
 from bench.sides import Yeoul
 from bench.stage import Stage
 
-PREFIX = "fresh"
 PER_SECOND = 1000
 PORTION = 10
 LAST_S = 30.0
@@ -38,6 +37,8 @@ class Fresh(Yeoul):
     def __init__(self, stage: Stage, postgres: str) -> None:
         super().__init__(stage)
         self.postgres = postgres
+        self.prefix = f"fresh-{uuid4().hex[:8]}"
+        """Of its own for each run: new tables begin with all that the topic has."""
 
     @property
     def environ(self) -> dict[str, str]:
@@ -45,7 +46,7 @@ class Fresh(Yeoul):
         return {
             **super().environ,
             **environment(self.stage, self.postgres),
-            "YEOUL_TOPIC_PREFIX": PREFIX,
+            "YEOUL_TOPIC_PREFIX": self.prefix,
             "YEOUL_WEB_PROCESSES": "1",
         }
 
@@ -138,7 +139,7 @@ async def one_run(stage: Stage) -> Sample:
         ):
             group.create_task(watch(session, ages, opened, sent))
             await opened.wait()
-            await send(producer, topics.INGEST.full_name(PREFIX), ages, seconds)
+            await send(producer, topics.INGEST.full_name(yeoul.prefix), ages, seconds)
             sent.set()
         sample = Sample(
             value=ages.percentile(0.5),

@@ -29,7 +29,8 @@ async def drive(plan: Plan) -> Outcome:
     )
     try:
         limit = plan.warmup_s + plan.seconds + plan.drain_s + MARGIN_S
-        out, _ = await asyncio.wait_for(process.communicate(msgspec.json.encode(plan)), limit)
+        async with asyncio.timeout(limit):
+            out, _ = await process.communicate(msgspec.json.encode(plan))
     except BaseException:
         if process.returncode is None:
             process.kill()
@@ -79,9 +80,9 @@ async def alternate(stage: Stage, figure: Figure, sides: Mapping[str, tuple[Side
 
 
 async def measure(stage: Stage, wanted: Sequence[Figure]) -> list[Record]:
-    """Start both fronts (and the direct one's variant), warm them, measure the wanted figures."""
-    yeoul, direct, unreset = Yeoul(stage), Direct(stage), Direct(stage, reset=False)
-    sides: tuple[Side, ...] = (yeoul, direct, unreset)
+    """Start both fronts (and the direct one's variants), warm them, measure the wanted figures."""
+    yeoul, direct, unreset, bare = Yeoul(stage), Direct(stage), Direct(stage, "no-reset"), Direct(stage, "bare")
+    sides: tuple[Side, ...] = (yeoul, direct, unreset, bare)
     records = []
     try:
         for side in sides:
@@ -98,6 +99,7 @@ async def measure(stage: Stage, wanted: Sequence[Figure]) -> list[Record]:
                 "yeoul": (yeoul, requests[yeoul.name]),
                 "baseline": (direct, requests[direct.name]),
                 "direct front without reset query": (unreset, requests[unreset.name]),
+                "direct front without lists and search": (bare, requests[bare.name]),
             }
             records.append(await alternate(stage, figure, named))
     finally:

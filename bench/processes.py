@@ -122,7 +122,8 @@ class Child:
         assert self.process.stdout is not None
         while True:
             try:
-                line = await asyncio.wait_for(self.process.stdout.readline(), quiet_s)
+                async with asyncio.timeout(quiet_s):
+                    line = await self.process.stdout.readline()
             except TimeoutError:
                 raise self.failure(f"silent for {quiet_s:.0f} s") from None
             if not line:
@@ -135,7 +136,8 @@ class Child:
     async def finished(self, seconds: float) -> None:
         """Wait for its own end. Raises `ChildError` when it fails or takes longer."""
         try:
-            code = await asyncio.wait_for(self.process.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                code = await self.process.wait()
         except TimeoutError:
             await self.kill()
             raise self.failure(f"not finished after {seconds:.0f} s") from None
@@ -150,7 +152,8 @@ class Child:
         self.process.terminate()
         drain = asyncio.create_task(self._drain())
         try:
-            await asyncio.wait_for(self.process.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self.process.wait()
         except TimeoutError:
             print(f"  {self.name} did not stop within {seconds:.0f} s: killed", file=sys.stderr)
         finally:

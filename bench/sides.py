@@ -76,21 +76,21 @@ class Side(abc.ABC):
 
 
 class Direct(Side):
-    """`baselines/direct_front.py`, with asyncpg's reset query or without."""
+    """`baselines/direct_front.py`. `variant`: an option of it, `no-reset` or `bare`."""
 
     path = "/resources"
 
-    def __init__(self, stage: Stage, *, reset: bool = True) -> None:
+    def __init__(self, stage: Stage, variant: str = "") -> None:
         super().__init__(stage)
-        self.name = "direct" if reset else "direct-no-reset"
-        self.reset = reset
+        self.name = f"direct-{variant}" if variant else "direct"
+        self.options = [f"--{variant}"] if variant else []
         self.user = uuid4()
 
     async def start(self) -> None:
         """A database of its own, then the processes."""
         dsn = await self.stage.database(f"bench_{self.name.replace('-', '_')}")
         arguments = ["bench.baselines.direct_front", "--dsn", dsn, "--port", str(self.port)]
-        child = await Child.start(self.name, arguments + ["--no-reset"] * (not self.reset), {}, self.stage.logs)
+        child = await Child.start(self.name, arguments + self.options, {}, self.stage.logs)
         self.children.append(child)
         await ready(f"http://127.0.0.1:{self.port}/resources/{uuid4()}", child, status=401)
 

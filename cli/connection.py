@@ -26,9 +26,12 @@ class NotRunning(EmbeddedError):
 
 
 def state() -> State:
-    """The state folder that the environment names, `.yeoul` by default. Nothing is made or locked."""
-    named = config.process_environ().get("YEOUL_STATE_DIR") or "./.yeoul"
-    return State(Path(named).expanduser())
+    """The state folder that the environment names, `.yeoul` by default. Nothing is made or locked.
+
+    Raises `SettingsError`.
+    """
+    named = {name: text for name, text in config.process_environ().items() if name == "YEOUL_STATE_DIR"}
+    return State(config.load(named).state_dir)
 
 
 def settings(*needs: str, keys: bool = False) -> Settings:

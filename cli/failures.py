@@ -71,6 +71,8 @@ EXPECTED: dict[str, Callable[[BaseException], str | None]] = {
     "aiokafka.errors.KafkaError": _kafka_away,
     "security.passwords.TooBusy": _busy,
     "web.accounts.NoToken": _as_it_says,
+    "web.accounts.NotMade": _as_it_says,
+    "security.fields.SealBroken": _as_it_says,
 }
 """Full names of exceptions, theirs and those of what derives from them, and what is said of each."""
 

@@ -40,6 +40,7 @@ async def _change(known: Settings, email: str, role: str) -> None:
     import stores
     from domain.access import SYSTEM, Role
     from domain.accounts import ChangeRole
+    from domain.refusals import message
     from security import fields
     from streams import identity
     from streams.publish import Commands, Order, Pending
@@ -47,7 +48,7 @@ async def _change(known: Settings, email: str, role: str) -> None:
     async with stores.open(known) as opened, Commands.open(known, opened) as commands:
         account = await opened.accounts.by_email_index(fields.index(known.index_key, email))
         if account is None:
-            raise NoRole(f"there is no account of {email}; it registers first")
+            raise NoRole(f"there is no account of {email}; it registers first, or: ./yeoul admin create {email}")
         operation = identity.new_operation()
         order = Order(
             noun="accounts",
@@ -62,5 +63,7 @@ async def _change(known: Settings, email: str, role: str) -> None:
         answer = await commands.submit(order, wait=PATIENCE_S)
     if isinstance(answer, Pending):
         raise NoRole(f"not done within {PATIENCE_S:.0f} s; it will be when a worker runs (operation {operation})")
+    if answer.refusal is not None:
+        raise NoRole(message(answer.refusal.code, "en"))
     if answer.outcome != "succeeded":
         raise NoRole(f"the role was not changed: {answer.outcome} (operation {operation})")

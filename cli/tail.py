@@ -63,7 +63,8 @@ async def _tail(options: argparse.Namespace) -> int:
         fetch_max_wait_ms=200,
     )
     try:
-        await asyncio.wait_for(consumer.start(), 10.0)
+        async with asyncio.timeout(10.0):
+            await consumer.start()
     except (KafkaError, OSError, TimeoutError) as error:
         await consumer.stop()
         raise KafkaConnectionError(str(error) or "no answer within 10 s") from None

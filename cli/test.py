@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import config
-from cli import browser
+from cli import browser, node
 
 HELP = "the linters and every test; --quick in seconds, --full with the faults in full size"
 
@@ -51,6 +51,7 @@ def run(options: argparse.Namespace) -> int:
     arguments = [*(QUICK if options.quick else ()), *options.unknown]
     if not options.quick:
         browser.ensure()
+        node.ensure()
     if not options.unknown and not options.quick and not options.full:
         arguments += ["--numprocesses", str(min(MOST_AT_ONCE, os.cpu_count() or 1)), "--dist", "loadscope"]
     finished_tests = subprocess.run([sys.executable, "-m", "pytest", *arguments], check=False, env=environ)

@@ -36,7 +36,8 @@ async def _answers(known: Settings) -> None:
 
     client = AIOKafkaClient(bootstrap_servers=known.kafka_url.split(","))
     try:
-        await asyncio.wait_for(client.bootstrap(), PATIENCE_S)
+        async with asyncio.timeout(PATIENCE_S):
+            await client.bootstrap()
     except (KafkaError, OSError, TimeoutError) as error:
         raise KafkaConnectionError(str(error) or f"no answer within {PATIENCE_S:.0f} s") from None
     finally:

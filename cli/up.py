@@ -226,6 +226,7 @@ class Up:
         print(
             f"  front     {url}/api/v1   (health: {url}/readyz)\n"
             f"  live      {url}/live{_fragment(settings)}   (the tables of the metrics; paste the token)\n"
+            f"  docs      {url}/docs   (every endpoint, with requests to paste)\n"
             f"  kafka     {settings.kafka_url}\n"
             f"  metrics   {scraped}\n"
             f"  data      {settings.state_dir}, logs in {settings.state_dir / 'logs'}\n"

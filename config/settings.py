@@ -19,9 +19,11 @@ from config.variables import (
     example,
     folder,
     key,
+    keys,
     named_keys,
     one_of,
     render_key,
+    render_keys,
     render_named_keys,
     seconds,
     servers,
@@ -108,7 +110,13 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("YEOUL_INDEX_KEY", "index_key", "", f"Finds sealed addresses: {HOW_TO_KEY}", key, render_key, secret=True),
     Variable("YEOUL_CURSOR_KEY", "cursor_key", "", f"Signs list cursors: {HOW_TO_KEY}", key, render_key, secret=True),
     Variable(
-        "YEOUL_SEALING_KEY", "sealing_key", "", f"Wraps the accounts' keys: {HOW_TO_KEY}", key, render_key, secret=True
+        "YEOUL_SEALING_KEY",
+        "sealing_keys",
+        "",
+        f"Wraps the accounts' keys, newest[,older]: {HOW_TO_KEY}",
+        keys,
+        render_keys,
+        secret=True,
     ),
     Variable(
         "YEOUL_TOKEN_KEYS",
@@ -150,7 +158,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     command_key: bytes = b""
     index_key: bytes = b""
     cursor_key: bytes = b""
-    sealing_key: bytes = b""
+    sealing_keys: tuple[bytes, ...] = ()
     token_keys: tuple[tuple[str, bytes], ...] = ()
     trusted_proxies: tuple[Network | str, ...] = ()
     forwarded_header: str = "x-forwarded-for"
@@ -245,13 +253,15 @@ def _unfit(texts: Mapping[str, str], values: Mapping[str, Any]) -> list[str]:
     """Complaints about secrets that are documented examples, not random, or used twice."""
     secrets = [variable for variable in VARIABLES if variable.secret]
     found = [example(variable.name, texts[variable.name]) for variable in secrets]
-    keys: dict[str, bytes] = {
+    known: dict[str, bytes] = {
         variable.name: cast("bytes", values[variable.attribute])
         for variable in secrets
         if variable.parse is key and values.get(variable.attribute)
     }
-    keys |= {f"YEOUL_TOKEN_KEYS ({kid})": seed for kid, seed in values.get("token_keys", ())}
+    for number, sealing in enumerate(values.get("sealing_keys", ()), start=1):
+        known["YEOUL_SEALING_KEY" if number == 1 else f"YEOUL_SEALING_KEY (number {number})"] = sealing
+    known |= {f"YEOUL_TOKEN_KEYS ({kid})": seed for kid, seed in values.get("token_keys", ())}
     examples = [complaint for complaint in found if complaint is not None]
     flawed = {complaint.partition(" ")[0] for complaint in examples}
-    weaknesses = [weak(name, keys) for name in keys if name.partition(" ")[0] not in flawed]
+    weaknesses = [weak(name, known) for name in known if name.partition(" ")[0] not in flawed]
     return examples + [complaint for complaint in weaknesses if complaint is not None]

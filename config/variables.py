@@ -146,6 +146,22 @@ def key(text: str) -> bytes:
     return value
 
 
+def keys(text: str) -> tuple[bytes, ...]:
+    """A parser for `key[,key]`, the newest first; as `key`, the values never appear in a message."""
+    if "," not in text:
+        return (key(text),) if text else ()
+    found: list[bytes] = []
+    allowed = f"keys, several separated by commas, each base64 of exactly {KEY_BYTES} random bytes"
+    for number, item in enumerate(text.split(","), start=1):
+        try:
+            found.append(key(item))
+        except Refused as refusal:
+            raise Refused(f"has an entry (number {number}) that {str(refusal).partition(';')[0]}", allowed) from None
+        if not item:
+            raise Refused(f"has an entry (number {number}) that is empty", allowed)
+    return tuple(found)
+
+
 def named_keys(text: str) -> tuple[tuple[str, bytes], ...]:
     """A parser for `kid:base64[,kid:base64]`; names must differ."""
     pairs: list[tuple[str, bytes]] = []
@@ -168,6 +184,11 @@ def render_key(value: bytes) -> str:
     return base64.b64encode(value).decode()
 
 
+def render_keys(value: tuple[bytes, ...]) -> str:
+    """The inverse of `keys`."""
+    return ",".join(map(render_key, value))
+
+
 def render_named_keys(value: tuple[tuple[str, bytes], ...]) -> str:
     """The inverse of `named_keys`."""
     return ",".join(f"{kid}:{render_key(seed)}" for kid, seed in value)
@@ -177,7 +198,10 @@ def folder(text: str) -> Path:
     """A parser for a folder; `~` is the home folder. It need not exist yet."""
     if not text or "\0" in text:
         raise Refused(f"is {shown(text)}", "the path of a folder")
-    return Path(text).expanduser()
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise Refused(f"is {shown(text)}, and nobody of that name has a home folder", "the path of a folder") from None
 
 
 def example(name: str, text: str) -> str | None:

@@ -21,12 +21,15 @@ class Code(StrEnum):
     INVALID_CREDENTIALS = "INVALID_CREDENTIALS"
     SESSION_ENDED = "SESSION_ENDED"
     FORBIDDEN = "FORBIDDEN"
+    WRONG_PASSWORD = "WRONG_PASSWORD"  # noqa: S105 (a code, not a secret)
     NOT_FOUND = "NOT_FOUND"
     METHOD_NOT_ALLOWED = "METHOD_NOT_ALLOWED"
     ALREADY_EXISTS = "ALREADY_EXISTS"
     EMAIL_TAKEN = "EMAIL_TAKEN"
+    LAST_ADMIN = "LAST_ADMIN"
     OPERATION_RUNNING = "OPERATION_RUNNING"
     ACCOUNT_ERASED = "ACCOUNT_ERASED"
+    RESTORE_EXPIRED = "RESTORE_EXPIRED"
     STALE_VERSION = "STALE_VERSION"
     REQUEST_TIMEOUT = "REQUEST_TIMEOUT"
     TOO_MANY_REQUESTS = "TOO_MANY_REQUESTS"
@@ -56,12 +59,15 @@ STATUS: dict[Code, int] = {
     Code.INVALID_CREDENTIALS: 401,
     Code.SESSION_ENDED: 401,
     Code.FORBIDDEN: 403,
+    Code.WRONG_PASSWORD: 403,
     Code.NOT_FOUND: 404,
     Code.METHOD_NOT_ALLOWED: 405,
     Code.ALREADY_EXISTS: 409,
     Code.EMAIL_TAKEN: 409,
+    Code.LAST_ADMIN: 409,
     Code.OPERATION_RUNNING: 409,
     Code.ACCOUNT_ERASED: 410,
+    Code.RESTORE_EXPIRED: 410,
     Code.STALE_VERSION: 412,
     Code.BODY_TOO_LARGE: 413,
     Code.UNSUPPORTED_MEDIA_TYPE: 415,
@@ -105,6 +111,10 @@ class Problem(StrEnum):
     ANOTHER_LIST = "another_list"
     UNPACKABLE = "unpackable"
     NO_LOCAL_DAYS = "no_local_days"
+    SCHEMA = "schema"
+    UNSATISFIED = "unsatisfied"
+    REFERENCE = "reference"
+    TOO_COMPLEX = "too_complex"
 
 
 class Detail(msgspec.Struct, frozen=True):
@@ -140,12 +150,15 @@ MESSAGES: dict[str, dict[Code, str]] = {
         Code.INVALID_CREDENTIALS: "The e-mail address or the password is wrong.",
         Code.SESSION_ENDED: "This session has ended. Log in again.",
         Code.FORBIDDEN: "You may not do this.",
+        Code.WRONG_PASSWORD: "The present password is wrong.",
         Code.NOT_FOUND: "There is no such thing here.",
         Code.METHOD_NOT_ALLOWED: "This method is not allowed here.",
         Code.ALREADY_EXISTS: "This Idempotency-Key has made it already. Send a new key to make another one.",
         Code.EMAIL_TAKEN: "This e-mail address is taken.",
+        Code.LAST_ADMIN: "This is the last active admin. Make another account an admin first.",
         Code.OPERATION_RUNNING: "The same request is still running. Ask again in a moment.",
         Code.ACCOUNT_ERASED: "The key of this account is gone, and its data with it. Register again.",
+        Code.RESTORE_EXPIRED: "It was deleted too long ago to be restored. Create it anew.",
         Code.STALE_VERSION: "It was changed meanwhile. Read it again, then repeat your change.",
         Code.BODY_TOO_LARGE: "The body is too large.",
         Code.UNSUPPORTED_MEDIA_TYPE: "Send the body as application/json.",
@@ -174,12 +187,15 @@ MESSAGES: dict[str, dict[Code, str]] = {
         Code.INVALID_CREDENTIALS: "이메일 또는 비밀번호가 올바르지 않습니다.",
         Code.SESSION_ENDED: "세션이 종료되었습니다. 다시 로그인해 주세요.",
         Code.FORBIDDEN: "권한이 없습니다.",
+        Code.WRONG_PASSWORD: "현재 비밀번호가 올바르지 않습니다.",
         Code.NOT_FOUND: "찾을 수 없습니다.",
         Code.METHOD_NOT_ALLOWED: "허용되지 않는 메서드입니다.",
         Code.ALREADY_EXISTS: "이 Idempotency-Key로 이미 생성되었습니다. 새로 만들려면 새 키를 보내 주세요.",
         Code.EMAIL_TAKEN: "이미 사용 중인 이메일입니다.",
+        Code.LAST_ADMIN: "마지막 활성 관리자입니다. 먼저 다른 계정을 관리자로 지정해 주세요.",
         Code.OPERATION_RUNNING: "같은 요청이 아직 처리 중입니다. 잠시 후 다시 시도해 주세요.",
         Code.ACCOUNT_ERASED: "이 계정의 키가 없어져 데이터를 읽을 수 없습니다. 다시 가입해 주세요.",
+        Code.RESTORE_EXPIRED: "삭제된 지 너무 오래되어 복원할 수 없습니다. 새로 생성해 주세요.",
         Code.STALE_VERSION: "그 사이에 변경되었습니다. 다시 읽은 뒤 수정해 주세요.",
         Code.BODY_TOO_LARGE: "본문이 너무 큽니다.",
         Code.UNSUPPORTED_MEDIA_TYPE: "본문은 application/json으로 보내 주세요.",
@@ -222,6 +238,11 @@ PROBLEMS: dict[str, dict[Problem, str]] = {
         Problem.UNPACKABLE: "is not how the body is compressed, or the body is damaged",
         Problem.NO_LOCAL_DAYS: "has days that this metric can't be shown by: it keeps no window, such as hour, at whose"
         " borders they begin; use UTC, or another window",
+        Problem.SCHEMA: "does not satisfy the schema of its kind: {}",
+        Problem.UNSATISFIED: "does not satisfy the schema of its kind, and is too large for each wrong value to be"
+        " named",
+        Problem.REFERENCE: "must refer to a part of the same schema, such as #/$defs/name, and not to itself",
+        Problem.TOO_COMPLEX: "is too complex: at most {}",
         Problem.UNSUPPORTED: "is not supported here; use {}",
     },
     "ko": {
@@ -245,6 +266,10 @@ PROBLEMS: dict[str, dict[Problem, str]] = {
         Problem.UNPACKABLE: "본문의 압축 방식과 다르거나 본문이 손상되었습니다",
         Problem.NO_LOCAL_DAYS: "의 날짜 경계에 맞는 윈도(예: hour)를 이 지표가 보관하지 않습니다. UTC 또는 다른 윈도를"
         " 사용해 주세요",
+        Problem.SCHEMA: "해당 kind의 스키마에 맞지 않습니다: {}",
+        Problem.UNSATISFIED: "해당 kind의 스키마에 맞지 않으며, 너무 커서 틀린 값을 하나씩 표시할 수 없습니다",
+        Problem.REFERENCE: "같은 스키마의 다른 부분(#/$defs/name 등)만 참조해야 하며, 자기 자신은 참조할 수 없습니다",
+        Problem.TOO_COMPLEX: "너무 복잡합니다. 최대 {}",
         Problem.UNSUPPORTED: "여기서는 지원되지 않습니다. 대신 {}을(를) 사용해 주세요",
     },
 }

@@ -1,7 +1,7 @@
 """Resources: objects of any kind that clients keep, share and change. Deleting one keeps it, marked, for a restore."""
 
-from datetime import datetime
-from typing import Annotated, Any
+from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -9,16 +9,59 @@ from msgspec import UNSET, UnsetType
 
 from domain.access import Visibility, may_change, may_create, may_read
 from domain.aggregates import Context, Occurrence
+from domain.merging import merged, too_much
 from domain.refusals import Code, Refusal
-from domain.text import Slug, check, check_json
+from domain.resource_messages import (
+    COMMANDS,
+    DEFAULT_STATUS,
+    EVENT_NAMES,
+    EVENTS,
+    Attributes,
+    Body,
+    Command,
+    CreateResource,
+    DeleteResource,
+    Event,
+    ResourceCreated,
+    ResourceDeleted,
+    ResourceRestored,
+    ResourceUpdated,
+    RestoreResource,
+    Tag,
+    Tags,
+    Title,
+    UpdateResource,
+)
 
-Title = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
-Body = Annotated[str, msgspec.Meta(max_length=100_000)]
-Tag = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
-Tags = Annotated[tuple[Tag, ...], msgspec.Meta(max_length=32)]
-Attributes = Annotated[dict[str, Any], msgspec.Meta(max_length=256)]
+__all__ = [
+    "COMMANDS",
+    "DEFAULT_STATUS",
+    "EVENTS",
+    "EVENT_NAMES",
+    "RESTORABLE",
+    "Attributes",
+    "Body",
+    "CreateResource",
+    "DeleteResource",
+    "Event",
+    "Resource",
+    "ResourceCreated",
+    "ResourceDeleted",
+    "ResourceRestored",
+    "ResourceUpdated",
+    "RestoreResource",
+    "Tag",
+    "Tags",
+    "Title",
+    "UpdateResource",
+    "decide",
+    "document",
+    "encode",
+    "evolve",
+]
 
-DEFAULT_STATUS = "open"
+RESTORABLE = timedelta(days=30)
+"""How long a deleted resource can be restored."""
 
 
 class Resource(msgspec.Struct, frozen=True):
@@ -39,119 +82,21 @@ class Resource(msgspec.Struct, frozen=True):
     deleted_at: datetime | None = None
 
 
-# Commands
-
-
-class CreateResource(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Make a resource whose id is the aggregate's; who asks becomes its owner."""
-
-    kind: Slug
-    title: Title
-    body: Body = ""
-    tags: Tags = ()
-    attributes: Attributes = {}
-    visibility: Visibility = Visibility.PRIVATE
-    status: Slug = DEFAULT_STATUS
-
-    def __post_init__(self) -> None:
-        check(self.title, self.body, *self.tags)
-        if self.attributes:
-            check_json(self.attributes)
-
-
-class UpdateResource(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Change what is given and keep the rest. `expected_version`: refuse if the resource has another one by then."""
-
-    expected_version: int | None = None
-    kind: Slug | UnsetType = UNSET
-    title: Title | UnsetType = UNSET
-    body: Body | UnsetType = UNSET
-    tags: Tags | UnsetType = UNSET
-    attributes: Attributes | UnsetType = UNSET
-    visibility: Visibility | UnsetType = UNSET
-    status: Slug | UnsetType = UNSET
-
-    def __post_init__(self) -> None:
-        if self.title is not UNSET:
-            check(self.title)
-        if self.body is not UNSET:
-            check(self.body)
-        if self.tags is not UNSET:
-            check(*self.tags)
-        if self.attributes is not UNSET:
-            check_json(self.attributes)
-
-
-class DeleteResource(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Delete a resource (softly). `expected_version` as in an update."""
-
-    expected_version: int | None = None
-
-
-# Events. Each names kind, visibility and owner, so that its readers know whom it concerns without asking a store.
-
-
-class ResourceCreated(msgspec.Struct, frozen=True):
-    """A resource came to be, with everything in it."""
-
-    kind: str
-    title: str
-    body: str
-    tags: tuple[str, ...]
-    attributes: dict[str, Any]
-    visibility: Visibility
-    status: str
-    owner_id: UUID
-
-
-class ResourceUpdated(msgspec.Struct, frozen=True, kw_only=True):
-    """A resource changed: of title, body, tags, attributes and status only what differs; the rest as it is after."""
-
-    kind: str
-    visibility: Visibility
-    owner_id: UUID
-    title: str | UnsetType = UNSET
-    body: str | UnsetType = UNSET
-    tags: tuple[str, ...] | UnsetType = UNSET
-    attributes: dict[str, Any] | UnsetType = UNSET
-    status: str | UnsetType = UNSET
-
-
-class ResourceDeleted(msgspec.Struct, frozen=True):
-    """A resource was deleted."""
-
-    kind: str
-    visibility: Visibility
-    owner_id: UUID
-
-
-Command = CreateResource | UpdateResource | DeleteResource
-Event = ResourceCreated | ResourceUpdated | ResourceDeleted
-
-COMMANDS: dict[str, type[Command]] = {
-    "create_resource": CreateResource,
-    "update_resource": UpdateResource,
-    "delete_resource": DeleteResource,
-}
-EVENTS: dict[str, type[Event]] = {
-    "resource.created": ResourceCreated,
-    "resource.updated": ResourceUpdated,
-    "resource.deleted": ResourceDeleted,
-}
-EVENT_NAMES: dict[type[Event], str] = {kind: name for name, kind in EVENTS.items()}
-
 _in_order = msgspec.json.Encoder(order="deterministic").encode
 
 NOT_FOUND = Refusal(Code.NOT_FOUND)
 FORBIDDEN = Refusal(Code.FORBIDDEN)
 STALE = Refusal(Code.STALE_VERSION)
 EXISTS = Refusal(Code.ALREADY_EXISTS)
+TOO_LATE = Refusal(Code.RESTORE_EXPIRED)
 
 
 def decide(state: Resource | None, command: Command, context: Context) -> tuple[Event, ...] | Refusal:
     """What `command` makes happen. An update that changes nothing is fine and makes nothing happen: `()`."""
     if isinstance(command, CreateResource):
         return _create(state, command, context)
+    if isinstance(command, RestoreResource):
+        return _restore(state, command, context)
     # Whoever may not read it learns nothing: neither that it exists, nor its version.
     if state is None or state.deleted_at is not None:
         return NOT_FOUND
@@ -186,7 +131,26 @@ def _create(state: Resource | None, command: CreateResource, context: Context) -
     )
 
 
-def _update(state: Resource, command: UpdateResource) -> tuple[Event, ...]:
+def _restore(state: Resource | None, command: RestoreResource, context: Context) -> tuple[Event, ...] | Refusal:
+    if state is None or (state.deleted_at is not None and not may_change(context.actor, state.owner_id)):
+        return NOT_FOUND
+    if not may_change(context.actor, state.owner_id):
+        return FORBIDDEN if may_read(context.actor, state.owner_id, state.visibility) else NOT_FOUND
+    if command.expected_version is not None and command.expected_version != state.version:
+        return STALE
+    if state.deleted_at is None:
+        return ()  # it is there, which is what was wanted
+    if context.now - state.deleted_at > RESTORABLE:
+        return TOO_LATE
+    return (ResourceRestored(state.kind, state.visibility, state.owner_id),)
+
+
+def _update(state: Resource, command: UpdateResource) -> tuple[Event, ...] | Refusal:
+    attributes = command.attributes
+    if command.merge is not UNSET:
+        attributes = merged(state.attributes if attributes is UNSET else attributes, command.merge)
+        if wrong := too_much(attributes):
+            return Refusal(Code.VALIDATION_ERROR, wrong)
     kind = state.kind if command.kind is UNSET else command.kind
     visibility = state.visibility if command.visibility is UNSET else command.visibility
     tags = command.tags if command.tags is UNSET else _once(command.tags)
@@ -197,7 +161,7 @@ def _update(state: Resource, command: UpdateResource) -> tuple[Event, ...]:
         title=UNSET if command.title == state.title else command.title,
         body=UNSET if command.body == state.body else command.body,
         tags=UNSET if tags == state.tags else tags,
-        attributes=UNSET if _same(command.attributes, state.attributes) else command.attributes,
+        attributes=UNSET if _same(attributes, state.attributes) else attributes,
         status=UNSET if command.status == state.status else command.status,
     )
     unchanged = (
@@ -243,6 +207,8 @@ def evolve(state: Resource | None, event: Event, at: Occurrence) -> Resource:
         raise ValueError(f"{EVENT_NAMES[type(event)]} happened to resource {at.aggregate_id} which does not exist")
     if isinstance(event, ResourceDeleted):
         return msgspec.structs.replace(state, version=at.version, updated_at=at.time, deleted_at=at.time)
+    if isinstance(event, ResourceRestored):
+        return msgspec.structs.replace(state, version=at.version, updated_at=at.time, deleted_at=None)
     return Resource(
         state.id,
         event.kind,
@@ -277,12 +243,12 @@ class _Document(msgspec.Struct, frozen=True):
     updated_at: datetime
 
 
-_encode = msgspec.json.Encoder().encode
+encode = msgspec.json.Encoder().encode
 
 
 def document(state: Resource) -> bytes:
     """The JSON object that a client sees."""
-    return _encode(
+    return encode(
         _Document(
             state.id,
             state.kind,

@@ -95,7 +95,8 @@ class Child:
         self.send(number)
         graceful = True
         try:
-            await asyncio.wait_for(self.wait(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await self.wait()
         except TimeoutError:
             graceful = False
             self.send(signal.SIGKILL)

@@ -96,7 +96,8 @@ class Runner:
         try:
             while True:
                 try:
-                    await asyncio.wait_for(part.check(), 5.0)
+                    async with asyncio.timeout(5.0):
+                        await part.check()
                     return
                 except EmbeddedError:
                     raise
@@ -146,7 +147,8 @@ class Runner:
         deaths: deque[float] = deque(maxlen=RESTARTS)
         while self._child is not None:
             try:
-                code = await asyncio.wait_for(self._child.wait(), BOUND_LOGS_EVERY_S)
+                async with asyncio.timeout(BOUND_LOGS_EVERY_S):
+                    code = await self._child.wait()
             except TimeoutError:
                 bound_log(self.log)
                 continue

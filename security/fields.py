@@ -15,6 +15,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 _NONCE = 12
+_KEY = 32
 _KEY_ID = 4
 _FORMAT = "s1."
 NOBODY = UUID(int=0)
@@ -29,17 +30,25 @@ class Sealer:
     """Seals and opens fields. `master` is the sealing key (32 bytes); `older` ones still open what they wrapped."""
 
     def __init__(self, master: bytes, *older: bytes) -> None:
-        self._current = key_id(master)
+        self.current = key_id(master)
+        """The id of the key that wraps."""
         self._masters = {key_id(key): AESGCM(key) for key in (master, *older)}
         # Opened where there is nothing to open; as long as the hash of a password.
         self._nobodys_key = self.new_key(NOBODY)
         self._nobodys = self.seal(self._nobodys_key, NOBODY, "password", "-" * 97)
 
+    @property
+    def older(self) -> list[bytes]:
+        """The ids of the keys that only open."""
+        return [id for id in self._masters if id != self.current]
+
+    def rewrap(self, account_id: UUID, wrapped: bytes) -> bytes:
+        """The same key of an account, wrapped by the newest sealing key. Raises SealBroken."""
+        return self._wrap(account_id, self._opened(wrapped, account_id))
+
     def new_key(self, account_id: UUID) -> bytes:
         """A new key for an account, wrapped: id of the sealing key (4 bytes), nonce (12), ciphertext (48)."""
-        nonce = os.urandom(_NONCE)
-        wrapped = self._masters[self._current].encrypt(nonce, AESGCM.generate_key(256), b"key" + account_id.bytes)
-        return self._current + nonce + wrapped
+        return self._wrap(account_id, AESGCM.generate_key(256))
 
     def seal(self, wrapped: bytes, account_id: UUID, field: str, text: str) -> str:
         """`text` sealed for one field of one account, as URL-safe text."""
@@ -62,15 +71,25 @@ class Sealer:
         """Takes as long as `open` takes for the hash of a password."""
         self.open(self._nobodys_key, NOBODY, "password", self._nobodys)
 
+    def _wrap(self, account_id: UUID, key: bytes) -> bytes:
+        nonce = os.urandom(_NONCE)
+        return self.current + nonce + self._masters[self.current].encrypt(nonce, key, b"key" + account_id.bytes)
+
     def _unwrap(self, wrapped: bytes, account_id: UUID) -> AESGCM:
+        return AESGCM(self._opened(wrapped, account_id))
+
+    def _opened(self, wrapped: bytes, account_id: UUID) -> bytes:
         master = self._masters.get(wrapped[:_KEY_ID])
         if master is None:
-            raise SealBroken("the account's key was wrapped by an unknown sealing key")
+            raise SealBroken(f"the account's key was wrapped by an unknown sealing key, {wrapped[:_KEY_ID].hex()}")
         nonce, content = wrapped[_KEY_ID : _KEY_ID + _NONCE], wrapped[_KEY_ID + _NONCE :]
         try:
-            return AESGCM(master.decrypt(nonce, content, b"key" + account_id.bytes))
+            key = master.decrypt(nonce, content, b"key" + account_id.bytes)
         except (InvalidTag, ValueError) as error:
             raise SealBroken("the account's key can't be unwrapped") from error
+        if len(key) != _KEY:
+            raise SealBroken("the account's key has another length than a key")
+        return key
 
 
 def key_id(key: bytes) -> bytes:

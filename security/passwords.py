@@ -19,6 +19,33 @@ PASSES = 2
 
 T = TypeVar("T")
 
+SHORTEST_OF_ADMINS = 12
+FEWEST_DIFFERENT = 6
+OWN_PART = 8
+"""Characters that must be left of a password without what is tried first."""
+SHORTEST_NAME = 3
+"""Of an address whose own part is shorter it would be chance."""
+WELL_KNOWN = (
+    "password", "passwort", "passw0rd", "qwertyuiop", "qwerty", "asdfghjkl", "asdfgh", "zxcvbnm", "1q2w3e4r",
+    "1qaz2wsx", "1234567890", "12345678", "123456", "654321", "111111", "000000", "123123", "abc123", "letmein",
+    "iloveyou", "welcome", "administrator", "admin", "changeme", "secret", "default", "master", "monkey", "dragon",
+    "football", "baseball", "sunshine", "princess", "superman", "trustno1", "correcthorsebatterystaple", "yeoul",
+)  # fmt: skip
+"""What is tried first, longest spelling first; spaces, dashes and case aside."""
+
+
+def weakness(password: str, email: str) -> str | None:
+    """Why a password is too weak for an admin, as the end of a sentence; None if it is not."""
+    if len(password) < SHORTEST_OF_ADMINS:
+        return f"it has fewer than {SHORTEST_OF_ADMINS} characters"
+    if len(set(password)) < FEWEST_DIFFERENT:
+        return f"it has fewer than {FEWEST_DIFFERENT} different characters"
+    rest = "".join(sign for sign in password.casefold() if sign not in " -_.")
+    own = "".join(sign for sign in email.casefold().partition("@")[0] if sign not in "-_.")
+    for part in (own, *WELL_KNOWN) if len(own) >= SHORTEST_NAME else WELL_KNOWN:
+        rest = rest.replace(part, "")
+    return "it is little more than the address and well-known passwords" if len(rest) < OWN_PART else None
+
 
 class TooBusy(Exception):
     """Too many passwords are waiting to be checked."""

@@ -7,14 +7,17 @@ from collections.abc import AsyncIterator, Coroutine
 from config import Settings
 from stores.accounts import Accounts
 from stores.aggregates import Operations
+from stores.belongings import Belongings
 from stores.cache import Cache
 from stores.dead_letters import DeadLetters
+from stores.kinds import Kinds
 from stores.limits import Counts
 from stores.postgres import LATE, OPERATOR, READY_S, Database, StoresAway, StoresUnfit, of
 from stores.redis import Redis
 from stores.reports import Reports
 from stores.resources import Resources
 from stores.revocations import Revoked
+from stores.search import PostgresSearch, Search
 from stores.sessions import SessionStore
 from stores.watching import Watching
 
@@ -30,6 +33,9 @@ class Stores:
         self.cache = Cache(redis)
         self.accounts = Accounts(database)
         self.resources = Resources(database, self.cache)
+        self.belongings = Belongings(database)
+        self.kinds = Kinds(database)
+        self.search: Search = PostgresSearch(database)
         self.operations = Operations(database)
         self.reports = Reports(database)
         self.dead_letters = DeadLetters(database)

@@ -1,8 +1,11 @@
 """Accounts: their table, the claims on addresses, and the keys of their personal fields."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 from uuid import UUID
+
+import msgspec
 
 from domain.access import Role
 from domain.accounts import Account, AccountStatus
@@ -32,7 +35,12 @@ def _state(row: Any) -> Account:
     )  # fmt: skip
 
 
-TABLE = Table("accounts", tuple(Column(*column.split(" ")) for column in _COLUMNS.split(", ")), _row, _state)
+TABLE = Table(
+    "accounts",
+    tuple(Column(name, kind) for name, _, kind in (column.partition(" ") for column in _COLUMNS.split(", "))),
+    _row,
+    _state,
+)
 
 
 async def keyed(connection: Any, accounts: Sequence[UUID]) -> set[UUID]:
@@ -75,6 +83,51 @@ async def unclaim(connection: Any, indexes: Sequence[str]) -> None:
             await connection.execute("DELETE FROM account_claims WHERE email_index = ANY($1)", list(indexes))
 
 
+_LAST_ADMIN = 7_105_843_216_554_001
+"""The advisory lock of whoever may take the last admin away; any number that nobody else uses."""
+
+
+async def active_admins(connection: Any) -> set[UUID]:
+    """Who is an active admin, as it stays until the end of the caller's transaction but for those that become one.
+
+    Whoever may make it fewer asks here, one after the other, before any other lock is taken. Raises StoresAway.
+    """
+    with away_is_known():
+        await connection.execute("SELECT pg_advisory_xact_lock($1)", _LAST_ADMIN)
+        # A statement of its own: it sees what was committed while the lock was waited for.
+        rows = await connection.fetch("SELECT id FROM accounts WHERE role = 'admin' AND status = 'active'")
+    return {row["id"] for row in rows}
+
+
+async def forget(connection: Any, accounts: Sequence[UUID]) -> None:
+    """Destroy the keys of erased accounts, free their addresses, and take those out of the journal's events.
+
+    Everything sealed is unreadable from the commit on. Raises StoresAway.
+    """
+    if not accounts:
+        return
+    with away_is_known():
+        await connection.execute("DELETE FROM account_keys WHERE account_id = ANY($1)", list(accounts))
+        await connection.execute("DELETE FROM account_claims WHERE account_id = ANY($1)", list(accounts))
+        # Within a JSON text a quote can stand in no value, only its escape: this finds the member and nothing else.
+        await connection.execute(
+            """UPDATE journal SET event = regexp_replace(
+                   event::text, '"email_index":"[0-9a-f]{64}"', '"email_index":"' || repeat('0', 64) || '"')::json
+               WHERE noun = 'accounts' AND aggregate_id = ANY($1) AND event::text LIKE '%"email_index":"%'""",
+            list(accounts),
+        )
+
+
+class AccountQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of accounts, newest first. `after`: time and id of the last one seen; None narrows by nothing."""
+
+    limit: int
+    email_index: str | None = None
+    status: str | None = None
+    role: str | None = None
+    after: tuple[datetime, UUID] | None = None
+
+
 class Accounts:
     """Reading accounts, and their keys."""
 
@@ -90,6 +143,31 @@ class Accounts:
         """An account. Raises StoresAway."""
         row = await self._database.fetchrow("SELECT * FROM accounts WHERE id = $1", id)
         return None if row is None else _state(row)
+
+    async def page(self, query: AccountQuery) -> list[Account]:
+        """The accounts of a page that are not erased, `limit` at most. Raises StoresAway."""
+        arguments: list[Any] = [query.limit]
+        conditions = ["status <> 'erased'"]
+        for column in ("email_index", "status", "role"):
+            value = getattr(query, column)
+            if value is not None:
+                arguments.append(value)
+                conditions.append(f"{column} = ${len(arguments)}")
+        if query.after is not None:
+            conditions.append(f"(created_at, id) < (${len(arguments) + 1}, ${len(arguments) + 2})")
+            arguments += query.after
+        rows = await self._database.fetch(
+            f"SELECT * FROM accounts WHERE {' AND '.join(conditions)} ORDER BY created_at DESC, id DESC LIMIT $1",
+            *arguments,
+        )
+        return [_state(row) for row in rows]
+
+    async def keys_of(self, accounts: Sequence[UUID]) -> dict[UUID, bytes]:
+        """The wrapped keys of those of these accounts that have one. Raises StoresAway."""
+        rows = await self._database.fetch(
+            "SELECT account_id, wrapped FROM account_keys WHERE account_id = ANY($1)", list(accounts)
+        )
+        return {row["account_id"]: bytes(row["wrapped"]) for row in rows}
 
     async def put_key(self, account_id: UUID, wrapped: bytes) -> bytes:
         """Keep the account's wrapped key, unless it has one; returns the one it has. Raises StoresAway."""

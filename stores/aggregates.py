@@ -15,10 +15,14 @@ from stores.progress import ALL_HELD, HELD, MOVED, Mismatch, Move, fence_argumen
 
 
 class Column(msgspec.Struct, frozen=True):
-    """A column of a noun's table and its PostgreSQL type."""
+    """A column of a noun's table and its PostgreSQL type.
+
+    `derived`: made from the others for those who search; it is sent as text, and never read back.
+    """
 
     name: str
     type: str
+    derived: bool = False
 
 
 class Table(msgspec.Struct, frozen=True):
@@ -64,6 +68,10 @@ def operation_from(row: Any, prefix: str = "") -> Operation:
     return Operation(*(row[prefix + name] for name in OPERATION_COLUMNS.split(", ")))
 
 
+class Outdated(Exception):
+    """What the decisions were made by has changed meanwhile: nothing was written; look at it, and decide again."""
+
+
 class NotNew(Exception):
     """Some of what was taken for new is there already: nothing was written; load, and decide again."""
 
@@ -71,30 +79,37 @@ class NotNew(Exception):
 class Commands:
     """Load and commit for one noun; the SQL is made once, from the noun's table."""
 
-    def __init__(self, noun: str, table: Table) -> None:
+    def __init__(self, noun: str, table: Table, guard: str = "SELECT 0") -> None:
+        """`guard`: a query of the number by which the decisions were made."""
         self.noun = noun
         self._table = table
         operations = ", ".join(f"o.{name} AS o_{name}" for name in OPERATION_COLUMNS.split(", "))
+        loaded = ", ".join(f"t.{column.name}" for column in table.columns if not column.derived)
         self._load = f"""
-            SELECT {operations}, t.*
+            SELECT {operations}, {loaded}
             FROM unnest($1::uuid[], $2::uuid[]) AS wanted(operation, aggregate)
             LEFT JOIN operations o ON o.operation = wanted.operation
             LEFT JOIN {table.name} t ON t.id = wanted.aggregate
             WHERE o.operation IS NOT NULL OR t.id IS NOT NULL"""
         names = ", ".join(column.name for column in table.columns)
-        arrays = ", ".join(f"${8 + i}::{column.type}[]" for i, column in enumerate(table.columns))
+        arrays = ", ".join(
+            f"${8 + i}::{'text' if column.derived else column.type}[]" for i, column in enumerate(table.columns)
+        )
+        given = ", ".join(
+            f"{column.name}::{column.type}" if column.derived else column.name for column in table.columns
+        )
         n = 8 + len(table.columns)
         changes = ", ".join(f"{column.name} = w.{column.name}" for column in table.columns[1:])
         self._commit = f"""
             WITH {HELD}, written AS (
-                SELECT * FROM unnest({arrays}, ${n}::bigint[]) AS w({names}, loaded)
+                SELECT {given}, loaded FROM unnest({arrays}, ${n}::bigint[]) AS w({names}, loaded)
             ), unread AS (
                 SELECT NOT ${n + 15}::boolean OR NOT (
                     EXISTS (SELECT 1 FROM operations WHERE operation = ANY(${n + 8}::uuid[]))
                     OR EXISTS (SELECT 1 FROM {table.name} WHERE id = ANY($8::uuid[]))
-                ) AS fresh
+                ) AS fresh, ({guard}) = ${n + 16}::bigint AS current
             ), fence AS (
-                SELECT {ALL_HELD} AND (SELECT fresh FROM unread) AS held
+                SELECT {ALL_HELD} AND (SELECT fresh AND current FROM unread) AS held
             ), {MOVED}, created AS (
                 INSERT INTO {table.name} ({names})
                 SELECT {names} FROM written WHERE loaded = 0 AND (SELECT held FROM fence) RETURNING 1
@@ -120,11 +135,11 @@ class Commands:
                     AND operations.fingerprint = excluded.fingerprint
                     AND operations.actor IS NOT DISTINCT FROM excluded.actor
             )
-            SELECT {ALL_HELD} AS held, (SELECT fresh FROM unread) AS fresh, abort_when(
+            SELECT {ALL_HELD} AS held, unread.fresh, unread.current, abort_when(
                 (SELECT held FROM fence)
                     AND (SELECT count(*) FROM created) + (SELECT count(*) FROM changed) <> (SELECT count(*) FROM
                     written),
-                'an aggregate of {table.name} has another version than the one that was loaded')"""
+                'an aggregate of {table.name} has another version than the one that was loaded') FROM unread"""
 
     async def load(
         self, connection: Any, operations: Sequence[UUID], aggregates: Sequence[UUID]
@@ -152,11 +167,13 @@ class Commands:
         operations: Sequence[Operation],
         *,
         unread: bool = False,
+        guarded: int = 0,
     ) -> None:
         """Write states (each with the version it was loaded with, 0 for a new one), journal and operations, and move.
 
         All or nothing, also outside of a transaction. `unread`: nothing was loaded, since all of it should be new.
-        Raises Mismatch, NotNew (only when `unread`), StoresAway.
+        `guarded`: the number of the guard by which the decisions were made.
+        Raises Mismatch, NotNew (only when `unread`), Outdated, StoresAway.
         """
         rows = [(*self._table.row(state), loaded) for state, loaded in states]
         columns: list[list[Any]] = (
@@ -182,7 +199,10 @@ class Commands:
                 [operation.version for operation in operations],
                 [operation.answer for operation in operations],
                 unread,
+                guarded,
             )
+        if not row["current"]:
+            raise Outdated
         if not row["fresh"]:
             raise NotNew
         if not row["held"]:

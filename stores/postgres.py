@@ -60,8 +60,7 @@ SESSION = {
     # The statements of the write path have many parts: planning them each time costs more than running them.
     "plan_cache_mode": "force_generic_plan",
     # Such a plan may be made while a table is empty, where a sequential scan looks best, and is kept: with 60,000 rows
-    # a create took four times as long. Every statement of ours has an index to go by, but for lists that are sorted by
-    # title: those read all that they might show and sort it, with this setting or without.
+    # a create took four times as long. Every statement of ours has an index to go by.
     "enable_seqscan": "off",
     "timezone": "UTC",
 }
@@ -222,7 +221,8 @@ class Database:
             await asyncio.wait((self._opening,))
         if self._pool is not None:
             try:
-                await asyncio.wait_for(self._pool.close(), 2.0)
+                async with asyncio.timeout(2.0):
+                    await self._pool.close()
             except (TimeoutError, *AWAY):
                 self._pool.terminate()
 

@@ -34,6 +34,24 @@ class RedisAway(Exception):
     """Redis can't be used now; the caller has another way."""
 
 
+class _Cancellable:
+    """A connection of redis-py whose writes can be cancelled.
+
+    It bounds them with `asyncio.wait_for`, which makes a task of each command, and before Python 3.12 loses a
+    cancellation that comes as the write ends: whoever asks in a loop would go on for ever.
+    """
+
+    socket_timeout: float | None
+
+    async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
+        patience, self.socket_timeout = self.socket_timeout, None
+        try:
+            async with asyncio.timeout(patience):
+                await super().send_packed_command(command, check_health)  # type: ignore[misc]
+        finally:
+            self.socket_timeout = patience
+
+
 class Redis:
     """One client for each process."""
 
@@ -51,6 +69,8 @@ class Redis:
             # Of the third version we use nothing, and redis-py makes a text of each message on a channel for its log.
             protocol=2,
         )
+        # Which class it is depends on the URL: plain, TLS, or a Unix socket.
+        pool.connection_class = type("Connection", (_Cancellable, pool.connection_class), {})
         self.client: Any = redis.asyncio.Redis(connection_pool=pool)
         # A channel keeps its connection for as long as somebody listens: the pool above is for those who ask.
         self.channels: Any = redis.asyncio.Redis(

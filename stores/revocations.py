@@ -103,7 +103,8 @@ class Revoked:
         tasks = [asyncio.create_task(self._again(step)) for step in (self._hear, self._sync, self._purge)]
         try:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._synced.wait(), FIRST_S)
+                async with asyncio.timeout(FIRST_S):
+                    await self._synced.wait()
             yield
         finally:
             for task in tasks:

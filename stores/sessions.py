@@ -36,7 +36,12 @@ def _state(row: Any) -> Sessions:
     return Sessions(row["id"], _held(row["held"]), _ended(row["ended"]), row["barred"], row["version"])
 
 
-TABLE = Table("sessions", tuple(Column(*column.split(" ")) for column in _COLUMNS.split(", ")), _row, _state)
+TABLE = Table(
+    "sessions",
+    tuple(Column(name, kind) for name, _, kind in (column.partition(" ") for column in _COLUMNS.split(", "))),
+    _row,
+    _state,
+)
 
 
 class SessionStore:

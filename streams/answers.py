@@ -126,7 +126,8 @@ class Inbox:
         subscribed = asyncio.Event()
         self._task = asyncio.create_task(self._listen(subscribed))
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(subscribed.wait(), 0.5)
+            async with asyncio.timeout(0.5):
+                await subscribed.wait()
 
     async def stop(self) -> None:
         """Stop listening."""

@@ -167,7 +167,8 @@ class BatchConsumer(Consumer):
         while self._outstanding is not None and monotonic() < deadline:
             self._changed.clear()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), max(0.0, deadline - monotonic()))
+                async with asyncio.timeout(max(0.0, deadline - monotonic())):
+                    await self._changed.wait()
         if self._outstanding is not None:
             log.warning("let go of a batch that was not finished within %.0f s; it will be read again", DRAIN_S)
 

@@ -19,7 +19,7 @@ from domain.access import Actor, Role
 from domain.aggregates import Context, Occurrence, fold
 from domain.refusals import Code, Refusal
 from security.signatures import verify
-from stores.aggregates import Commands, Entry, NotNew, Operation, Table
+from stores.aggregates import Commands, Entry, NotNew, Operation, Outdated, Table
 from stores.cache import Cache
 from stores.dead_letters import Letter, park
 from stores.postgres import Database
@@ -54,6 +54,8 @@ class Noun(msgspec.Struct, frozen=True, kw_only=True):
     evolve: Callable[[Any, Any, Occurrence], Any]
     document: Callable[[Any], bytes]
     cached: Callable[[Any], bytes] | None = None
+    guard: str = "SELECT 0"
+    """A query of a number that tells whether what decisions are made by has changed (see `Decisions.reload`)."""
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -105,7 +107,7 @@ class Decisions:
         self._progress = progress
         self._publisher = publisher
         self._key = key
-        self._store = Commands(noun.name, noun.table)
+        self._store = Commands(noun.name, noun.table, noun.guard)
         self._decoders: dict[str, Callable[[Any], Any]] = {
             name: msgspec.json.Decoder(kind).decode for name, kind in noun.commands.items()
         }
@@ -153,7 +155,12 @@ class Decisions:
     async def commit(self, work: Work, moves: list[Move]) -> Outcome:
         """See streams.work.Handler."""
         with Traced(work, self.group) as traced:
-            return await self._commit(work, moves, traced)
+            while True:
+                try:
+                    return await self._commit(work, moves, traced)
+                except Outdated:
+                    async with self._database.connection() as connection:
+                        await self.reload(connection)
 
     async def _commit(self, work: Work, moves: list[Move], traced: Traced) -> Outcome:
         asked = [message.envelope for part in work.parts for message in part.messages]
@@ -194,9 +201,28 @@ class Decisions:
         written = [(state, outcome.loaded[id]) for id, state in outcome.states.items()]
         with traced.writing():
             await self._store.commit(
-                connection, self.group, moves, written, outcome.journal, outcome.operations, unread=unread
+                connection,
+                self.group,
+                moves,
+                written,
+                outcome.journal,
+                outcome.operations,
+                unread=unread,
+                guarded=self.guarded,
             )
         return outcome
+
+    @property
+    def guarded(self) -> int:
+        """The number of the noun's guard by which decisions are made."""
+        return 0
+
+    async def reload(self, connection: Any) -> None:
+        """Look anew at what decisions are made by."""
+
+    def decide(self, state: Any, command: Any, context: Context) -> Any:
+        """Events, or a Refusal."""
+        return self.noun.decide(state, command, context)
 
     def needs_transaction(self, work: Work) -> bool:
         """True if `before_decide` writes."""
@@ -232,7 +258,7 @@ class Decisions:
                 state = states.get(envelope.subject)
                 context = Context(Actor(envelope.actor, _ROLES[envelope.actorrole]), envelope.subject, now)
                 if refusal is None:
-                    events = self.noun.decide(state, message.command, context)
+                    events = self.decide(state, message.command, context)
                     if isinstance(events, Refusal):
                         refusal, events = events, ()
                 else:

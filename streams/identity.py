@@ -37,6 +37,16 @@ def aggregate_id(operation: UUID) -> UUID:
     return _derived("aggregate", operation.hex)
 
 
+def kind_id(kind: str) -> UUID:
+    """The aggregate of a kind of resources: derived from its name, so there is one."""
+    return _derived("kind", kind)
+
+
 def event_id(operation: UUID, index: int) -> str:
     """The id of the index-th event of an operation."""
     return f"{operation}.{index}"
+
+
+def consequence(event: str, noun: str, aggregate: UUID) -> UUID:
+    """The operation that follows from an event for an aggregate elsewhere: the same, however often it is read."""
+    return _derived("consequence", event, noun, aggregate.hex)

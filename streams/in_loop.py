@@ -64,7 +64,8 @@ class InLoopConsumer(AIOKafkaConsumerThread):
             request = leave_group(
                 consumer._client, coordinator.coordinator_id, self.app.conf.id, coordinator.member_id, instance
             )
-            await asyncio.wait_for(request, 2.0)
+            async with asyncio.timeout(2.0):
+                await request
         except (KafkaError, TimeoutError) as error:
             why = str(error) or "no answer"
             log.info("could not leave %s by name (%s); its session ends by itself", self.app.conf.id, why)
@@ -223,7 +224,8 @@ class InLoopConsumer(AIOKafkaConsumerThread):
         commit = {tp: OffsetAndMetadata(offset, "") for tp, offset in offsets.items() if tp in owned}
         try:
             if commit:
-                await asyncio.wait_for(self._ensure_consumer().commit(commit), 2.0)
+                async with asyncio.timeout(2.0):
+                    await self._ensure_consumer().commit(commit)
         except (KafkaError, TimeoutError) as error:
             log.debug("offsets were not told to Kafka: %s", error)
             return False

@@ -12,7 +12,10 @@ from telemetry.tracecontext import to_headers
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
-    """What a caller wants done. `data`: the JSON of the domain's command; `keyed`: with an idempotency key."""
+    """What a caller wants done. `data`: the JSON of the domain's command; `keyed`: with an idempotency key.
+
+    `source`: who sends it, as an event of theirs would say.
+    """
 
     noun: str
     type: str
@@ -25,6 +28,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     traceparent: str | None = None
     tracestate: str | None = None
     request_id: str = ""
+    source: str = COMMAND_SOURCE
 
 
 def command_record(order: Order, key: bytes, reply_to: str = "") -> tuple[bytes, bytes, list[tuple[str, bytes]]]:
@@ -33,7 +37,7 @@ def command_record(order: Order, key: bytes, reply_to: str = "") -> tuple[bytes,
     value = write(
         Command(
             id=str(order.operation),
-            source=COMMAND_SOURCE,
+            source=order.source,
             type=order.type,
             subject=order.aggregate_id,
             time=datetime.now(UTC),

@@ -117,25 +117,30 @@ class Broker:
 
     async def _look_at_topics(self, producer: AIOKafkaProducer) -> None:
         # Asked first: aiokafka would wait for a topic that does not exist, and not tell its name.
-        for topic, info in (await asyncio.wait_for(topic_info(producer.client, self._topics), 5.0)).items():
+        async with asyncio.timeout(5.0):
+            infos = await topic_info(producer.client, self._topics)
+        for topic, info in infos.items():
             if info.id is None:
                 raise KafkaError(f"topic {topic} does not exist; ./yeoul topics makes it")
         for topic in self._topics:
-            self._partitions[topic] = len(await asyncio.wait_for(producer.partitions_for(topic), 5.0))
+            async with asyncio.timeout(5.0):
+                self._partitions[topic] = len(await producer.partitions_for(topic))
 
     async def _look(self) -> None:
         try:
             if self.producer is None:
                 producer = new(self._settings, self._name)
                 try:
-                    await asyncio.wait_for(producer.start(), 5.0)
+                    async with asyncio.timeout(5.0):
+                        await producer.start()
                     await self._look_at_topics(producer)
                 except BaseException:
                     await close(producer, 1.0)
                     raise
                 self.producer = producer
             else:
-                await asyncio.wait_for(topic_info(self.producer.client, self._topics[:1]), PROBE_TIMEOUT_S)
+                async with asyncio.timeout(PROBE_TIMEOUT_S):
+                    await topic_info(self.producer.client, self._topics[:1])
         except (KafkaError, OSError, TimeoutError, AssertionError) as error:
             if not self._told:
                 log.warning("the broker is away: %s", str(error) or type(error).__name__)
@@ -152,7 +157,8 @@ class Broker:
 async def close(producer: AIOKafkaProducer, within_s: float) -> None:
     """Stop a producer; what is not acknowledged within `within_s` seconds fails with ProducerClosed."""
     try:
-        await asyncio.wait_for(producer.stop(), within_s)
+        async with asyncio.timeout(within_s):
+            await producer.stop()
     except (KafkaError, OSError, TimeoutError) as error:
         log.info("a producer did not stop in order, it is cut off: %s", str(error) or type(error).__name__)
         await _cut_off(producer)
@@ -166,14 +172,16 @@ async def _cut_off(producer: AIOKafkaProducer) -> None:
     if sender is not None:
         sender.cancel()
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(_disconnect(client), PROBE_TIMEOUT_S)
+        async with asyncio.timeout(PROBE_TIMEOUT_S):
+            await _disconnect(client)
     while sender is not None and not sender.done():
         sender.cancel()  # the first time it waits for its requests, the next time it leaves them
         if client._md_update_fut is not None and not client._md_update_fut.done():
             client._md_update_fut.set_result(False)  # they wait for metadata that nobody fetches any more
         await asyncio.wait([sender], timeout=CUT_S)
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(_disconnect(client), PROBE_TIMEOUT_S)  # what connected meanwhile
+        async with asyncio.timeout(PROBE_TIMEOUT_S):
+            await _disconnect(client)  # what connected meanwhile
     accumulator = producer._message_accumulator
     unsent = [batch for batches in accumulator._batches.values() for batch in batches]
     accumulator.fail_all(ProducerClosed())
@@ -196,7 +204,8 @@ async def led(producer: AIOKafkaProducer, topic: str, partition: int) -> None:
     client, key = producer.client, TopicPartition(topic, partition)
     if _leaderless(client.cluster.leader_for_partition(key)):
         client.add_topic(topic)
-        await asyncio.wait_for(client.force_metadata_update(), 5.0)
+        async with asyncio.timeout(5.0):
+            await client.force_metadata_update()
         leader = client.cluster.leader_for_partition(key)
         if leader is None:
             raise LeaderNotAvailableError(f"{topic}/{partition} does not exist; ./yeoul topics makes the topic")

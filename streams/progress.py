@@ -158,7 +158,8 @@ class Progress:
         if monotonic() - self._lives_seen < LIVES_EVERY_S or not self._ids:
             return []
         self._lives_seen = monotonic()
-        infos = await asyncio.wait_for(topic_info(kafka._client, list(self._ids)), 2.0)
+        async with asyncio.timeout(2.0):
+            infos = await topic_info(kafka._client, list(self._ids))
         anew = {name for name, info in infos.items() if info.id is not None and info.id != self._ids[name]}
         outdated = [key for key in (*self.owned, *self.stopped) if key.topic in anew]
         for key in list(self.stopped):

@@ -106,14 +106,16 @@ class Publisher:
         while running and self.has_work and monotonic() < deadline:
             self._idle.clear()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._idle.wait(), max(0.0, deadline - monotonic()))
+                async with asyncio.timeout(max(0.0, deadline - monotonic())):
+                    await self._idle.wait()
         tasks = [*self._under_way.values(), *([] if self._task is None else [self._task])]
         for task in tasks:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=2.0)
         try:
-            await asyncio.wait_for(self._published.tell(), 2.0)
+            async with asyncio.timeout(2.0):
+                await self._published.tell()
         except (TimeoutError, *FAILED):
             log.debug("the published offset was not told; the next owner publishes a little again")
 
@@ -239,7 +241,8 @@ class Publisher:
         for batch in record_batches(producer, records, STRUCTURED_HEADERS):
             try:
                 future = await producer.send_batch(batch, self._topic, partition=partition)
-                await asyncio.wait_for(asyncio.shield(future), ACKNOWLEDGED_S)
+                async with asyncio.timeout(ACKNOWLEDGED_S):
+                    await asyncio.shield(future)
             except KafkaTimeoutError:
                 raise  # behind one that is still on its way, it did not enter the producer
             except KafkaError:

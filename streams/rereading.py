@@ -57,7 +57,8 @@ class Log:
     async def __aenter__(self) -> Self:
         """Raises KafkaError, Unfinished."""
         try:
-            await asyncio.wait_for(self.kafka.start(), 10.0)
+            async with asyncio.timeout(10.0):
+                await self.kafka.start()
             await self.look()
         except (OSError, TimeoutError) as error:
             await self.kafka.stop()

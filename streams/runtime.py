@@ -149,7 +149,8 @@ class Running:
                 metrics.GROUP_RESTARTS.labels(self.full_name).inc()
             if not self._stopping.is_set():
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._stopping.wait(), RESTART_S)
+                    async with asyncio.timeout(RESTART_S):
+                        await self._stopping.wait()
 
     @contextlib.asynccontextmanager
     async def _running(self) -> AsyncIterator[Publisher | None]:

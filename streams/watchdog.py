@@ -69,7 +69,8 @@ class Watchdog:
             consumer = running.consumer
             if consumer is not None:
                 try:
-                    await asyncio.wait_for(consumer.look_behind(), ASK_S)
+                    async with asyncio.timeout(ASK_S):
+                        await consumer.look_behind()
                 except Exception as error:  # while a group starts or stops, its consumer raises all kinds of things
                     consumer.behind = False
                     log.debug("%s: whether there is more to read is not known: %r", running.full_name, error)

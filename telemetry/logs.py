@@ -40,8 +40,15 @@ EXPECTED = (
 group is being divided anew. Both are states that pass; the rooms that can do something about them say so once."""
 
 
+_SIGNS = {
+    number: chr(number).encode("unicode_escape").decode() for number in (*range(32), *range(127, 160), 0x2028, 0x2029)
+}
+"""What would move the cursor, begin another line or colour it, written as escapes."""
+_IN_LINES = {number: sign for number, sign in _SIGNS.items() if chr(number) not in "\n\t"}
+
+
 class People(logging.Formatter):
-    """One line: time, level, room, words, fields."""
+    """One line: time, level, room, words, fields; a traceback below. What a stranger wrote stays within its line."""
 
     def format(self, record: logging.LogRecord) -> str:
         """See logging.Formatter."""
@@ -51,8 +58,9 @@ class People(logging.Formatter):
         line = (
             f"{time} {record.levelname.lower():7} {record.name.removeprefix('yeoul.')}: {record.getMessage()}{fields}"
         )
+        line = line.translate(_SIGNS)
         if record.exc_info:
-            line += "\n" + self.formatException(record.exc_info)
+            line += "\n" + self.formatException(record.exc_info).translate(_IN_LINES)
         return f"{colour}{line}\x1b[0m" if colour else line
 
 

@@ -8,7 +8,9 @@ import secrets
 import tempfile
 from collections.abc import AsyncIterator, Generator
 from pathlib import Path
+from typing import Any
 
+import aiohttp
 import asyncpg
 import pytest
 import pytest_asyncio
@@ -17,6 +19,24 @@ import redis.asyncio
 import config
 from config import Settings
 from embedded.stack import Stack
+from tests import documented
+
+
+@pytest.fixture(scope="session", autouse=True)
+def every_answer_is_documented() -> Generator[None]:
+    """Whatever a test asks of the API, its answer has to be one that the documents know (tests/documented.py)."""
+    ask = aiohttp.ClientSession._request
+
+    async def asked(session: aiohttp.ClientSession, *arguments: Any, **options: Any) -> aiohttp.ClientResponse:
+        answer = await ask(session, *arguments, **options)
+        # What is not of a known length is a stream, and whether it is read to its end is for the test to say.
+        body = await answer.read() if answer.content_length is not None else None
+        documented.check(answer.method, answer.url.raw_path, answer.status, answer.headers, body)
+        return answer
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(aiohttp.ClientSession, "_request", asked)
+        yield
 
 
 @pytest.fixture(scope="session")

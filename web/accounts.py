@@ -1,4 +1,4 @@
-"""A token for the command line: the account is made, if need be, by the same way as any other write."""
+"""Tokens and admins for the command line: accounts are made by the same way as any other write."""
 
 import asyncio
 import secrets
@@ -7,9 +7,11 @@ from uuid import UUID
 import stores
 from config import Settings
 from domain.access import Role
-from domain.refusals import explain
+from domain.accounts import AccountStatus
+from domain.refusals import Code, explain
 from security import fields
-from streams.publish import Commands
+from security.passwords import weakness
+from streams.publish import Commands, Pending
 from web import app, auth, sessions
 from web.parts import Parts
 from web.refused import Refused
@@ -23,6 +25,51 @@ DEVICE = "./yeoul token"
 
 class NoToken(Exception):
     """No token can be given; the text says why."""
+
+
+class NotMade(Exception):
+    """The account was not made; the text says why."""
+
+
+def create_admin(settings: Settings, email: str, password: str, name: str = "") -> None:
+    """Makes an account with the role `admin`. Raises NotMade, StoresAway, BrokerAway, TooBusy."""
+    asyncio.run(_create_admin(settings, email, password, name))
+
+
+async def _create_admin(settings: Settings, email: str, password: str, name: str) -> None:
+    async with stores.open(settings) as opened, Commands.open(settings, opened) as commands:
+        parts = app.parts_of(settings, commands, opened)
+        try:
+            await _admin(parts, email, password, name)
+        finally:
+            parts.passwords.close()
+
+
+async def _admin(parts: Parts, email: str, password: str, name: str) -> None:
+    try:
+        new = auth.REGISTRATION.value({"email": email, "password": password, "name": name})
+    except Refused as no:
+        raise NotMade(f"no account can be made: {_wrong(no)}") from None
+    weak = weakness(password, email)
+    if weak is not None:
+        raise NotMade(f"this password is too weak for an admin: {weak}. Take a longer one, such as four random words")
+    taken = NotMade(f"there is an account of {email} already; to make it an admin: ./yeoul role {email} admin")
+    if await parts.stores.accounts.by_email_index(fields.index(parts.settings.index_key, email)) is not None:
+        raise taken
+    order = await auth.account_order(parts, new, Role.ADMIN, "admin-" + secrets.token_hex(8))
+    answer = await auth.submit(parts, order, wait=PATIENCE_S)
+    if isinstance(answer, Pending):
+        raise NotMade(
+            f"not done within {PATIENCE_S:.0f} s; it will be when a worker runs (operation {order.operation})"
+        )
+    if answer.refusal is not None and answer.refusal.code is Code.EMAIL_TAKEN:
+        raise taken
+    if not auth.succeeded(answer):
+        raise NotMade(f"the account was not made: {answer.outcome} (operation {order.operation})")
+
+
+def _wrong(no: Refused) -> str:
+    return "; ".join(f"{detail.field} {explain(detail, 'en')}" for detail in no.refusal.details)
 
 
 def token_for(settings: Settings, email: str, role: str = "user") -> str:
@@ -54,8 +101,7 @@ async def _token(parts: Parts, email: str, role: Role) -> str:
         try:
             new = auth.REGISTRATION.value({"email": email, "password": secrets.token_urlsafe(24)})
         except Refused as no:
-            wrong = "; ".join(f"{detail.field} {explain(detail, 'en')}" for detail in no.refusal.details)
-            raise NoToken(f"no account can be made: {wrong}") from None
+            raise NoToken(f"no account can be made: {_wrong(no)}") from None
         order = await auth.account_order(parts, new, role, "token-" + secrets.token_hex(8))
         answer = await auth.submit(parts, order, wait=PATIENCE_S)
         if not auth.succeeded(answer):
@@ -65,6 +111,8 @@ async def _token(parts: Parts, email: str, role: Role) -> str:
                 raise NoToken(f"the account was not made within {PATIENCE_S:.0f} s; is a worker running?")
         else:
             return await _session(parts, order.aggregate_id, role, NEW)
+    if account.status is not AccountStatus.ACTIVE:
+        raise NoToken(f"the account of {email} is {account.status.value}")
     if role is Role.ADMIN and account.role is not Role.ADMIN:
         raise NoToken(f"{email} is an account with the role {account.role}; choose another address for an admin")
     return await _session(parts, account.id, account.role, account.version)

@@ -12,7 +12,7 @@ from security.fields import Sealer
 from security.passwords import Passwords
 from security.tokens import Tokens
 from streams.publish import Commands
-from web import health, parent
+from web import export, health, parent
 from web.access import AccessLog
 from web.clients import Clients
 from web.cors import Cors
@@ -38,7 +38,7 @@ def parts_of(settings: Settings, commands: CommandPath, opened: ReadStores) -> P
         stores=opened,
         tokens=Tokens(settings.token_keys, settings.environment),
         passwords=Passwords(),
-        sealer=Sealer(settings.sealing_key),
+        sealer=Sealer(*settings.sealing_keys),
         presenters=Presenters(https=settings.environment != "local"),
         live=Hub(opened.watching),
         quotas=Quotas(settings, opened.limits, Clients(settings)),
@@ -70,6 +70,7 @@ def create(settings: Settings, opener: Opener = open_parts) -> web.Application:
     app[CLIENTS] = clients = Clients(settings)
     app[CORS] = Cors(settings.cors_origins)
     app[CROWD] = Crowd(settings, clients)
+    app[export.ROOM] = export.Room()
 
     async def parts(app: web.Application) -> AsyncIterator[None]:
         async with opener(settings) as opened:

@@ -87,10 +87,14 @@ def no_none_match(request: web.Request) -> None:
 
 def none_match(request: web.Request, version: int) -> bool:
     """True if If-None-Match names this version (weakly compared), so that the caller has it already."""
+    return names(request, f'"{version}"')
+
+
+def names(request: web.Request, tag: str) -> bool:
+    """True if If-None-Match names this ETag, weakly compared."""
     given = request.headers.get("If-None-Match")
     if given is None:
         return False
-    tag = f'"{version}"'
     return any(part.strip().removeprefix("W/") in (tag, "*") for part in given.split(","))
 
 
@@ -129,6 +133,11 @@ def wait(request: web.Request, default: float) -> float:
 def unpacked(content_encoding: str | None) -> bool:
     """True for a body that comes as it is, or in an encoding that the server unpacks."""
     return content_encoding is None or content_encoding.strip().lower() in ("identity", "gzip", "deflate")
+
+
+def is_merge_patch(content_type: str | None) -> bool:
+    """True for application/merge-patch+json (RFC 7396)."""
+    return (content_type or "").partition(";")[0].strip().lower() == "application/merge-patch+json"
 
 
 def is_json(content_type: str | None) -> bool:

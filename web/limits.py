@@ -73,7 +73,7 @@ class Count:
 
 
 class Spent(Exception):
-    """A limit is used up; `wait` is in how many seconds one more is free. `first`: of this caller in this window."""
+    """A limit is used up; in `wait` seconds what was asked for is free. `first`: of this caller in this window."""
 
     def __init__(self, meter: "Meter", wait: int, first: bool) -> None:
         super().__init__(meter.name)
@@ -98,18 +98,18 @@ class Meter:
         self._counts: dict[str | int, Count] = {}
         self._old: dict[str | int, Count] = {}
 
-    def take(self, who: str | int, now: float) -> int:
-        """Counts one deed; how many are left. `now`: Unix seconds. Raises Spent, and then nothing was counted."""
+    def take(self, who: str | int, now: float, deeds: int = 1) -> int:
+        """Counts deeds; how many are left. `now`: Unix seconds. Raises Spent, and then nothing was counted."""
         count = self._counts.get(who) if self._begins <= now < self._ends else None
         if count is None:
             count = self.count(who, now)
-        used = count.shared + count.here + 1
+        used = count.shared + count.here + deeds
         if count.before:
             used += ceil(count.before * (self._ends - now) / self.window)
         if used > self.quota:
-            raise self._spent(count, now)
-        count.here += 1
-        if count.here == 1:
+            raise self._spent(count, now, deeds)
+        count.here += deeds
+        if count.here == deeds:
             self._sharing.soon(self, count)
         return self.quota - used
 
@@ -121,13 +121,13 @@ class Meter:
         used = count.shared + count.here + ceil(count.before * (self._ends - now) / self.window)
         if used > self.quota:
             self.give_back(who, now)
-            raise self._spent(count, now)
+            raise self._spent(count, now, 1)
         return min(left, self.quota - used)
 
-    def give_back(self, who: str | int, now: float) -> None:
-        """One deed less, for it was none that counts."""
+    def give_back(self, who: str | int, now: float, deeds: int = 1) -> None:
+        """So many deeds less, for they were none that count."""
         count = self.count(who, now)
-        count.here -= 1
+        count.here -= deeds
         self._sharing.soon(self, count)
 
     def shown(self, left: int, now: float) -> str:
@@ -155,20 +155,20 @@ class Meter:
         self._begins = number * self.window
         self._ends = self._begins + self.window
 
-    def _spent(self, count: Count, now: float) -> Spent:
+    def _spent(self, count: Count, now: float, deeds: int) -> Spent:
         first, count.refused = not count.refused, True
-        return Spent(self, self._wait(count, now), first)
+        return Spent(self, self._wait(count, now, deeds), first)
 
-    def _wait(self, count: Count, now: float) -> int:
-        """In how many seconds there is room for one more if nothing else comes."""
+    def _wait(self, count: Count, now: float, deeds: int) -> int:
+        """In how many seconds there is room for so many more if nothing else comes."""
         used = count.shared + count.here
-        if used < self.quota:
-            # Room comes as the window before moves out: before * share <= quota - used - 1.
-            share = (self.quota - used - 1) / count.before if count.before else 1.0
+        if used <= self.quota - deeds:
+            # Room comes as the window before moves out: before * share <= quota - used - deeds.
+            share = (self.quota - used - deeds) / count.before if count.before else 1.0
             seconds = self._ends - now - share * self.window
         else:
             # Nothing in this window; in the next one as this one moves out.
-            seconds = self._ends - now + self.window * (1 - (self.quota - 1) / max(used, 1))
+            seconds = self._ends - now + self.window * (1 - (self.quota - deeds) / max(used, 1))
         return max(ceil(seconds), 1)
 
 

@@ -18,6 +18,7 @@ from prometheus_client import Histogram
 
 from domain.access import GUEST
 from domain.refusals import Code, Refusal
+from security.fields import SealBroken
 from security.passwords import TooBusy
 from security.tokens import TokenRefused
 from stores import StoresAway
@@ -94,7 +95,7 @@ def endpoint(handler: Handler, *, authenticated: bool, kind: Kind = Kind.READ) -
             return reply
         response = parts.presenters.of(request.path).reply(reply)
         if rate is not None:
-            response.headers.extend(quotas.headers(rate))
+            response.headers.extend(quotas.headers(request.get(RATE, rate)))  # its handler may have counted more
         return response
 
     return answer
@@ -196,7 +197,9 @@ def _refusal(request: web.Request, error: Exception) -> web.Response:
     metrics.HTTP_REFUSALS.labels(no.refusal.code.value).inc()
     language = presenters.language_of(request.headers.get("Accept-Language"), parts.settings.language)
     presenter = parts.presenters.of(request.path)
-    response = presenter.refusal(no.refusal, language, no.headers, request_id=request[REQUEST_ID])
+    # RFC 9110 wants one with each 401, whoever refuses: here, a handler, or a worker's answer.
+    more = {**CHALLENGE, **(no.headers or {})} if no.refusal.status == 401 else no.headers
+    response = presenter.refusal(no.refusal, language, more, request_id=request[REQUEST_ID])
     rate = request.get(RATE)
     if rate is not None:
         response.headers.extend(parts.quotas.headers(rate))
@@ -222,6 +225,9 @@ def _refused(error: Exception) -> Refused:
             return Refused(Refusal(Code.BROKER_AWAY), AGAIN)
         case StoresAway():
             return Refused(Refusal(Code.STORES_AWAY), AGAIN)
+        case SealBroken():
+            log.error("%s: is a sealing key missing? ./yeoul keys status", error)
+            return Refused(Refusal(Code.STORES_AWAY), AGAIN)
         case TooMany():
             return refused(Code.ANSWER_TOO_LARGE)
         case TooBusy():
@@ -233,12 +239,8 @@ def _refused(error: Exception) -> Refused:
                 return refused(Code.REQUEST_TIMEOUT)
             return refused(Code.MALFORMED_BODY)
         case HTTPException() if error.status in _BY_STATUS:
-            more = {}
-            if error.status == 401:
-                more = CHALLENGE
-            elif error.status == 405:
-                more = {hdrs.ALLOW: error.headers.get(hdrs.ALLOW, "")}
-            return Refused(Refusal(_BY_STATUS[error.status]), more)
+            allowed: dict[str, str] = {hdrs.ALLOW: error.headers.get(hdrs.ALLOW, "")} if error.status == 405 else {}
+            return Refused(Refusal(_BY_STATUS[error.status]), allowed)
         case asyncio.TimeoutError():
             return Refused(Refusal(Code.TOO_BUSY), AGAIN)
         case _:

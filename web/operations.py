@@ -11,6 +11,7 @@ from domain.refusals import Code, Refusal
 from streams.publish import Pending
 from web import presenters
 from web.parts import ACTOR, PARTS
+from web.paths import object_id
 from web.presenters import Reply
 from web.refused import refused
 
@@ -20,10 +21,7 @@ _FAILED = Refusal(Code.OPERATION_FAILED)
 async def read(request: web.Request) -> Reply:
     """`GET /operations/{id}`: pending, succeeded (with the result), refused or failed (with the error)."""
     parts = request.app[PARTS]
-    try:
-        operation = UUID(request.match_info["id"])
-    except ValueError:
-        raise refused(Code.NOT_FOUND) from None
+    operation = object_id(request)
     answer = await parts.commands.find(operation, request[ACTOR])
     if answer is None:
         raise refused(Code.NOT_FOUND)

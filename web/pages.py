@@ -24,6 +24,12 @@ FILES = {
     "uPlot.min.css": "text/css; charset=utf-8",
 }
 """What is served of the page of live tables, each with its type."""
+DOCS = {
+    INDEX: "text/html; charset=utf-8",
+    "docs.css": "text/css; charset=utf-8",
+    **{f"{name}.js": "text/javascript; charset=utf-8" for name in ("docs", "make", "schema", "operation")},
+}
+"""What is served of the reference of the API."""
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self';"
@@ -43,20 +49,29 @@ async def front(request: web.Request) -> web.Response:
 
 async def live(request: web.Request) -> web.Response:
     """`GET /live`: the page of live tables, and its files."""
+    return _page(request, "live", FILES)
+
+
+async def docs(request: web.Request) -> web.Response:
+    """`GET /docs`: the reference of the API, and its files."""
+    return _page(request, "docs", DOCS)
+
+
+def _page(request: web.Request, folder: str, files: dict[str, str]) -> web.Response:
     name = request.match_info.get("file", INDEX)
-    if name not in FILES:
+    if name not in files:
         raise refused(Code.NOT_FOUND)
-    body, tag = _file(name)
+    body, tag = _file(folder, name)
     headers = {**HEADERS, "ETag": tag, "X-Request-Id": request[REQUEST_ID]}
     if request.app[PARTS].settings.environment != "local":
         headers["Strict-Transport-Security"] = TRANSPORT_SECURITY
     if request.headers.get("If-None-Match") == tag:
         return web.Response(status=304, headers=headers)
-    return web.Response(body=body, headers={**headers, "Content-Type": FILES[name]})
+    return web.Response(body=body, headers={**headers, "Content-Type": files[name]})
 
 
-@lru_cache(maxsize=len(FILES))
-def _file(name: str) -> tuple[bytes, str]:
-    """A file of the page, and its ETag. They are few and small, and stay as they are while the process lives."""
-    body = (ROOT / "live" / name).read_bytes()
+@lru_cache(maxsize=len(FILES) + len(DOCS))
+def _file(folder: str, name: str) -> tuple[bytes, str]:
+    """A file of a page, and its ETag. They are few and small, and stay as they are while the process lives."""
+    body = (ROOT / folder / name).read_bytes()
     return body, f'"{hashlib.sha256(body).hexdigest()[:32]}"'

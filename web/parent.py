@@ -86,7 +86,8 @@ class Parent:
             pause = 0.1 if loop.time() - started > STEADY_S else min(pause * 2, LONGEST_PAUSE_S)
             log.error("front process %s ended with %s; starting another in %.1f s", child.pid, code, pause)
             try:
-                await asyncio.wait_for(self._stopping.wait(), pause)
+                async with asyncio.timeout(pause):
+                    await self._stopping.wait()
             except TimeoutError:
                 continue
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 from uuid import UUID
@@ -13,17 +13,24 @@ from aiohttp import web
 from config import Settings
 from domain.access import Actor
 from domain.accounts import Account
+from domain.kinds import Kind
 from domain.questions import Question
 from domain.reports import Line
 from domain.resources import Resource
 from domain.sessions import Sessions
 from domain.tables import Table
+from domain.words import Term
 from security.fields import Sealer
 from security.passwords import Passwords
 from security.tokens import Tokens
+from stores.accounts import AccountQuery
+from stores.belongings import Told
 from stores.dead_letters import Listed, Parked
+from stores.kinds import Schemas
+from stores.pages import Page, PageQuery, Total
 from stores.reports import Dropped
-from stores.resources import PageQuery, View
+from stores.resources import Change, View
+from stores.search import Search
 from streams.publish import Answer, Order, Pending
 from web.access import AccessLog
 from web.clients import Clients
@@ -53,18 +60,46 @@ class ResourceStore(Protocol):
     async def get(self, resource_id: UUID) -> View | None:
         """The resource as clients see it, or None if there is none (any more). Raises StoresAway."""
 
-    async def page(self, query: PageQuery) -> list[Resource]:
+    async def also_deleted(self, id: UUID) -> Resource | None:
+        """A resource from PostgreSQL, also if it is deleted. Raises StoresAway."""
+
+    async def page(self, query: PageQuery) -> Page:
         """At most `query.limit` resources in the order asked for. Raises StoresAway."""
+
+    async def total(self, query: PageQuery, terms: tuple[Term, ...] = ()) -> Total:
+        """How many a list has. Raises StoresAway."""
+
+    async def history(self, id: UUID, *, limit: int, after: int, public_only: bool) -> list[Change]:
+        """What happened after version `after`, oldest first. Raises StoresAway."""
+
+
+class KindStore(Protocol):
+    """Kinds as they are read."""
+
+    async def get(self, id: UUID) -> Kind | None:
+        """One kind. Raises StoresAway."""
+
+    async def listed(self, limit: int, after: str = "") -> list[Kind]:
+        """Kinds by name, after one. Raises StoresAway."""
+
+    async def schemas(self, *, at_most: float = 1.0) -> Schemas:
+        """The schemas that were in force `at_most` seconds ago, or later. Raises StoresAway."""
 
 
 class AccountStore(Protocol):
-    """Accounts as a login needs them, and their keys."""
+    """Accounts as they are read, and their keys."""
 
     async def by_email_index(self, index: str) -> Account | None:
         """The account of an address. Raises StoresAway."""
 
     async def get(self, id: UUID) -> Account | None:
-        """An account. Raises StoresAway."""
+        """An account, also one that was erased. Raises StoresAway."""
+
+    async def page(self, query: AccountQuery) -> list[Account]:
+        """At most `query.limit` accounts, newest first, without the erased ones. Raises StoresAway."""
+
+    async def keys_of(self, accounts: Sequence[UUID]) -> dict[UUID, bytes]:
+        """The wrapped keys of those of these accounts that have one. Raises StoresAway."""
 
     async def put_key(self, account_id: UUID, wrapped: bytes) -> bytes:
         """Keeps an account's wrapped key, unless it has one; the one it has then. Raises StoresAway."""
@@ -93,6 +128,16 @@ class RevokedSessions(Protocol):
 
     def watch(self, session: UUID | None, call: Callable[[], None]) -> AbstractContextManager[None]:
         """Within it, `call` is called when the session ends."""
+
+
+class BelongingStore(Protocol):
+    """What somebody owns."""
+
+    async def resources(self, owner: UUID, after: UUID, limit: int) -> list[Resource]:
+        """Resources of `owner` with ids above `after`, by id, the deleted ones too. Raises StoresAway."""
+
+    async def history(self, noun: str, aggregate: UUID, after: int) -> list[Told]:
+        """The next events of an object behind the version `after`; none at the end. Raises StoresAway."""
 
 
 class ReportStore(Protocol):
@@ -130,6 +175,14 @@ class ReadStores(Protocol):
         """Resources."""
 
     @property
+    def kinds(self) -> KindStore:
+        """Kinds."""
+
+    @property
+    def search(self) -> Search:
+        """Full text."""
+
+    @property
     def accounts(self) -> AccountStore:
         """Accounts."""
 
@@ -140,6 +193,10 @@ class ReadStores(Protocol):
     @property
     def revoked(self) -> RevokedSessions:
         """Sessions that have ended."""
+
+    @property
+    def belongings(self) -> BelongingStore:
+        """What somebody owns."""
 
     @property
     def reports(self) -> ReportStore:
@@ -198,7 +255,8 @@ class Door:
             call()
         if self.running:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._empty.wait(), patience)
+                async with asyncio.timeout(patience):
+                    await self._empty.wait()
 
 
 DOOR: web.AppKey[Door] = web.AppKey("door", Door)

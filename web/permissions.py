@@ -38,10 +38,21 @@ def signed_in(handler: Handler) -> Handler:
     return guarded  # type: ignore[no-any-return]
 
 
-def may(scope: str) -> Callable[[Handler], Handler]:
+class May:
     """Callers whose role has `scope` (security/tokens.py: SCOPES); without a token 401, without the scope 403."""
-    permitted: Any = aiohttp_jwt.check_permissions(scope)
-    return permitted if scope != "admin" else lambda handler: _nearby(permitted(handler))
+
+    def __init__(self, scope: str) -> None:
+        self.scope = scope
+
+    def __call__(self, handler: Handler) -> Handler:
+        """`handler`, for those callers."""
+        permitted: Any = aiohttp_jwt.check_permissions(self.scope)(handler)
+        return _nearby(permitted) if self.scope == "admin" else permitted
+
+
+def may(scope: str) -> May:
+    """Callers whose role has `scope`."""
+    return May(scope)
 
 
 def _nearby(handler: Handler) -> Handler:

@@ -17,10 +17,11 @@ from domain.refusals import LANGUAGES, Refusal, explain, message
 class Reply:
     """What a handler answers. `document`: JSON bytes; `version`: makes the ETag; `items`: a list of documents.
 
+    `meta`: members that a list has besides, where its cursor is.
     `download`: a body that is no JSON and goes out bare; its type is in the headers.
     """
 
-    __slots__ = ("cursor", "document", "download", "headers", "items", "status", "version")
+    __slots__ = ("cursor", "document", "download", "headers", "items", "meta", "status", "version")
 
     def __init__(
         self,
@@ -32,6 +33,7 @@ class Reply:
         items: list[bytes] | None = None,
         cursor: str | None = None,
         download: bytes | None = None,
+        meta: dict[str, object] | None = None,
     ) -> None:
         self.document = document
         self.status = status
@@ -40,6 +42,7 @@ class Reply:
         self.items = items
         self.cursor = cursor
         self.download = download
+        self.meta = meta
 
 
 class Presenter(Protocol):
@@ -55,6 +58,9 @@ class Presenter(Protocol):
 
     def error(self, refusal: Refusal, language: str) -> dict[str, object]:
         """A refusal as it stands inside of a document."""
+
+    def address(self, path: str) -> str:
+        """Where a thing is in this version. Handlers know no version and write addresses as v1 has them."""
 
 
 BASE_HEADERS: CIMultiDict[str] = CIMultiDict(
@@ -92,10 +98,11 @@ class V1:
         elif reply.items is None:
             body = b'{"success":true,"data":%b,"meta":{"timestamp":"%b","version":"1.0"}}' % (reply.document, _now())
         else:
-            body = b'{"success":true,"data":[%b],"meta":{"timestamp":"%b","version":"1.0","next_cursor":%b}}' % (
+            body = b'{"success":true,"data":[%b],"meta":{"timestamp":"%b","version":"1.0","next_cursor":%b%b}}' % (
                 b",".join(reply.items),
                 _now(),
                 orjson.dumps(reply.cursor),
+                b"" if reply.meta is None else b"," + orjson.dumps(reply.meta)[1:-1],
             )
         return web.Response(body=body, status=reply.status, headers=headers)
 
@@ -118,6 +125,10 @@ class V1:
                 {"field": detail.field, "message": explain(detail, language)} for detail in refusal.details
             ]
         return shown
+
+    def address(self, path: str) -> str:
+        """It is v1's already."""
+        return path
 
 
 def base_headers(*, https: bool) -> CIMultiDict[str]:

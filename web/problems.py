@@ -25,9 +25,8 @@ class V2:
             headers["ETag"] = f'"{reply.version}"'
         if reply.headers is not None:
             headers.update(reply.headers)
-            location = headers.get("Location", "")
-            if location.startswith(V1_PREFIX):  # handlers write addresses as v1 has them
-                headers["Location"] = V2_PREFIX + location.removeprefix(V1_PREFIX)
+            if "Location" in headers:
+                headers["Location"] = self.address(headers["Location"])
         if reply.status in (204, 304):
             del headers["Content-Type"]
             return web.Response(status=reply.status, headers=headers)
@@ -36,7 +35,11 @@ class V2:
         elif reply.items is None:
             body = reply.document
         else:
-            body = b'{"data":[%b],"next_cursor":%b}' % (b",".join(reply.items), orjson.dumps(reply.cursor))
+            body = b'{"data":[%b],"next_cursor":%b%b}' % (
+                b",".join(reply.items),
+                orjson.dumps(reply.cursor),
+                b"" if reply.meta is None else b"," + orjson.dumps(reply.meta)[1:-1],
+            )
         return web.Response(body=body, status=reply.status, headers=headers)
 
     def refusal(
@@ -64,6 +67,10 @@ class V2:
                 for detail in refusal.details
             ]
         return shown
+
+    def address(self, path: str) -> str:
+        """Below /api/v2 what v1 has below /api/v1."""
+        return V2_PREFIX + path.removeprefix(V1_PREFIX) if path.startswith(V1_PREFIX) else path
 
 
 class Presenters:

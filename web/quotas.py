@@ -24,6 +24,10 @@ RATE: web.RequestKey[Rate] = web.RequestKey("rate", tuple)
 """What `RateLimit-Policy` and `RateLimit` say of this request; not there where nothing is limited."""
 
 
+GUESSED_WRONG = frozenset({Code.INVALID_CREDENTIALS, Code.WRONG_PASSWORD})
+"""How a check says that the secret was not the right one."""
+
+
 class Kind(StrEnum):
     """What an endpoint costs us, and so which limits count it."""
 
@@ -62,10 +66,8 @@ class Quotas:
         meter = self._addresses[kind]
         if meter is None:
             return None
-        # A connection knows it since it began, unless it is a proxy's.
-        who = getattr(request.protocol, "address", "") or counted(self._clients.address(request))
         try:
-            left = meter.take(who, now)
+            left = meter.take(self._who(request), now)
         except Spent as spent:
             raise self._refused(request, spent) from None
         return meter.policy, meter.shown(left, now)
@@ -82,6 +84,34 @@ class Quotas:
         if told is None:
             return meter.policy, meter.shown(left, now)
         return self._both[kind], f"{told[1]}, {meter.shown(left, now)}"
+
+    def more(self, kind: Kind, request: web.Request, actor: Actor, deeds: int) -> None:
+        """Counts a request, counted once already, as so many deeds, or as all that a smaller limit allows at once.
+
+        What its answer tells is what is left then. Raises Refused, and then nothing of it was counted.
+        """
+        now = time()
+        limits: list[tuple[Meter, str | int]] = []
+        if (meter := self._addresses[kind]) is not None:
+            limits.append((meter, self._who(request)))
+        if (meter := self._users[kind]) is not None and actor.id is not None:
+            limits.append((meter, actor.id.int))
+        policies, shown = [], []
+        for number, (meter, who) in enumerate(limits):
+            try:
+                left = meter.take(who, now, min(deeds, meter.quota) - 1)
+            except Spent as spent:
+                for place, (counted_by, of) in enumerate(limits):
+                    counted_by.give_back(of, now, min(deeds, counted_by.quota) if place < number else 1)
+                raise self._refused(request, spent) from None
+            policies.append(meter.policy)
+            shown.append(meter.shown(left, now))
+        if limits:
+            request[RATE] = (", ".join(policies), ", ".join(shown))
+
+    def _who(self, request: web.BaseRequest) -> str:
+        """The address that is counted. A connection knows it since it began, unless it is a proxy's."""
+        return getattr(request.protocol, "address", "") or counted(self._clients.address(request))
 
     async def exactly(self, kind: Kind, request: web.BaseRequest, now: float) -> Rate | None:
         """As `address`, and no process counts alone. Raises Refused."""
@@ -101,7 +131,7 @@ class Quotas:
 
     @contextlib.asynccontextmanager
     async def attempt(self, request: web.BaseRequest, account: str) -> AsyncIterator[None]:
-        """Around the check of a secret that could be guessed: what ends with 401 counts as failed, anything else not.
+        """Around the check of a secret that could be guessed: a wrong one counts as failed, anything else does not.
 
         `account` is the index of its address, whether there is such an account or not. It is bounded from wherever it
         has not logged in before, and by itself from each place where it has: who guesses from elsewhere, however long,
@@ -124,7 +154,7 @@ class Quotas:
             _give_back(taken)
             raise self._refused(request, spent) from None
         except Refused as no:
-            if no.refusal.status != 401:
+            if no.refusal.code not in GUESSED_WRONG:
                 _give_back(taken)
             raise
         except BaseException:

@@ -1,84 +1,75 @@
-"""Resources over HTTP: create, read, list, replace, delete."""
+"""Resources over HTTP: create, read, replace, patch, delete, restore."""
 
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import msgspec
-import orjson
 from aiohttp import web
+from msgspec import UNSET, UnsetType
 
 from domain import resources
 from domain.access import Visibility, may_read
-from domain.refusals import Code, Problem
-from stores.resources import FILTERABLE, SORTABLE, PageQuery
-from web import headers, queries, writes
+from domain.refusals import Code
+from domain.resources import Attributes, CreateResource, UpdateResource
+from domain.text import Slug, check, check_json
+from streams.publish import Answer
+from web import headers, kinds, writes
 from web.parts import ACTOR, PARTS
+from web.paths import object_id
 from web.presenters import Reply
-from web.refused import Wrong, invalid, refused
+from web.refused import Wrong, refused
 from web.validation import Schema
 
 PATH = "/api/v1/resources/"
-BODY = Schema(resources.CreateResource)
-
-DEFAULT_SORT = "-created_at"
-DEFAULT_LIMIT, MOST = 20, 100
-PARAMETERS = frozenset({"limit", "cursor", "sort", *(f"filter[{name}]" for name in FILTERABLE)})
-_CURSOR = b"cursor of resources"
-
-_encode = msgspec.json.Encoder().encode
+BODY = Schema(CreateResource)
+encode = msgspec.json.Encoder().encode
 
 
-async def create(request: web.Request) -> Reply:
-    """`POST /resources`: 201 with the finished resource, its address and its ETag."""
-    wrong = Wrong()
-    with wrong:
-        key = headers.idempotency_key(request)
-    with wrong:
-        parsed = await writes.read_body(request, BODY)
-    wrong.refuse()
-    answer = writes.answered(
-        await writes.submit(
-            request,
-            noun="resources",
-            command="create_resource",
-            data=_encode(parsed.value),
-            key=key,
-            canonical=parsed.canonical,
+class Patch(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A merge patch (RFC 7396): null takes a field back to its default, and is no kind and no title."""
+
+    kind: Slug | UnsetType = UNSET
+    title: resources.Title | UnsetType = UNSET
+    body: resources.Body | UnsetType | None = UNSET
+    tags: resources.Tags | UnsetType | None = UNSET
+    attributes: Attributes | UnsetType | None = UNSET
+    visibility: Visibility | UnsetType | None = UNSET
+    status: Slug | UnsetType | None = UNSET
+
+    def __post_init__(self) -> None:
+        if self.title is not UNSET:
+            check(self.title)
+        if isinstance(self.body, str):
+            check(self.body)
+        if isinstance(self.tags, tuple):
+            check(*self.tags)
+        if isinstance(self.attributes, dict):
+            check_json(self.attributes)
+
+    def command(self, expected: int | None) -> UpdateResource:
+        """The change that it asks for."""
+        attributes = self.attributes
+        given: Any = {"attributes": {}} if attributes is None else {}
+        if isinstance(attributes, dict):
+            given = {"merge": attributes}
+        return UpdateResource(
+            expected_version=expected,
+            kind=self.kind,
+            title=self.title,
+            body="" if self.body is None else self.body,
+            tags=() if self.tags is None else self.tags,
+            visibility=Visibility.PRIVATE if self.visibility is None else self.visibility,
+            status=resources.DEFAULT_STATUS if self.status is None else self.status,
+            **given,
         )
-    )
-    # The id stands first in the document (domain/resources.py), 36 characters after {"id":"
-    location = PATH + answer.document[7:43].decode()
-    return Reply(
-        answer.document, status=201, version=answer.version, headers=writes.reply_headers(answer, Location=location)
-    )
 
 
-async def read(request: web.Request) -> Reply:
-    """`GET /resources/{id}`: the resource, or 304 if the caller has this version."""
-    view = await request.app[PARTS].stores.resources.get(_id(request))
-    if view is None or not may_read(request[ACTOR], view.owner_id, view.visibility):
-        raise refused(Code.NOT_FOUND)
-    if headers.none_match(request, view.version):
-        return Reply(status=304, version=view.version)
-    return Reply(view.document, version=view.version)
+PATCH = Schema(Patch)
 
 
-async def replace(request: web.Request) -> Reply:
-    """`PUT /resources/{id}`: every writable field becomes what the body says; one left out becomes its default."""
-    resource_id = _id(request)
-    wrong = Wrong()
-    with wrong:
-        key = headers.idempotency_key(request)
-    with wrong:
-        expected = headers.if_match(request)
-    with wrong:
-        headers.no_none_match(request)
-    with wrong:
-        parsed = await writes.read_body(request, BODY)
-    wrong.refuse()
-    new = parsed.value
-    command = resources.UpdateResource(
+def replacement(new: CreateResource, expected: int | None) -> UpdateResource:
+    """The change that makes a resource what `new` says."""
+    return UpdateResource(
         expected_version=expected,
         kind=new.kind,
         title=new.title,
@@ -88,119 +79,119 @@ async def replace(request: web.Request) -> Reply:
         visibility=new.visibility,
         status=new.status,
     )
-    answer = writes.answered(
-        await writes.submit(
-            request,
-            noun="resources",
-            command="update_resource",
-            data=_encode(command),
-            key=key,
-            canonical=parsed.canonical,
-            aggregate_id=resource_id,
-            matching=expected,
-        )
-    )
-    return Reply(answer.document, version=answer.version, headers=writes.reply_headers(answer))
 
 
-async def delete(request: web.Request) -> Reply:
-    """`DELETE /resources/{id}`: 204; the resource is found by nobody from then on."""
-    resource_id = _id(request)
+def location(document: bytes) -> str:
+    """The address of a finished resource: the id stands first in it, 36 characters after `{"id":"`."""
+    return PATH + document[7:43].decode()
+
+
+async def create(request: web.Request) -> Reply:
+    """`POST /resources`: 201 with the finished resource, its address and its ETag."""
     wrong = Wrong()
     with wrong:
         key = headers.idempotency_key(request)
     with wrong:
-        expected = headers.if_match(request)
-    with wrong:
-        headers.no_none_match(request)
+        parsed = await writes.read_body(request, BODY)
+        await kinds.check(request.app[PARTS], parsed.value.kind, parsed.value.attributes)
     wrong.refuse()
     answer = writes.answered(
         await writes.submit(
             request,
             noun="resources",
-            command="delete_resource",
-            data=_encode(resources.DeleteResource(expected)),
+            command="create_resource",
+            data=encode(parsed.value),
             key=key,
-            aggregate_id=resource_id,
-            matching=expected,
+            canonical=parsed.canonical,
         )
+    )
+    return Reply(
+        answer.document,
+        status=201,
+        version=answer.version,
+        headers=writes.reply_headers(answer, Location=location(answer.document)),
+    )
+
+
+async def read(request: web.Request) -> Reply:
+    """`GET /resources/{id}`: the resource, or 304 if the caller has this version."""
+    view = await request.app[PARTS].stores.resources.get(object_id(request))
+    if view is None or not may_read(request[ACTOR], view.owner_id, view.visibility):
+        raise refused(Code.NOT_FOUND)
+    if headers.none_match(request, view.version):
+        return Reply(status=304, version=view.version)
+    return Reply(view.document, version=view.version)
+
+
+async def replace(request: web.Request) -> Reply:
+    """`PUT /resources/{id}`: every writable field becomes what the body says; one left out becomes its default."""
+    id = object_id(request)
+    wrong = Wrong()
+    key, expected = writes.preconditions(request, wrong)
+    with wrong:
+        parsed = await writes.read_body(request, BODY)
+        await kinds.check(request.app[PARTS], parsed.value.kind, parsed.value.attributes)
+    wrong.refuse()
+    return await _changed(
+        request, id, "update_resource", encode(replacement(parsed.value, expected)), key, expected, parsed.canonical
+    )
+
+
+async def patch(request: web.Request) -> Reply:
+    """`PATCH /resources/{id}`: what the body says, merged into what is there; the rest stays."""
+    id = object_id(request)
+    wrong = Wrong()
+    key, expected = writes.preconditions(request, wrong)
+    with wrong:
+        parsed = await writes.read_body(request, PATCH, merging=True)
+    wrong.refuse()
+    return await _changed(
+        request, id, "update_resource", encode(parsed.value.command(expected)), key, expected, parsed.canonical
+    )
+
+
+async def delete(request: web.Request) -> Reply:
+    """`DELETE /resources/{id}`: 204; from then on only its owner and admins find it, to restore it."""
+    id = object_id(request)
+    wrong = Wrong()
+    key, expected = writes.preconditions(request, wrong)
+    wrong.refuse()
+    answer = await _change(
+        request, id, "delete_resource", encode(resources.DeleteResource(expected)), key, expected, b""
     )
     return Reply(status=204, headers=writes.reply_headers(answer))
 
 
-async def listing(request: web.Request) -> Reply:
-    """`GET /resources`: what the caller may see, page by page; `meta.next_cursor` is null on the last one."""
-    parts = request.app[PARTS]
+async def restore(request: web.Request) -> Reply:
+    """`POST /resources/{id}/restore`: the deleted resource as it was."""
+    id = object_id(request)
     wrong = Wrong()
-    asked = queries.asked(request, wrong, PARAMETERS)
-    with wrong:
-        limit = queries.limit(asked.get("limit"), DEFAULT_LIMIT, MOST)
-    sort_text = asked.get("sort", DEFAULT_SORT)
-    with wrong:
-        sort = _sort(sort_text)
-    filters = _filters(asked, wrong)
-    with wrong:
-        marked = queries.marked(asked.get("cursor"), parts.settings.cursor_key, _CURSOR)
+    key, expected = writes.preconditions(request, wrong)
     wrong.refuse()
-    # A cursor belongs to one order and one filter; with another it would skip or repeat.
-    bound = [sort_text, sorted((name, str(value)) for name, value in filters.items())]
-    after = None if marked is None else _after(marked, bound, sort)
-    actor = request[ACTOR]
-    found = await parts.stores.resources.page(
-        PageQuery(limit=limit + 1, visible_to=actor, sort=sort, filters=filters, after=after)
+    return await _changed(
+        request, id, "restore_resource", encode(resources.RestoreResource(expected)), key, expected, b""
     )
-    cursor = None
-    if len(found) > limit:
-        found = found[:limit]
-        last = found[-1]
-        place = [*(getattr(last, column) for column, _ in sort), str(last.id)]
-        cursor = queries.cursor(parts.settings.cursor_key, _CURSOR, [bound, place])
-    return Reply(items=[resources.document(resource) for resource in found], cursor=cursor)
 
 
-def _id(request: web.Request) -> UUID:
-    """The id in the path; what is no id is the address of nothing."""
-    text = request.match_info["id"]
-    try:
-        found = UUID(text)
-    except ValueError:
-        raise refused(Code.NOT_FOUND) from None
-    if len(text) != 36:  # UUID() also reads other spellings; one thing has one address
-        raise refused(Code.NOT_FOUND)
-    return found
+async def _changed(
+    request: web.Request, id: UUID, command: str, data: bytes, key: str | None, expected: int | None, canonical: bytes
+) -> Reply:
+    answer = await _change(request, id, command, data, key, expected, canonical)
+    return Reply(answer.document, version=answer.version, headers=writes.reply_headers(answer))
 
 
-def _sort(text: str) -> tuple[tuple[str, bool], ...]:
-    """The columns to sort by, each with whether it descends."""
-    columns = [(part.removeprefix("-"), part.startswith("-")) for part in text.split(",")]
-    names = [name for name, _ in columns]
-    if len(set(names)) != len(names) or not set(names) <= set(SORTABLE):
-        raise invalid("sort", Problem.CHOICE, ", ".join(f"{name}, -{name}" for name in SORTABLE))
-    return tuple(columns)
-
-
-def _filters(asked: dict[str, str], wrong: Wrong) -> dict[str, str | UUID]:
-    filters: dict[str, str | UUID] = {}
-    for name, kind in FILTERABLE.items():
-        text = asked.get(f"filter[{name}]")
-        if text is None:
-            continue
-        with wrong:
-            try:
-                filters[name] = msgspec.convert(text, kind)
-            except msgspec.ValidationError:
-                allowed = ", ".join(Visibility) if kind is Visibility else "UUID" if kind is UUID else "a-z 0-9 _ . -"
-                raise invalid(f"filter[{name}]", Problem.PATTERN, allowed) from None
-    return filters
-
-
-def _after(marked: list[Any], bound: list[Any], sort: tuple[tuple[str, bool], ...]) -> tuple[Any, ...]:
-    """The place in the order that a cursor marks: a value for each column, and the id."""
-    of, place = marked
-    if of != orjson.loads(orjson.dumps(bound)):
-        raise invalid("cursor", Problem.ANOTHER_LIST)
-    values = [
-        value if column == "title" else datetime.fromisoformat(value)
-        for (column, _), value in zip(sort, place, strict=False)
-    ]
-    return (*values, UUID(place[-1]))
+async def _change(
+    request: web.Request, id: UUID, command: str, data: bytes, key: str | None, expected: int | None, canonical: bytes
+) -> Answer:
+    return writes.answered(
+        await writes.submit(
+            request,
+            noun="resources",
+            command=command,
+            data=data,
+            key=key,
+            canonical=canonical,
+            aggregate_id=id,
+            matching=expected,
+        )
+    )

@@ -9,7 +9,26 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from web import analytics, auth, dead_letters, health, live, operations, pages, problems, resources, sessions
+from web import (
+    admin_users,
+    analytics,
+    auth,
+    batches,
+    dead_letters,
+    export,
+    health,
+    history,
+    kinds,
+    live,
+    operations,
+    pages,
+    problems,
+    resource_lists,
+    resources,
+    sessions,
+    users,
+)
+from web.documents import serving
 from web.middlewares import endpoint, plain
 from web.permissions import Handler, anyone, may, signed_in
 from web.quotas import Kind
@@ -26,11 +45,29 @@ API: tuple[tuple[str, str, Guard | None, Handler], ...] = (
     ("POST", "/auth/logout-all", signed_in, sessions.logout_all),
     ("GET", "/sessions", signed_in, sessions.listing),
     ("DELETE", "/sessions/{id}", signed_in, sessions.revoke),
-    ("GET", "/resources", anyone, resources.listing),
+    ("GET", "/users/me", signed_in, users.me),
+    ("PATCH", "/users/me", may("write"), users.update),
+    ("DELETE", "/users/me", may("write"), users.erase),
+    ("PUT", "/users/me/password", may("write"), users.change_password),
+    ("GET", "/users/me/export", signed_in, export.export),
+    ("GET", "/users", may("admin"), admin_users.listing),
+    ("GET", "/users/{id}", may("admin"), admin_users.read),
+    ("DELETE", "/users/{id}", may("admin"), admin_users.erase),
+    ("PUT", "/users/{id}/role", may("admin"), admin_users.change_role),
+    ("PUT", "/users/{id}/status", may("admin"), admin_users.change_status),
+    ("GET", "/resources", anyone, resource_lists.listing),
     ("POST", "/resources", may("write"), resources.create),
+    ("POST", "/resources/batch", may("write"), batches.run),
     ("GET", "/resources/{id}", anyone, resources.read),
     ("PUT", "/resources/{id}", may("write"), resources.replace),
+    ("PATCH", "/resources/{id}", may("write"), resources.patch),
     ("DELETE", "/resources/{id}", may("write"), resources.delete),
+    ("POST", "/resources/{id}/restore", may("write"), resources.restore),
+    ("GET", "/resources/{id}/history", anyone, history.listing),
+    ("GET", "/kinds", may("admin"), kinds.listing),
+    ("GET", "/kinds/{kind}", may("admin"), kinds.read),
+    ("PUT", "/kinds/{kind}", may("admin"), kinds.put),
+    ("DELETE", "/kinds/{kind}", may("admin"), kinds.delete),
     ("GET", "/analytics", anyone, analytics.listing),
     ("GET", "/analytics/{metric}", anyone, analytics.read),
     ("GET", "/analytics/{metric}/dropped", anyone, analytics.dropped),
@@ -40,7 +77,10 @@ API: tuple[tuple[str, str, Guard | None, Handler], ...] = (
     ("GET", "/operations/{id}", signed_in, operations.read),
 )
 
-SEARCHES = frozenset({"/resources", "/analytics/{metric}", "/analytics/{metric}/dropped", "/analytics/{metric}/live"})
+SEARCHES = frozenset({
+    "/users", "/users/me/export", "/resources", "/resources/{id}/history", "/kinds",
+    "/analytics/{metric}", "/analytics/{metric}/dropped", "/analytics/{metric}/live",
+})  # fmt: skip
 """Whose GET looks through more than one thing, and is limited as a search (web/quotas.py)."""
 
 PLAIN: tuple[tuple[str, str, Callable[[web.Request], Awaitable[web.StreamResponse]]], ...] = (
@@ -50,7 +90,12 @@ PLAIN: tuple[tuple[str, str, Callable[[web.Request], Awaitable[web.StreamRespons
     ("GET", "/", pages.front),
     ("GET", "/live", pages.live),
     ("GET", "/live/{file}", pages.live),
+    ("GET", "/docs", pages.docs),
+    ("GET", "/docs/{file}", pages.docs),
     ("GET", "/problems/{code}", problems.read),
+    ("GET", "/api/v1/openapi.json", serving.openapi_v1),
+    ("GET", "/api/v2/openapi.json", serving.openapi_v2),
+    ("GET", "/api/asyncapi.json", serving.asyncapi),
 )
 
 

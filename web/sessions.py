@@ -14,7 +14,7 @@ from domain import sessions
 from domain.access import Actor, Role
 from domain.accounts import Account, AccountStatus
 from domain.refusals import Code, Refusal
-from domain.sessions import Reason, RefreshSession, RevokeSession, RevokeSessions, StartSession
+from domain.sessions import Reason, RefreshSession, RevokeSession, RevokeSessions, Sessions, StartSession
 from security.fields import SealBroken
 from security.refresh import RefreshToken, same
 from security.tokens import LIFETIME_S
@@ -22,6 +22,7 @@ from streams import identity
 from streams.publish import Order, Pending
 from web import headers, queries, writes
 from web.parts import ACTOR, CLIENTS, PARTS, PAYLOAD, REQUEST_ID, Parts
+from web.paths import object_id
 from web.presenters import Reply
 from web.refused import Refused, Wrong, refused
 from web.validation import Schema
@@ -165,14 +166,7 @@ async def logout_all(request: web.Request) -> Reply:
 
 async def revoke(request: web.Request) -> Reply:
     """`DELETE /sessions/{id}`: ends one session of the caller."""
-    text = request.match_info["id"]
-    try:
-        session = UUID(text)
-    except ValueError:
-        raise refused(Code.NOT_FOUND) from None
-    if len(text) != 36:  # UUID() also reads other spellings; one thing has one address
-        raise refused(Code.NOT_FOUND)
-    return await _revoke(request, session, Reason.REVOKED)
+    return await _revoke(request, object_id(request), Reason.REVOKED)
 
 
 async def listing(request: web.Request) -> Reply:
@@ -183,28 +177,36 @@ async def listing(request: web.Request) -> Reply:
     wrong.refuse()
     found = await parts.stores.sessions.get(account)
     wrapped = await parts.stores.accounts.key(account)
-    now, mine = datetime.now(UTC), current(request)
+    mine = current(request)
+    items = [msgspec.json.encode({**one, "current": one["id"] == mine}) for one in shown(parts, wrapped, found)]
+    return Reply(items=items, headers=NO_STORE)
 
-    def opened(field: str, sealed: str) -> str | None:
-        try:
-            return None if wrapped is None else parts.sealer.open(wrapped, account, field, sealed)
-        except SealBroken:
-            return None  # its key is another one since; the session can still be seen, and ended
 
-    held = [one for one in (() if found is None else found.held) if one.expires_at > now]
-    shown = [
+def shown(parts: Parts, wrapped: bytes | None, found: Sessions | None) -> list[dict[str, Any]]:
+    """The sessions that go on, the one that was used last first, with device and address opened."""
+    if found is None:
+        return []
+    now = datetime.now(UTC)
+    return [
         {
-            "id": str(one.id),
-            "device": opened("device", one.device_sealed),
-            "address": opened("address", one.address_sealed),
+            "id": one.id,
+            "device": opened(parts, wrapped, found.id, "device", one.device_sealed),
+            "address": opened(parts, wrapped, found.id, "address", one.address_sealed),
             "created_at": one.started_at,
             "last_seen_at": one.refreshed_at,
             "expires_at": one.expires_at,
-            "current": one.id == mine,
         }
-        for one in sorted(held, key=lambda one: one.refreshed_at, reverse=True)
+        for one in sorted(found.held, key=lambda one: one.refreshed_at, reverse=True)
+        if one.expires_at > now
     ]
-    return Reply(items=[msgspec.json.encode(one) for one in shown], headers=NO_STORE)
+
+
+def opened(parts: Parts, wrapped: bytes | None, account: UUID, field: str, sealed: str) -> str | None:
+    """A field of a session; None where the account's key is gone, or another one since."""
+    try:
+        return None if wrapped is None else parts.sealer.open(wrapped, account, field, sealed)
+    except SealBroken:
+        return None  # the session can still be seen, and ended
 
 
 def current(request: web.Request) -> UUID | None:

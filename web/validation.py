@@ -53,6 +53,7 @@ class Schema(Generic[T]):
     """Reads bodies of one msgspec struct type."""
 
     def __init__(self, kind: type[T]) -> None:
+        self.kind = kind
         self._decode = msgspec.json.Decoder(kind).decode
         self._type = inspect.type_info(kind)
 

@@ -7,23 +7,29 @@ from uuid import UUID
 from aiohttp import web
 
 from domain.refusals import Code, Refusal
+from security.signatures import sign
 from streams import identity
 from streams.publish import Answer, Order, Pending
 from web import headers
 from web.parts import ACTOR, OPERATION, PARTS, REQUEST_ID
-from web.refused import Refused, refused
+from web.refused import Refused, Wrong, refused
 from web.validation import Parsed, Schema, T
 
 OPERATIONS = "/api/v1/operations/"
 
 
-async def read_body(request: web.Request, schema: Schema[T], at_most: int | None = None) -> Parsed[T]:
+async def read_body(
+    request: web.Request, schema: Schema[T], at_most: int | None = None, *, merging: bool = False
+) -> Parsed[T]:
     """The body as a value of `schema`; `at_most` bytes, if that is less than the settings allow.
+
+    `merging`: it may also be application/merge-patch+json.
 
     Raises Refused: 415, 413, 400.
     """
     given = request.headers
-    if not headers.is_json(given.get("Content-Type")):
+    content_type = given.get("Content-Type")
+    if not headers.is_json(content_type) and not (merging and headers.is_merge_patch(content_type)):
         # Without a body there is no type to be wrong: what is missing is the body.
         if not request.body_exists:
             raise refused(Code.MALFORMED_BODY)
@@ -42,6 +48,18 @@ async def read_body(request: web.Request, schema: Schema[T], at_most: int | None
     return schema.read(body)
 
 
+def preconditions(request: web.Request, wrong: Wrong) -> tuple[str | None, int | None]:
+    """The Idempotency-Key and the version that If-Match asks for, of a change of something that is there."""
+    key = expected = None
+    with wrong:
+        key = headers.idempotency_key(request)
+    with wrong:
+        expected = headers.if_match(request)
+    with wrong:
+        headers.no_none_match(request)
+    return key, expected
+
+
 async def submit(
     request: web.Request,
     *,
@@ -52,15 +70,18 @@ async def submit(
     canonical: bytes = b"",
     aggregate_id: UUID | None = None,
     matching: int | None = None,
+    personal: bool = False,
 ) -> Answer | Pending:
     """Sends a command of the caller and waits for its answer as the caller prefers.
 
     `key`: the caller's Idempotency-Key. `canonical` (the body) and `matching` (If-Match) are what makes two requests
-    with one key the same.
+    with one key the same; of a `personal` body nobody without the key may guess anything by trying.
     Without `aggregate_id` the aggregate's id is derived from the operation, so a retry creates the same one.
     """
     actor = request[ACTOR]
     method, path = request.method, request.path
+    parts = request.app[PARTS]
+    same = b"%b %b\n%b\n%b" % (method.encode(), path.encode(), _text(matching), canonical)
     operation = identity.new_operation() if key is None else identity.operation_id(actor.id, method, path, key)
     request[OPERATION] = operation
     order = Order(
@@ -70,13 +91,12 @@ async def submit(
         operation=operation,
         actor=actor,
         data=data,
-        fingerprint=sha256(b"%b %b\n%b\n%b" % (method.encode(), path.encode(), _text(matching), canonical)).hexdigest(),
+        fingerprint=sign(parts.settings.index_key, b"fingerprint", same) if personal else sha256(same).hexdigest(),
         keyed=key is not None,
         traceparent=headers.traceparent(request),
         tracestate=headers.tracestate(request),
         request_id=request[REQUEST_ID],
     )
-    parts = request.app[PARTS]
     return await parts.commands.submit(order, wait=headers.wait(request, parts.settings.answer_wait_s))
 
 

@@ -157,6 +157,23 @@ def test_production_refuses_a_key_that_is_not_random_or_used_twice() -> None:
     assert {line.split()[0] for line in lines} == {"YEOUL_CURSOR_KEY", "YEOUL_INDEX_KEY"}
 
 
+def test_sealing_keys_are_named_newest_first() -> None:
+    new, old = random_key(), random_key()
+    settings = config.load(production() | {"YEOUL_SEALING_KEY": f"{new},{old}"})
+    assert settings.sealing_keys == (base64.b64decode(new), base64.b64decode(old))
+    assert config.load(settings.environ()) == settings
+    for wrong, said in (
+        (f"{new},", "number 2"),
+        (f"{new},x", "number 2"),
+        (f"{new},{new}", "number 2"),
+        ("x", "base64"),
+    ):
+        (line,) = complaints(production() | {"YEOUL_SEALING_KEY": wrong})
+        assert line.startswith("YEOUL_SEALING_KEY")
+        assert said in line
+        assert new not in line
+
+
 @pytest.mark.parametrize("environment", ["dev", "staging"])
 def test_elsewhere_the_documented_key_may_be_tried(environment: str) -> None:
     environ = production() | {"YEOUL_ENVIRONMENT": environment, "YEOUL_COMMAND_KEY": EXAMPLE_KEY}
@@ -186,6 +203,7 @@ def test_token_keys_survive_the_way_through_the_environment(keys: list[tuple[str
 @hypothesis.given(
     strategies.sampled_from([name for name in NAMES if name != "YEOUL_ENVIRONMENT"]), strategies.text(max_size=60)
 )
+@hypothesis.example("YEOUL_STATE_DIR", "~nobody-of-this-name")
 def test_any_text_gives_settings_or_a_complaint(name: str, text: str) -> None:
     try:
         settings = config.load({name: text})

@@ -9,9 +9,10 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from cli.main import COMMANDS
 from config.settings import VARIABLES
-from domain import accounts, resources, sessions
+from domain import accounts, kinds, resources, sessions
 from domain.refusals import STATUS, Code
-from stores.resources import FILTERABLE, SORTABLE
+from stores.narrowing import FIELDS
+from stores.pages import SORTABLE
 from telemetry import metrics
 from topics import COMMANDS_OF, TOPICS
 from web.routes import API, PLAIN, V1
@@ -65,7 +66,12 @@ def test_producers_find_every_topic_as_it_is(topic: object) -> None:
 
 @pytest.mark.parametrize(
     ("noun", "commands"),
-    [("accounts", accounts.COMMANDS), ("resources", resources.COMMANDS), ("sessions", sessions.COMMANDS)],
+    [
+        ("accounts", accounts.COMMANDS),
+        ("resources", resources.COMMANDS),
+        ("kinds", kinds.COMMANDS),
+        ("sessions", sessions.COMMANDS),
+    ],
 )
 def test_a_topic_of_commands_names_each_of_them(noun: str, commands: dict[str, type]) -> None:
     topic = COMMANDS_OF[noun]
@@ -78,8 +84,9 @@ def test_clients_find_what_a_list_is_sorted_and_narrowed_by() -> None:
     rows = page("docs/rest.md").splitlines()
     sorts = next(line for line in rows if line.startswith("| `sort` |")).split(";")[0]
     assert re.findall(r"`([a-z_]+)`", sorts) == ["sort", *SORTABLE]
-    narrows = next(line for line in rows if line.startswith("| `filter["))
-    assert re.findall(r"`filter\[([a-z_]+)\]`", narrows) == list(FILTERABLE)
+    for field, (_, ops) in FIELDS.items():
+        (line,) = [line for line in rows if line.startswith("| `filter[") and f"`filter[{field}]`" in line]
+        assert [op for op in ops if f"`{op}`" not in line] == [], field
 
 
 @pytest.mark.parametrize("code", Code)

@@ -11,13 +11,16 @@ from domain.access import GUEST, SYSTEM, Actor, Role, Visibility
 from domain.aggregates import Context, Occurrence, fold
 from domain.refusals import Code, Refusal
 from domain.resources import (
+    RESTORABLE,
     CreateResource,
     DeleteResource,
     Event,
     Resource,
     ResourceCreated,
     ResourceDeleted,
+    ResourceRestored,
     ResourceUpdated,
+    RestoreResource,
     UpdateResource,
     decide,
     document,
@@ -154,3 +157,36 @@ def test_what_no_store_keeps_is_no_command(fields: dict[str, Any]) -> None:
         CreateResource(**{"kind": "note", "title": "t", **fields})
     with pytest.raises(ValueError, match=r"NUL|range|surrogate"):
         UpdateResource(**fields)
+
+
+@pytest.mark.parametrize(
+    ("history", "actor", "after", "answer"),
+    [
+        ((CREATED, DELETED), OWNER, timedelta(0), (ResourceRestored("note", Visibility.PRIVATE, CREATED.owner_id),)),
+        ((CREATED, DELETED), ADMIN, RESTORABLE, (ResourceRestored("note", Visibility.PRIVATE, CREATED.owner_id),)),
+        ((CREATED, DELETED), OWNER, RESTORABLE + timedelta(seconds=1), Refusal(Code.RESTORE_EXPIRED)),
+        ((public(), DELETED), OTHER, timedelta(0), Refusal(Code.NOT_FOUND)),
+        ((CREATED,), OTHER, timedelta(0), Refusal(Code.NOT_FOUND)),
+        ((public(),), OTHER, timedelta(0), Refusal(Code.FORBIDDEN)),
+        ((CREATED,), OWNER, timedelta(0), ()),
+        ((), ADMIN, timedelta(0), Refusal(Code.NOT_FOUND)),
+    ],
+)
+def test_what_was_deleted_comes_back_as_it_was(
+    history: tuple[Event, ...], actor: Actor, after: timedelta, answer: Any
+) -> None:
+    state = given(*history)
+    decided = decide(state, RestoreResource(), Context(actor, ID, NOW + after))
+    assert decided == answer
+    if isinstance(decided, tuple) and decided:
+        back = fold(evolve, state, decided, by(actor))
+        assert back is not None
+        assert back == msgspec.structs.replace(given(CREATED) or back, version=3)
+
+
+def test_a_merge_is_of_the_attributes_as_they_are() -> None:
+    state = given(public(attributes={"a": {"b": 1}, "c": 2}))
+    decided = decide(state, UpdateResource(merge={"a": {"b": None, "d": 3}, "c": None}), by(OWNER))
+    assert isinstance(decided, tuple)
+    assert [event.attributes for event in decided if isinstance(event, ResourceUpdated)] == [{"a": {"d": 3}}]
+    assert decide(state, UpdateResource(merge={"x": None}), by(OWNER)) == ()

@@ -33,6 +33,14 @@ class Client:
         ):
             return response.status, (await response.json())["data"]
 
+    async def raw(self, method: str, path: str, **more: Any) -> tuple[int, Any]:
+        """The status, and the envelope if there is one."""
+        async with (
+            aiohttp.ClientSession(headers=self._headers, timeout=aiohttp.ClientTimeout(total=60)) as session,
+            session.request(method, self._url + path, **more) as response,
+        ):
+            return response.status, await response.json() if response.status != 204 else None
+
     async def version(self, id: str) -> int:
         status, resource = await self.ask("GET", f"/resources/{id}")
         assert status == 200

@@ -18,16 +18,19 @@ import topics
 from domain.access import SYSTEM, Role
 from domain.accounts import ChangeRole
 from embedded.stack import Stack
+from security.fields import Sealer
 from security.refresh import RefreshToken
 from streams import identity
 from streams.envelope import STRUCTURED_HEADERS, Event, sequence, write
 from streams.publish import Order
 from tests.flows.harness import System, until
+from web.accounts import NoToken
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 PASSWORD = "correct horse"
 PROMISED_S = 1.0
+DEVICE = "tests of sessions"
 
 
 class Browser:
@@ -43,11 +46,19 @@ class Browser:
         async with (
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=60)) as session,
             session.request(
-                method, self._url + path, json=body, headers=headers | {"Prefer": "wait=30"}
+                method, self._url + path, json=body, headers=headers | {"Prefer": "wait=30", "User-Agent": DEVICE}
             ) as answer,
         ):  # fmt: skip
             shown: Any = await answer.json() if answer.status != 204 else {"data": None}
             return answer.status, shown["data"] if "data" in shown else shown["error"]["code"]
+
+    async def export(self, token: str) -> tuple[int, Any]:
+        headers = {"Authorization": f"Bearer {token}"}
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(self._url + "/users/me/export", headers=headers) as got,
+        ):
+            return got.status, await got.json()
 
     async def register(self) -> Any:
         status, data = await self.ask("POST", "/auth/register", body=self._who)
@@ -199,6 +210,73 @@ async def test_what_happens_to_the_account_ends_its_sessions(installation: Syste
         assert await browser.refresh(each["refresh_token"]) == OVER
     later = await browser.login()
     assert await browser.takes(later) == {200}
+
+
+async def test_another_password_ends_all_sessions_but_the_one_that_asks(installation: System) -> None:
+    browser = await started(installation)
+    kept, other = await browser.register(), await browser.login()
+    body = {"current_password": PASSWORD, "new_password": "another of these"}
+    assert (await browser.ask("PUT", "/users/me/password", kept["access_token"], body))[0] == 204
+    await browser.refused_everywhere(other, time.monotonic(), 2 * PROMISED_S)
+    assert await browser.refresh(other["refresh_token"]) == OVER
+    assert await browser.takes(kept) == {200}
+    _, listed = await browser.ask("GET", "/sessions", kept["access_token"])
+    assert [(one["id"], one["current"]) for one in listed] == [(str(session_of(kept)), True)]
+    status, following = await browser.refresh(kept["refresh_token"])
+    assert (status, session_of(following), await browser.takes(following)) == (200, session_of(kept), {200})
+
+
+async def test_a_disabled_account_has_no_session_until_it_is_enabled_and_logs_in(installation: System) -> None:
+    browser = await started(installation)
+    admin = await installation.token("admin@example.org", Role.ADMIN)
+    tokens = await browser.register()
+    path = f"/users/{tokens['user']['id']}/status"
+    assert (await browser.ask("PUT", path, admin, {"status": "disabled"}))[0] == 200
+    await browser.refused_everywhere(tokens, time.monotonic(), 2 * PROMISED_S)
+    assert await browser.refresh(tokens["refresh_token"]) == OVER
+    assert await browser.ask("POST", "/auth/login", body=browser._who) == (401, "INVALID_CREDENTIALS")
+    with pytest.raises(NoToken, match=r"the account of han@example\.org is disabled"):
+        await installation.token("han@example.org")
+    assert (await browser.ask("PUT", path, admin, {"status": "active"}))[0] == 200
+    assert await browser.takes(tokens) == {401}
+    assert await browser.takes(await browser.login()) == {200}
+
+
+async def test_an_erasure_ends_every_session_and_nothing_of_them_can_be_read(installation: System) -> None:
+    browser = await started(installation)
+    first, other = await browser.register(), await browser.login()
+    account, stores = UUID(first["user"]["id"]), installation.stores
+    status, whole = await browser.export(first["access_token"])
+    assert status == 200
+    assert {one["id"] for one in whole["sessions"]} == {str(session_of(first)), str(session_of(other))}
+    for one in (*whole["sessions"], *whole["session_history"]):
+        assert (one["device"], one["address"]) == (DEVICE, "127.0.0.1")
+    assert [event["type"] for event in whole["session_history"]] == ["session.started"] * 2
+    assert [event["type"] for event in whole["account_history"]] == ["account.created"]
+    held, key = await stores.sessions.get(account), await stores.accounts.key(account)
+    assert held is not None
+    assert key is not None
+    sealer = Sealer(*installation.settings.sealing_keys)
+    opened = {sealer.open(key, account, "device", one.device_sealed) for one in held.held}
+    assert opened == {DEVICE}  # by this key, and so by nothing else
+
+    assert (await browser.ask("DELETE", "/users/me", first["access_token"], {"password": PASSWORD}))[0] == 204
+    erased_at = time.monotonic()
+    # What is left of the sessions is sealed by a key that is nowhere any more.
+    assert await stores.accounts.key(account) is None
+    for each in (first, other):
+        await browser.refused_everywhere(each, erased_at, 2 * PROMISED_S)
+        assert await browser.ask("GET", "/users/me", each["access_token"]) == OVER
+        assert await browser.ask("GET", "/sessions", each["access_token"]) == OVER
+        assert await browser.refresh(each["refresh_token"]) == OVER
+    assert await browser.ask("POST", "/auth/login", body=browser._who) == (401, "INVALID_CREDENTIALS")
+    state = await stores.sessions.get(account)
+    assert state is not None
+    assert (state.held, {one.id for one in state.ended}) == ((), {session_of(first), session_of(other)})
+    assert await stores.database.fetch("SELECT account_id FROM account_keys WHERE wrapped = $1", key) == []
+    rows = await stores.database.fetch("SELECT event FROM journal WHERE aggregate_id = $1", account)
+    assert rows
+    assert not any(DEVICE in row["event"] or "127.0.0.1" in row["event"] for row in rows)
 
 
 async def test_events_of_accounts_by_their_names(installation: System) -> None:

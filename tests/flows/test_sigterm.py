@@ -17,6 +17,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from embedded.stack import Stack
 from tests.flows.counts import counted
 from tests.flows.harness import Process, System, until
+from worker import GROUPS
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -70,7 +71,7 @@ async def _ingest(installation: System, count: int) -> None:
 async def _members(installation: System, admin: AIOKafkaAdminClient) -> dict[str, int]:
     """How many members each group has, by its name without the prefix."""
     found: dict[str, int] = {}
-    for name in ("accounts", "resources", "analytics"):
+    for name in GROUPS:
         (answer,) = await admin.describe_consumer_groups([f"{installation.settings.topic_prefix}.{name}"])
         group: dict[str, Any] = answer.to_object()["groups"][0]
         found[name] = len(group["members"])
@@ -91,7 +92,7 @@ async def test_in_mid_batch_it_finishes_the_batch(installation: System, admin: A
     stopping = said.index("worker stops")
     assert said[:stopping].count(BEGUN) == said[:stopping].count(OVER) + 1, "a batch was in hand"
     assert said[stopping:].count(OVER) == 1, "and was finished"
-    assert await _members(installation, admin) == {"accounts": 0, "resources": 0, "analytics": 0}
+    assert await _members(installation, admin) == dict.fromkeys(GROUPS, 0)
     await sending
     assert await installation.done() < count, "there is something left for the next"
     other = installation.worker()
@@ -110,7 +111,7 @@ async def test_what_is_stuck_is_let_go_and_the_groups_are_left(
         slots="first", point=",".join(["in_transaction:DELAY:3000", *(f"{mark}:MARK:0" for mark in marks)])
     )
     await worker.start()
-    assert await _members(installation, admin) == {"accounts": 1, "resources": 1, "analytics": 1}
+    assert await _members(installation, admin) == dict.fromkeys(GROUPS, 1)
     await installation.send([await installation.register(0)])
     await until(lambda: _said(worker, "at in_transaction"), 30, "an account is in hand")
     with frozen(stack, "postgres"):  # within its 3 s
@@ -124,7 +125,7 @@ async def test_what_is_stuck_is_let_go_and_the_groups_are_left(
         left = await _members(installation, admin)
     said = worker.log.read_text()
     assert not any(f"past {mark}" in said for mark in ("before_commit", "before_counts")), "nothing was finished"
-    assert left == {"accounts": 0, "resources": 0, "analytics": 0}
+    assert left == dict.fromkeys(GROUPS, 0)
     assert took < PROMISED_S
     print(f"\nended {took:.1f} s after SIGTERM")
     other = installation.worker(slots="other")

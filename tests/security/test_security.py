@@ -20,7 +20,7 @@ from domain.access import Actor, Role
 from domain.refusals import Code
 from security import fields, signatures
 from security.fields import SealBroken, Sealer
-from security.passwords import Passwords, TooBusy
+from security.passwords import Passwords, TooBusy, weakness
 from security.tokens import LEEWAY_S, LIFETIME_S, TokenRefused, Tokens
 
 ONE, TWO = UUID(int=1), UUID(int=2)
@@ -71,6 +71,21 @@ def test_a_new_sealing_key_opens_what_the_older_wrapped() -> None:
     assert Sealer(b"n" * 32, KEY).open(wrapped, ONE, "name", sealed) == "여울"
     with pytest.raises(SealBroken):
         Sealer(b"n" * 32).open(wrapped, ONE, "name", sealed)
+
+
+def test_what_is_wrapped_anew_needs_the_older_sealing_key_no_more() -> None:
+    old, both, new = Sealer(KEY), Sealer(b"n" * 32, KEY), Sealer(b"n" * 32)
+    wrapped = old.new_key(ONE)
+    sealed = old.seal(wrapped, ONE, "name", "여울")
+    anew = both.rewrap(ONE, wrapped)
+    assert (both.current, both.older) == (new.current, [old.current])
+    assert (anew[:4], wrapped[:4]) == (new.current, old.current)
+    assert new.open(anew, ONE, "name", sealed) == both.open(anew, ONE, "name", sealed) == "여울"
+    for sealer, account in ((new, ONE), (both, TWO)):
+        with pytest.raises(SealBroken):
+            sealer.rewrap(account, wrapped)
+    with pytest.raises(SealBroken):
+        old.open(anew, ONE, "name", sealed)
 
 
 @pytest.mark.parametrize("sealed", ["", "x", "s1.", "s1.!!", "s1.AAAA", "s9." + "A" * 40])
@@ -248,3 +263,16 @@ def test_what_is_remembered_is_bounded() -> None:
 def test_any_text_is_an_invalid_token(text: str) -> None:
     with pytest.raises(TokenRefused):
         Tokens(KEYS, "local").verify(text, NOW)
+
+
+@pytest.mark.parametrize(
+    ("password", "why"),
+    [
+        ("short words", "fewer than 12"), ("ababababababab", "different"), ("Pass-Word 12345678", "well-known"),
+        ("letmeinletmein!", "well-known"), ("some.one@2026", "the address"), ("ferry lantern pebble", None),
+        ("여울여울 물결 바람 나무 돌다리", None), ("password manager of mine", None), ("xK3!vb0q9Zr#", None),
+    ],
+)  # fmt: skip
+def test_what_is_too_weak_for_an_admin(password: str, why: str | None) -> None:
+    found = weakness(password, "Some.One@example.org")
+    assert found is None if why is None else found is not None and why in found

@@ -1,24 +1,33 @@
 """Lists of resources: each row once over the pages, only what may be seen, never by reading the whole table."""
 
+import json
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
+import msgspec
+import orjson
 import pytest
 import pytest_asyncio
 
 from config import Settings
+from domain import words
 from domain.access import GUEST, SYSTEM, Actor, Role, Visibility
 from domain.resources import Resource
+from embedded.stack import Stack
 from stores import migrations
 from stores.aggregates import Commands
 from stores.cache import Cache
-from stores.postgres import Database, of
+from stores.narrowing import Filter, Op
+from stores.pages import COUNTED, GATHERED, LOOKED, SORTABLE, PageQuery, order
+from stores.postgres import Database
 from stores.progress import Move, ProgressStore
 from stores.redis import Redis
-from stores.resources import TABLE, PageQuery, Resources
+from stores.resources import TABLE, Resources
+from stores.search import MOST_LOOKED, PostgresSearch, Sought
+from tests.conftest import fresh_settings
 from tests.stores.given import GROUP, START, partitions, resource
 
 MINE, OTHERS = UUID(int=0xA), UUID(int=0xB)
@@ -63,12 +72,13 @@ def visible(state: Resource, actor: Actor) -> bool:
 async def walk(resources: Resources, limit: int, **query: Any) -> list[Resource]:
     found: list[Resource] = []
     after = None
-    while page := await resources.page(PageQuery(limit=limit, after=after, **query)):
-        assert len(page) <= limit
-        found += page
-        sort = query.get("sort", (("created_at", True),))
-        after = (*(getattr(page[-1], column) for column, _ in sort), page[-1].id)
-    return found
+    while True:
+        page = await resources.page(PageQuery(limit=limit, after=after, **query))
+        assert len(page.items) <= limit
+        found += page.items
+        if page.place is None:
+            return found
+        after = page.place
 
 
 SORTS: list[tuple[tuple[str, bool], ...]] = [
@@ -77,8 +87,9 @@ SORTS: list[tuple[tuple[str, bool], ...]] = [
     (("updated_at", True),),
     (("title", False),),
     (("title", False), ("created_at", False)),
-    (("title", True), ("updated_at", True)),
-    (("title", False), ("created_at", True)),
+    (("kind", True),),
+    (("status", False),),
+    (("updated_at", True), ("title", True)),
     (("created_at", True), ("title", False)),
 ]
 
@@ -89,14 +100,14 @@ async def test_pages_over_ties_give_each_visible_row_once_in_order(
     resources: Resources, rows: list[Resource], sort: tuple[tuple[str, bool], ...], actor: Actor
 ) -> None:
     expected = [state for state in rows if visible(state, actor)]
-    for column, descending in reversed([*sort, ("id", sort[-1][1])]):
+    for column, descending in reversed(order(PageQuery(limit=1, visible_to=actor, sort=sort))):
         expected.sort(key=lambda state: getattr(state, column), reverse=descending)
     for limit in (1, 7, 100):
         assert await walk(resources, limit, sort=sort, visible_to=actor) == expected
 
 
 async def test_filters_go_together_with_visibility(resources: Resources, rows: list[Resource]) -> None:
-    filters = {"kind": "note", "status": "open", "owner_id": OTHERS}
+    filters = (Filter("kind", Op.EQ, "note"), Filter("status", Op.EQ, "open"), Filter("owner_id", Op.EQ, OTHERS))
     expected = {
         state.id
         for state in rows
@@ -105,9 +116,9 @@ async def test_filters_go_together_with_visibility(resources: Resources, rows: l
     found = await walk(resources, 3, filters=filters, visible_to=ME)
     assert {state.id for state in found} == expected != set()
     assert len(found) == len(expected)
-    private = await walk(resources, 100, filters={"visibility": "private"}, visible_to=ME)
+    private = await walk(resources, 100, filters=(Filter("visibility", Op.EQ, "private"),), visible_to=ME)
     assert {state.owner_id for state in private} == {MINE}
-    assert await walk(resources, 100, filters={"visibility": "private"}, visible_to=GUEST) == []
+    assert await walk(resources, 100, filters=(Filter("visibility", Op.EQ, "private"),), visible_to=GUEST) == []
 
 
 async def test_an_identity_without_a_role_of_its_own_sees_no_more_than_public(
@@ -117,85 +128,206 @@ async def test_an_identity_without_a_role_of_its_own_sees_no_more_than_public(
     assert {state.visibility for state in await walk(resources, 100, visible_to=stranger)} == {Visibility.PUBLIC}
 
 
-@pytest.mark.parametrize("query", [{"sort": (("body", False),)}, {"filters": {"title); DROP TABLE resources": "x"}}])
+@pytest.mark.parametrize("query", [{"sort": (("body", False),)}, {"filters": (Filter("title", Op.GT, "DROP"),)}])
 async def test_columns_are_chosen_from_a_list(resources: Resources, query: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"body|DROP"):
+    with pytest.raises(ValueError, match=r"body|title"):
         await resources.page(PageQuery(limit=1, visible_to=SYSTEM, **query))
 
 
 async def test_values_are_never_part_of_the_statement(resources: Resources, rows: list[Resource]) -> None:
-    assert await walk(resources, 5, filters={"kind": "' OR true --"}, visible_to=SYSTEM) == []
+    assert await walk(resources, 5, filters=(Filter("kind", Op.EQ, "' OR true --"),), visible_to=SYSTEM) == []
+
+
+async def test_marks_and_paths_are_never_part_of_a_query(resources: Resources, rows: list[Resource]) -> None:
+    for evil in ("'", "\\", "' | '=vpublic", "a' & 'b", ":*", "!x", "(", "$1", "{}"):
+        assert await walk(resources, 5, filters=(Filter("tags", Op.CONTAINS, evil),), visible_to=SYSTEM) == []
+        attribute = Filter("attributes." + evil, Op.EQ, (orjson.dumps({evil: evil}).decode(),))
+        assert await walk(resources, 5, filters=(attribute,), visible_to=SYSTEM) == []
+
+
+OWNERS, KINDS, ROWS = 200, 50, 100_000
 
 
 class Large:
-    """A database of 20,000 resources with one connection, so that its counters are those of our questions."""
+    """A database of 100,000 resources, most of them private, and a connection that tells what each statement reads."""
 
-    def __init__(self, resources: Resources, database: Database, url: str) -> None:
+    def __init__(self, resources: Resources, database: Database) -> None:
         self.resources = resources
-        self._database = database
-        self._url = url
+        self.search = PostgresSearch(database)
+        self.read: list[tuple[int, str]] = []
+        self.sequential: list[str] = []
 
-    async def scans(self) -> tuple[int, int]:
-        """(sequential, index) scans of the table so far."""
-        await self._database.execute("SELECT pg_stat_force_next_flush()")
-        connection = await asyncpg.connect(self._url)
-        try:
-            row = await connection.fetchrow(
-                "SELECT seq_scan, idx_scan FROM pg_stat_user_tables WHERE relname='resources'"
-            )
-            assert row is not None
-            return row["seq_scan"], row["idx_scan"]
-        finally:
-            await connection.close()
+    async def looked_at(self) -> int:
+        """Rows that the statements since the last time read at most, those of the largest one."""
+        most = max((rows for rows, _ in self.read), default=0)
+        self.read.clear()
+        return most
+
+    def explained(self, plan: dict[str, Any], query: str) -> None:
+        """Note what a plan has read."""
+        total = 0
+        stack = [plan]
+        while stack:
+            node = stack.pop()
+            stack += node.get("Plans", [])
+            if node.get("Relation Name") == "resources":
+                if node["Node Type"] == "Seq Scan":
+                    self.sequential.append(query)
+                total += int(node["Actual Rows"] * node["Actual Loops"] + node.get("Rows Removed by Filter", 0))
+                total += int(node.get("Rows Removed by Index Recheck", 0))
+        self.read.append((total, query))
 
 
-@pytest_asyncio.fixture(loop_scope="session")
-async def large(own_settings: Settings) -> AsyncIterator[Large]:
-    url = own_settings.postgres_url
+class Explaining(Database):
+    """Runs each statement a second time, to be told how it went. The plans are the generic ones of the product."""
+
+    large: Large
+
+    async def fetch(self, query: str, *arguments: Any) -> list[Any]:
+        await self._explain(query, arguments)
+        return await super().fetch(query, *arguments)
+
+    async def fetchrow(self, query: str, *arguments: Any) -> Any:
+        await self._explain(query, arguments)
+        return await super().fetchrow(query, *arguments)
+
+    async def _explain(self, query: str, arguments: tuple[Any, ...]) -> None:
+        async with self.connection() as connection:
+            plan = await connection.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) {query}", *arguments)
+        self.large.explained(json.loads(plan)[0]["Plan"], query)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def filled(stack: Stack) -> AsyncIterator[Large]:
+    own = await fresh_settings(stack, "large")
+    url = own.postgres_url
     await migrations.apply(url)
     connection = await asyncpg.connect(url)
     try:
         await connection.execute(
-            """INSERT INTO resources SELECT gen_random_uuid(), 'kind ' || n % 50, 'title ' || n, repeat('x', 200), '[]',
-                   '{}', CASE WHEN n % 3 = 0 THEN 'private' ELSE 'public' END, 'open',
-                   ('00000000-0000-0000-0000-0000000000' || lpad(to_hex(n % 200), 2, '0'))::uuid, 1,
-                   timestamptz '2026-01-01' + n * interval '1 second',
+            f"""INSERT INTO resources (id, kind, title, body, tags, attributes, visibility, status, owner_id, version,
+                   created_at, updated_at, deleted_at, search)
+               SELECT gen_random_uuid(), kind, 'title ' || n, repeat('x', 200), '["common"]', attributes, visibility,
+                   status, owner, 1, timestamptz '2026-01-01' + n * interval '1 second',
                    timestamptz '2026-01-01' + n * interval '2 second',
-                   CASE WHEN n % 20 = 0 THEN timestamptz '2026-02-01' END
-               FROM generate_series(1, 20000) AS n"""
+                   CASE WHEN n % 20 = 0 THEN timestamptz '2026-02-01' + n * interval '1 second' END,
+                   array_to_tsvector(ARRAY['=k' || kind, '=s' || status, '=v' || visibility, '=tcommon',
+                       '=trare' || n % 1000, '=o' || replace(owner::text, '-', ''), 'every', 'seldom' || n % 5000])
+                       || ('title:1A ' || 'number' || n || ':2A')::tsvector
+               FROM (SELECT n, 'kind' || n % {KINDS} AS kind,
+                   CASE WHEN n % 100 = 1 THEN 'public' ELSE 'private' END AS visibility,
+                   CASE WHEN n % 997 = 0 THEN 'done' ELSE 'open' END AS status,
+                   json_build_object('n', n % 1000, 'same', true) AS attributes,
+                   ('00000000-0000-0000-0000-0000000000' || lpad(to_hex(n % {OWNERS}), 2, '0'))::uuid AS owner
+                   FROM generate_series(1, {ROWS}) AS n) AS made"""
         )
         await connection.execute("VACUUM ANALYZE resources")
     finally:
         await connection.close()
-    database = of(own_settings, "tests", size=1)
-    redis = Redis(own_settings)
-    yield Large(Resources(database, Cache(redis)), database, url)
+    database = Explaining(url, size=1, process="tests", patience_s=60.0)
+    redis = Redis(own)
+    database.large = Large(Resources(database, Cache(redis)), database)
+    yield database.large
     await database.close()
     await redis.close()
 
 
-async def test_no_list_by_time_reads_the_whole_table(large: Large) -> None:
-    sequential, by_index = await large.scans()
-    questions = 0
-    for actor in (SYSTEM, ME, GUEST):
-        for column in ("created_at", "updated_at"):
-            for descending in (True, False):
-                for filters in ({}, {"kind": "kind 7"}, {"owner_id": MINE}):
-                    for after in (None, (START + timedelta(hours=1), uuid4())):
-                        page = await large.resources.page(
-                            PageQuery(
-                                limit=20, visible_to=actor, sort=((column, descending),), filters=filters, after=after
-                            )
-                        )
-                        questions += 1
-                        assert len(page) <= 20
-    after_sequential, after_by_index = await large.scans()
-    assert after_sequential == sequential
-    assert after_by_index >= by_index + questions
+@pytest.fixture
+def large(filled: Large) -> Large:
+    """It has read nothing yet, whatever another test did with it."""
+    filled.read.clear()
+    filled.sequential.clear()
+    return filled
+
+
+FILTERS: dict[str, tuple[Filter, ...]] = {
+    "none": (),
+    "kind": (Filter("kind", Op.EQ, "kind7"),),
+    "no such kind": (Filter("kind", Op.EQ, "nothing"),),
+    "not a kind": (Filter("kind", Op.NE, "kind7"),),
+    "kinds": (Filter("kind", Op.IN, ("kind7", "nothing")),),
+    "status": (Filter("status", Op.EQ, "done"),),
+    "visibility": (Filter("visibility", Op.EQ, Visibility.PUBLIC),),
+    "owner": (Filter("owner_id", Op.EQ, MINE),),
+    "tag": (Filter("tags", Op.CONTAINS, "rare7"),),
+    "common tag": (Filter("tags", Op.CONTAINS, "common"),),
+    "attribute": (Filter("attributes.n", Op.EQ, ('{"n":7}',)),),
+    "common attribute": (Filter("attributes.same", Op.EQ, ('{"same":true}',)),),
+    "title": (Filter("title", Op.EQ, "title 77"),),
+    "in the title": (Filter("title", Op.CONTAINS, "number77"),),
+    "created": (Filter("created_at", Op.GTE, START + timedelta(hours=27)),),
+    "changed": (Filter("updated_at", Op.LT, START + timedelta(seconds=9)),),
+    "all at once": (
+        Filter("kind", Op.EQ, "kind7"),
+        Filter("status", Op.EQ, "open"),
+        Filter("tags", Op.CONTAINS, "common"),
+        Filter("created_at", Op.GT, START),
+    ),
+}
+MOST_READ = LOOKED + GATHERED + 1
+
+
+@pytest.mark.parametrize("filters", FILTERS.values(), ids=FILTERS)
+@pytest.mark.parametrize("actor", [SYSTEM, ME, GUEST], ids=["admin", "user", "guest"])
+async def test_no_list_scans_the_table_and_each_reads_few_rows(
+    large: Large, actor: Actor, filters: tuple[Filter, ...]
+) -> None:
+    for column in SORTABLE:
+        for descending in (True, False):
+            query = PageQuery(limit=20, visible_to=actor, sort=((column, descending),), filters=filters)
+            page = await large.resources.page(query)
+            assert await large.looked_at() <= MOST_READ, (column, descending)
+            if page.place is not None:
+                await large.resources.page(msgspec.structs.replace(query, after=page.place))
+                assert await large.looked_at() <= MOST_READ, (column, descending)
+    total = await large.resources.total(PageQuery(limit=1, visible_to=actor, filters=filters))
+    assert await large.looked_at() <= COUNTED + 1
+    assert total.count <= COUNTED
+    assert large.sequential == []
+
+
+@pytest.mark.parametrize("actor", [SYSTEM, ME], ids=["admin", "user"])
+async def test_no_list_of_the_deleted_scans_the_table(large: Large, actor: Actor) -> None:
+    for filters in ((), FILTERS["kind"], FILTERS["common tag"]):
+        query = PageQuery(
+            limit=20, visible_to=actor, deleted=True, sort=(("deleted_at", True),), filters=filters
+        )  # fmt: skip
+        page = await large.resources.page(query)
+        assert all(state.deleted_at is not None for state in page.items)
+        assert actor is SYSTEM or {state.owner_id for state in page.items} <= {MINE}
+        assert await large.looked_at() <= MOST_READ
+    assert large.sequential == []
+
+
+@pytest.mark.parametrize("actor", [SYSTEM, ME, GUEST], ids=["admin", "user", "guest"])
+@pytest.mark.parametrize("word", ["every", "seldom7", "number77", "nothing"])
+async def test_no_search_scans_the_table(large: Large, actor: Actor, word: str) -> None:
+    for filters in ((), FILTERS["kind"], FILTERS["common tag"], FILTERS["created"], FILTERS["not a kind"]):
+        hits = await large.search.find(
+            Sought(terms=words.terms(word), visible_to=actor, limit=20, filters=filters)
+        )  # fmt: skip
+        assert len(hits) <= 20
+        assert await large.looked_at() <= MOST_LOOKED
+    assert large.sequential == []
+
+
+async def test_a_rare_one_is_found_among_many_that_are_not_meant(large: Large) -> None:
+    page = await large.resources.page(PageQuery(limit=20, visible_to=GUEST, filters=FILTERS["title"]))
+    assert (page.items, page.place) == ([], None)
+    page = await large.resources.page(PageQuery(limit=20, visible_to=SYSTEM, filters=FILTERS["title"]))
+    assert ([state.title for state in page.items], page.place) == (["title 77"], None)
+    mine = await walk(large.resources, 100, visible_to=ME, filters=FILTERS["owner"])
+    assert len(mine) == ROWS // OWNERS
+
+
+async def test_totals_are_exact_as_far_as_they_are_counted(large: Large) -> None:
+    total = await large.resources.total(PageQuery(limit=1, visible_to=SYSTEM))
+    assert (total.count, total.exact) == (COUNTED, False)
+    total = await large.resources.total(PageQuery(limit=1, visible_to=GUEST))
+    assert (total.count, total.exact) == (ROWS // 100, True)
 
 
 async def test_many_are_loaded_by_id_through_the_index(large: Large) -> None:
     page = await large.resources.page(PageQuery(limit=100, visible_to=SYSTEM))
-    sequential, _ = await large.scans()
-    assert len(await large.resources.states([state.id for state in page])) == 100
-    assert (await large.scans())[0] == sequential
+    assert len(await large.resources.states([state.id for state in page.items])) == 100
+    assert large.sequential == []

@@ -32,3 +32,28 @@ async def test_an_exchange_under_way_is_finished_and_one_that_waits_is_refused(s
     with pytest.raises(RedisAway, match="closed"):
         await waiting
     assert not redis._line.is_connected
+
+
+async def test_a_cancellation_is_never_lost(settings: Settings) -> None:
+    """At whatever point of a command it comes: who asks again and again would go on for ever."""
+    redis = Redis(settings)
+    asked = 0
+
+    async def ask_for_ever() -> None:
+        nonlocal asked
+        while True:
+            with redis.use() as client:
+                await client.ping()
+            asked += 1
+
+    await redis.ready()
+    for turns in range(60):
+        asking = asyncio.create_task(ask_for_ever())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        asking.cancel()
+        before = asked
+        await asyncio.wait((asking,), timeout=0.2)
+        assert asking.cancelled(), f"it asked {asked - before} times more, cancelled after {turns} turns of the loop"
+    assert asked  # some came through
+    await redis.close()

@@ -99,7 +99,7 @@ async def paged(read: Reports, table: Table, asked: Question, size: int) -> list
 
 async def test_the_tables_that_serve(tables: Any) -> None:
     database, made = tables
-    assert await Reports(database).tables() == made
+    assert made.items() <= (await Reports(database).tables()).items()  # beside those of other tests
 
 
 @pytest.mark.parametrize("window", ["hour", "day", "3h/1h", "month"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -13,7 +13,7 @@ from uuid import UUID
 import msgspec
 
 from config import Settings
-from domain import accounts, resources, sessions
+from domain import accounts, kinds, resources, sessions
 from domain.access import Actor, Role, may_read
 from domain.aggregates import Context, fold
 from domain.boards import View
@@ -22,16 +22,24 @@ from domain.questions import Question
 from domain.refusals import Code, Refusal
 from domain.reports import Line
 from domain.tables import Table
+from domain.words import Term
 from security.fields import Sealer
 from security.passwords import Passwords
 from security.tokens import Tokens
+from stores import StoresAway
+from stores.accounts import AccountQuery
+from stores.belongings import Told
 from stores.dead_letters import Listed, Parked
+from stores.kinds import Schemas
 from stores.limits import Deeds
 from stores.live import Changes
+from stores.narrowing import Filter, Op
+from stores.pages import Page, PageQuery, Total, order
 from stores.redis import RedisAway
 from stores.reports import Dropped
-from stores.resources import PageQuery
+from stores.resources import Change
 from stores.resources import View as ResourceView
+from stores.search import Hit, Sought
 from stores.selecting import TooMany
 from stores.totals import Row
 from streams.publish import Answer, Order, Pending
@@ -46,7 +54,7 @@ SETTINGS = Settings(
     command_key=b"c" * 32,
     index_key=b"i" * 32,
     cursor_key=b"u" * 32,
-    sealing_key=b"s" * 32,
+    sealing_keys=(b"s" * 32,),
     token_keys=(("first", b"1" * 32), ("second", b"2" * 32)),
     log_level="warning",
 )
@@ -88,7 +96,8 @@ class FakeCommands:
         return Pending(operation) if self.slow else found[1]
 
     def apply(self, order: Order) -> Answer:
-        noun: Any = {"resources": resources, "accounts": accounts, "sessions": sessions}[order.noun]
+        nouns = {"resources": resources, "accounts": accounts, "kinds": kinds, "sessions": sessions}
+        noun: Any = nouns[order.noun]
         states: dict[UUID, Any] = getattr(self.stores, order.noun).states
         command = msgspec.json.decode(order.data, type=noun.COMMANDS[order.type])
         context = Context(order.actor, order.aggregate_id, datetime.now(UTC))
@@ -102,6 +111,8 @@ class FakeCommands:
                     return Answer(order.operation, "refused", False, b"", 0, Refusal(Code.EMAIL_TAKEN))
         state = fold(noun.evolve, state, events, context)
         states[order.aggregate_id] = state
+        if noun is accounts and state.status is accounts.AccountStatus.ERASED:
+            self.stores.accounts.keys.pop(order.aggregate_id, None)
         gone = getattr(state, "deleted_at", None) is not None
         return Answer(order.operation, "succeeded", False, b"" if gone else noun.document(state), state.version)
 
@@ -119,23 +130,77 @@ class FakeResources:
             return None
         return ResourceView(resources.document(state), state.owner_id, state.visibility, state.version)
 
-    async def page(self, query: PageQuery) -> list[resources.Resource]:
+    async def also_deleted(self, id: UUID) -> resources.Resource | None:
+        return self.states.get(id)
+
+    async def total(self, query: PageQuery, terms: tuple[Term, ...] = ()) -> Total:
+        page = await self.page(msgspec.structs.replace(query, limit=10_000, after=None))
+        return Total(len(page.items), True)
+
+    async def history(self, id: UUID, *, limit: int, after: int, public_only: bool) -> list[Change]:
+        return []
+
+    async def page(self, query: PageQuery) -> Page:
         if self.raises is not None:
             raise self.raises
         found = [
             state
             for state in self.states.values()
-            if state.deleted_at is None
+            if (state.deleted_at is not None) == query.deleted
             and may_read(query.visible_to, state.owner_id, state.visibility)
-            and all(str(getattr(state, name)) == str(value) for name, value in query.filters.items())
+            and all(wanted(state, narrowing) for narrowing in query.filters)
         ]
         found.sort(key=lambda state: state.id, reverse=query.sort[-1][1])
         for column, descending in reversed(query.sort):
             found.sort(key=lambda state, column=column: getattr(state, column), reverse=descending)  # type: ignore[misc]
         if query.after is not None:
             places = [(*(getattr(state, column) for column, _ in query.sort), state.id) for state in found]
-            found = found[places.index(query.after) + 1 :]
-        return found[: query.limit]
+            found = found[places.index((*query.after[: len(query.sort)], query.after[-1])) + 1 :]
+        page = found[: query.limit]
+        if len(found) <= query.limit:
+            return Page(page, None)
+        return Page(page, tuple(getattr(page[-1], column) for column, _ in order(query)))
+
+
+def wanted(state: resources.Resource, narrowing: Filter) -> bool:
+    """Whether a resource is as a filter says; the operators of times are for the real store (tests/stores)."""
+    value = getattr(state, narrowing.field)
+    match narrowing.op:
+        case Op.EQ:
+            return bool(value == narrowing.value)
+        case Op.NE:
+            return bool(value != narrowing.value)
+        case Op.IN:
+            return value in narrowing.value
+        case _:
+            return narrowing.value in value
+
+
+@dataclass
+class FakeKinds:
+    states: dict[UUID, kinds.Kind] = field(default_factory=dict)
+
+    def kept(self) -> list[kinds.Kind]:
+        return sorted((kind for kind in self.states.values() if kind.deleted_at is None), key=lambda kind: kind.kind)
+
+    async def get(self, id: UUID) -> kinds.Kind | None:
+        return next((kind for kind in self.kept() if kind.id == id), None)
+
+    async def listed(self, limit: int, after: str = "") -> list[kinds.Kind]:
+        return [kind for kind in self.kept() if kind.kind > after][:limit]
+
+    async def schemas(self, *, at_most: float = 1.0) -> Schemas:
+        return Schemas(1, {kind.kind: kind.schema for kind in self.kept()})
+
+
+@dataclass
+class FakeSearch:
+    hits: list[Hit] = field(default_factory=list)
+    sought: list[Sought] = field(default_factory=list)
+
+    async def find(self, sought: Sought) -> list[Hit]:
+        self.sought.append(sought)
+        return self.hits[: sought.limit]
 
 
 @dataclass
@@ -148,6 +213,21 @@ class FakeAccounts:
 
     async def get(self, id: UUID) -> accounts.Account | None:
         return self.states.get(id)
+
+    async def page(self, query: AccountQuery) -> list[accounts.Account]:
+        found = [
+            state
+            for state in self.states.values()
+            if state.status is not accounts.AccountStatus.ERASED
+            and query.email_index in (None, state.email_index)
+            and query.status in (None, state.status.value)
+            and query.role in (None, state.role.value)
+            and (query.after is None or (state.created_at, state.id) < query.after)
+        ]
+        return sorted(found, key=lambda state: (state.created_at, state.id), reverse=True)[: query.limit]
+
+    async def keys_of(self, accounts: Sequence[UUID]) -> dict[UUID, bytes]:
+        return {id: self.keys[id] for id in accounts if id in self.keys}
 
     async def put_key(self, account_id: UUID, wrapped: bytes) -> bytes:
         return self.keys.setdefault(account_id, wrapped)
@@ -190,6 +270,29 @@ class FakeRevoked:
             yield
         finally:
             self.calls.remove((session, call))
+
+
+@dataclass
+class FakeBelongings:
+    """What the resources' states say; `events` are the histories, and `cut` breaks a reading off behind so many."""
+
+    of: FakeResources
+    events: dict[tuple[str, UUID], list[Told]] = field(default_factory=dict)
+    cut: int | None = None
+
+    async def resources(self, owner: UUID, after: UUID, limit: int) -> list[resources.Resource]:
+        if self.cut is not None:
+            if self.cut == 0:
+                raise StoresAway("cut")
+            self.cut -= 1
+        owned = sorted(
+            (state for state in self.of.states.values() if state.owner_id == owner and state.id > after),
+            key=lambda state: state.id,
+        )
+        return owned[:limit]
+
+    async def history(self, noun: str, aggregate: UUID, after: int) -> list[Told]:
+        return [told for told in self.events.get((noun, aggregate), []) if told.version > after][:2]
 
 
 @dataclass
@@ -317,12 +420,17 @@ class FakeStores:
     limits: FakeLimits = field(default_factory=FakeLimits)
     watching: FakeWatching = field(default_factory=FakeWatching)
     resources: FakeResources = field(default_factory=FakeResources)
+    kinds: FakeKinds = field(default_factory=FakeKinds)
+    search: FakeSearch = field(default_factory=FakeSearch)
     accounts: FakeAccounts = field(default_factory=FakeAccounts)
     sessions: FakeSessions = field(default_factory=FakeSessions)
     revoked: FakeRevoked = field(default_factory=FakeRevoked)
     reports: FakeReports = field(default_factory=FakeReports)
     dead_letters: FakeLetters = field(default_factory=FakeLetters)
     states: dict[str, str] = field(default_factory=lambda: {"postgres": "ok", "redis": "ok"})
+
+    def __post_init__(self) -> None:
+        self.belongings = FakeBelongings(self.resources)
 
     async def ready(self) -> dict[str, str]:
         return self.states
@@ -336,7 +444,7 @@ class Fakes:
         self.stores = FakeStores()
         self.commands = FakeCommands(self.stores)
         self.tokens = Tokens(settings.token_keys, settings.environment)
-        self.sealer = Sealer(settings.sealing_key)
+        self.sealer = Sealer(*settings.sealing_keys)
         self.live = Hub(self.stores.watching)
 
     @asynccontextmanager

@@ -11,7 +11,7 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from domain.access import Role
-from domain.accounts import CreateAccount
+from domain.accounts import AccountStatus, CreateAccount
 from security import fields
 from security.fields import Sealer
 from security.passwords import Passwords
@@ -164,6 +164,15 @@ async def test_a_token_for_the_command_line(fakes: Fakes) -> None:
             await accounts._token(parts, "nonsense", Role.USER)
         with pytest.raises(accounts.NoToken, match="another address"):
             await accounts._token(parts, "user@example.org", Role.ADMIN)
+
+
+async def test_the_command_line_gives_no_token_of_a_disabled_account(fakes: Fakes) -> None:
+    async with fakes.open(SETTINGS) as parts:
+        await accounts._token(parts, "user@example.org", Role.USER)
+        ((id, state),) = fakes.stores.accounts.states.items()
+        fakes.stores.accounts.states[id] = msgspec.structs.replace(state, status=AccountStatus.DISABLED)
+        with pytest.raises(accounts.NoToken, match="is disabled"):
+            await accounts._token(parts, "user@example.org", Role.USER)
 
 
 def test_tokens_for_the_command_line_are_local() -> None:

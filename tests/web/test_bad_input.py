@@ -343,11 +343,11 @@ async def test_guests_may_not_write(client: Client, method: str, path: str) -> N
 
 async def test_addresses_and_methods_that_are_none(client: Client) -> None:
     await refused(await client.get("/api/v1/nothing"), 404, "NOT_FOUND")
-    await refused(await client.get("/"), 404, "NOT_FOUND")
+    await refused(await client.get("/nothing"), 404, "NOT_FOUND")
     await refused(await client.get("/%ff%fe"), 404, "NOT_FOUND")
-    answer = await client.patch("/api/v1/resources/x")
+    answer = await client.patch("/api/v1/resources")
     await refused(answer, 405, "METHOD_NOT_ALLOWED")
-    assert set(answer.headers["Allow"].split(",")) == {"GET", "HEAD", "PUT", "DELETE"}
+    assert set(answer.headers["Allow"].split(",")) == {"GET", "HEAD", "POST"}
 
 
 async def test_a_body_packed_so_that_it_explodes(client: Client, bearer: Any) -> None:

@@ -156,7 +156,8 @@ async def test_extensions_of_a_chunk_do_not_come_for_ever(fakes: Fakes) -> None:
     async with front(fakes, body_timeout_s=1.0, body_limit=1024) as opened:
         endless = await opened.connect(LOGIN + b"Transfer-Encoding: chunked\r\n\r\n2;a=")
         sending = asyncio.create_task(_flow(endless))
-        assert (await end_of(endless))[9:13] in (b"408 ", b"400 ")
+        # Nothing: who still sends may be reset before it has read the answer.
+        assert (await end_of(endless))[9:13] in (b"408 ", b"400 ", b"")
         sending.cancel()
 
 

@@ -133,14 +133,18 @@ async def test_admin_endpoints_are_not_there_for_those_who_call_from_elsewhere(f
         SETTINGS, admin_networks=networks("198.51.100.0/24"), trusted_proxies=networks("127.0.0.1,::1")
     )
     async with TestClient(TestServer(create(fakes.settings, fakes.open))) as client:
-        for path in ("/api/v1/dead-letters", "/api/v2/dead-letters", "/api/v1/dead-letters/1"):
+        for path in (
+            "/api/v1/dead-letters", "/api/v2/dead-letters", "/api/v1/dead-letters/1", "/api/v1/users", "/api/v2/users",
+            f"/api/v1/users/{ADMIN}",
+        ):  # fmt: skip
             callers: list[dict[str, str]] = [{}, bearer(), bearer(ADMIN, Role.ADMIN)]
             for headers in callers:
                 for address in ("203.0.113.1", "198.51.100.1, 203.0.113.1", "nonsense"):
                     answer = await client.get(path, headers={**headers, "X-Forwarded-For": address})
                     assert answer.status == 404, (path, address)
         inside = {**bearer(ADMIN, Role.ADMIN), "X-Forwarded-For": "203.0.113.1, 198.51.100.1"}
-        assert (await client.get("/api/v1/dead-letters", headers=inside)).status == 200
+        for path in ("/api/v1/dead-letters", "/api/v2/users"):
+            assert (await client.get(path, headers=inside)).status == 200
         assert (await client.get("/api/v1/dead-letters", headers={"X-Forwarded-For": "198.51.100.1"})).status == 401
         # What everybody may call is there for admins from everywhere.
         assert (await client.get("/api/v1/resources", headers=bearer(ADMIN, Role.ADMIN))).status == 200

@@ -171,6 +171,18 @@ async def test_an_address_is_bounded_over_all_its_users(fakes: Fakes, bearer: Be
         assert found == [200] * 5 + [429] * 2
 
 
+async def test_lists_and_exports_of_accounts_are_searches(fakes: Fakes, bearer: Bearer) -> None:
+    async with front(fakes, limit_search_user=Limit(1, 600)) as client:
+        admin = bearer(ADMIN, Role.ADMIN)
+        assert [(await client.get("/api/v1/users", headers=admin)).status for _ in "ab"] == [200, 429]
+        registered = await client.post("/api/v1/auth/register", json=RIGHT)
+        mine = {"Authorization": f"Bearer {(await registered.json())['data']['access_token']}"}
+        answers = [await client.get("/api/v1/users/me/export", headers=mine) for _ in "ab"]
+        assert [answer.status for answer in answers] == [200, 429]
+        assert '"search-user";r=0;' in answers[0].headers["RateLimit"]
+        assert (await client.get("/api/v1/users/me", headers=mine)).status == 200
+
+
 async def test_a_forged_forwarding_header_gives_nobody_a_second_quota(fakes: Fakes) -> None:
     async with front(fakes, limit_read_address=Limit(5, 600)) as client:
         found = []
@@ -240,6 +252,31 @@ async def test_one_account_from_many_addresses_is_bounded_and_its_owner_gets_in(
         assert [await login(client, RIGHT["email"], "guess", "203.0.113.1") for _ in range(4)] == [401] * 3 + [429]
 
 
+@pytest.mark.parametrize("way", ["PUT /users/me/password", "DELETE /users/me"])
+async def test_a_stolen_token_is_no_way_to_guess_the_password(fakes: Fakes, way: str) -> None:
+    method, _, path = way.partition(" ")
+
+    async def guess(password: str, address: str) -> int:
+        body = (
+            {"current_password": password, "new_password": "another of these"}
+            if method == "PUT"
+            else {"password": password}
+        )
+        headers = {"Authorization": f"Bearer {token}", "X-Forwarded-For": address}
+        return (await client.request(method, "/api/v1" + path, json=body, headers=headers)).status
+
+    async with front(fakes, **LOGINS) as client:
+        registered = await client.post("/api/v1/auth/register", json=RIGHT)
+        token = (await registered.json())["data"]["access_token"]
+        assert await login(client, *CREDENTIALS, "203.0.113.1") == 200
+        # They count as failed logins do, and together with them.
+        assert await login(client, RIGHT["email"], "a guess", "198.51.100.1") == 401
+        found = [await guess(f"guess {n}", f"198.51.100.{n}") for n in range(4)]
+        assert found == [403] * 2 + [429] * 2
+        assert await login(client, *CREDENTIALS, "198.51.100.9") == 429
+        assert await guess(RIGHT["password"], "203.0.113.1") == 204  # where the owner is at home
+
+
 async def test_right_passwords_use_nothing_up(fakes: Fakes) -> None:
     async with front(fakes, **LOGINS) as client:
         await client.post("/api/v1/auth/register", json=RIGHT)
@@ -300,3 +337,50 @@ async def test_writes_are_counted_as_writes(fakes: Fakes, bearer: Bearer, accoun
             (await client.post("/api/v1/resources", json=body, headers=bearer(account, role))).status for _ in "ab"
         ]
         assert found == [201, 429]
+
+
+@given(st.integers(2, 20), st.lists(st.tuples(st.floats(0, 90), st.integers(1, 20)), min_size=1, max_size=100))
+def test_retry_after_is_true_of_many_deeds_at_once(quota: int, steps: list[tuple[float, int]]) -> None:
+    async def run() -> None:
+        one = meter(quota, 60)
+        now = HOUR
+        for step, deeds in steps:
+            now += step
+            wanted = min(deeds, quota)
+            try:
+                one.take("a", now, wanted)
+            except Spent as spent:
+                now += spent.wait
+                assert one.take("a", now, wanted) >= 0
+        await one._sharing.close()
+
+    asyncio.run(run())
+
+
+def batch(size: int) -> dict[str, Any]:
+    return {"operations": [{"op": "create", "resource": {"kind": "note", "title": str(n)}} for n in range(size)]}
+
+
+async def test_a_batch_counts_as_its_operations_and_one_that_is_refused_does_nothing(
+    fakes: Fakes, bearer: Bearer
+) -> None:
+    path = "/api/v1/resources/batch"
+    limits = {"limit_write_user": Limit(10, 600), "limit_write_address": Limit(100, 600)}
+    async with front(fakes, **limits) as client:
+        first = await client.post(path, json=batch(7), headers=bearer())
+        assert first.headers["RateLimit-Policy"] == '"write-address";q=100;w=600, "write-user";q=10;w=600'
+        assert first.headers["RateLimit"].startswith('"write-address";r=93;t=')
+        assert ', "write-user";r=3;t=' in first.headers["RateLimit"]
+        for _ in range(3):
+            refused = await client.post(path, json=batch(4), headers=bearer())
+            assert (refused.status, (await refused.json())["error"]["code"]) == (429, "TOO_MANY_REQUESTS")
+            assert int(refused.headers["Retry-After"]) > 0
+        assert len(fakes.commands.submitted) == 7
+        # What was refused did not count, neither of its user nor of its address.
+        last = await client.post(path, json=batch(3), headers=bearer())
+        assert (last.status, len(fakes.commands.submitted)) == (200, 10)
+        assert last.headers["RateLimit"].startswith('"write-address";r=90;t=')
+        assert (await client.post(path, json=batch(1), headers=bearer())).status == 429
+        # One of more than a limit allows takes all of it.
+        assert (await client.post(path, json=batch(11), headers=bearer(OTHER))).status == 200
+        assert (await client.post(path, json=batch(1), headers=bearer(OTHER))).status == 429

@@ -1,14 +1,17 @@
-"""The page of live tables as it is served: its files, and the policy that goes with them."""
+"""The pages as they are served: their files, and the policy that goes with them."""
 
 import hashlib
 import re
 
+import pytest
+
 from tests.web.conftest import Client
-from web.pages import FILES, ROOT
+from web.pages import DOCS, FILES, ROOT
 
 
 async def test_every_file_comes_with_a_policy_that_allows_nothing_inline(client: Client) -> None:
-    for path in ("/live", *(f"/live/{name}" for name in FILES)):
+    files = [*(f"/live/{name}" for name in FILES), *(f"/docs/{name}" for name in DOCS)]
+    for path in ("/live", "/docs", *files):
         answer = await client.get(path)
         assert answer.status == 200
         policy = answer.headers["Content-Security-Policy"]
@@ -34,12 +37,14 @@ async def test_other_routes_keep_their_policy(client: Client) -> None:
 async def test_nothing_else_of_the_folder_is_served(client: Client) -> None:
     for name in ("VENDORED.md", "..%2f..%2fapp.py", "..%2f", "%2fetc%2fpasswd", "index.htm"):
         assert (await client.get(f"/live/{name}")).status == 404
+        assert (await client.get(f"/docs/{name}")).status == 404
 
 
-def test_the_page_has_nothing_inline_and_nothing_from_elsewhere() -> None:
-    page = (ROOT / "live/index.html").read_text("utf-8")
+@pytest.mark.parametrize(("folder", "files"), [("live", FILES), ("docs", DOCS)])
+def test_a_page_has_nothing_inline_and_nothing_from_elsewhere(folder: str, files: dict[str, str]) -> None:
+    page = (ROOT / folder / "index.html").read_text("utf-8")
     assert not re.search(r"\son\w+=|style=|<style|<script(?![^>]* src=)", page)
-    ours = "".join((ROOT / "live" / name).read_text("utf-8") for name in FILES if "uPlot" not in name)
+    ours = "".join((ROOT / folder / name).read_text("utf-8") for name in files if "uPlot" not in name)
     assert set(re.findall(r"https?://[^\s\"']+", ours)) <= {"http://www.w3.org/2000/svg"}
     assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|localStorage", ours)
 

@@ -248,7 +248,7 @@ async def test_a_failed_operation_and_a_bug_are_told_without_details(client: Cli
 async def test_lists_go_page_by_page_without_gaps(client: Client, bearer: Any) -> None:
     made = [(await make(client, bearer(), title=f"t{i % 3}"))["id"] for i in range(7)]
     await make(client, bearer(OTHER))
-    for sort in ("", "created_at", "-title", "title,-updated_at"):
+    for sort in ("", "created_at", "-title", "-title,-created_at"):
         seen: list[str] = []
         query = {"limit": "3", **({"sort": sort} if sort else {})}
         while True:

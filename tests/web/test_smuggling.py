@@ -86,6 +86,18 @@ def behind(head: bytes, body: bytes) -> bytes:
         pytest.param(b"X: a\x00b\r\nContent-Length: 2\r\n", b"{}" + HIDDEN, id="a NUL in a header"),
         pytest.param(b"X\x00Y: a\r\nContent-Length: 2\r\n", b"{}" + HIDDEN, id="a NUL in a name"),
         pytest.param(b"Content-Length: 2\r\nHost: y\r\n", b"{}" + HIDDEN, id="two hosts"),
+        pytest.param(b"Transfer-Encoding:\r\n chunked\r\nContent-Length: 4\r\n", LAST + HIDDEN, id="a folded TE"),
+        pytest.param(b"Transfer-Encoding: chunked\x00\r\n", LAST + HIDDEN, id="NUL behind chunked"),
+        pytest.param(b"Transfer-Encoding: chunked;q=1\r\n", LAST + HIDDEN, id="a parameter of chunked"),
+        pytest.param(b'Transfer-Encoding: "chunked"\r\n', LAST + HIDDEN, id="chunked in quotes"),
+        pytest.param(b"Transfer-Encoding: gzip, chunked\r\nContent-Length: 4\r\n", LAST + HIDDEN, id="two codings"),
+        pytest.param(b"Content-Length: \xd9\xa2\r\n", b"{}" + HIDDEN, id="a length in Arabic digits"),
+        pytest.param(b"Content-Length: 2_0\r\n", b"{}" + HIDDEN, id="a length with an underscore"),
+        pytest.param(b"Content-Length: -0\r\n", HIDDEN, id="less than nothing"),
+        pytest.param(CHUNKED, b"1_0\r\n{}\r\n0\r\n\r\n" + HIDDEN, id="a chunk with an underscore"),
+        pytest.param(CHUNKED, b"+2\r\n{}\r\n0\r\n\r\n" + HIDDEN, id="a chunk with a sign"),
+        pytest.param(CHUNKED, b"\r\n2\r\n{}\r\n0\r\n\r\n" + HIDDEN, id="an empty line before a chunk"),
+        pytest.param(CHUNKED, b"2\r{}\r\n0\r\n\r\n" + HIDDEN, id="CR behind the size"),
     ],
 )  # fmt: skip
 async def test_what_two_servers_could_read_in_two_ways_is_read_in_none(port: int, head: bytes, body: bytes) -> None:
@@ -113,6 +125,51 @@ async def test_what_two_servers_could_read_in_two_ways_is_read_in_none(port: int
 )  # fmt: skip
 async def test_what_the_standard_allows_is_one_request(port: int, head: bytes, body: bytes) -> None:
     assert await sent(port, behind(head, body)) == [400]  # by the handler: an empty login
+
+
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [
+        (b"POST /api/v1/auth/logout HTTP/1.1", 401),
+        (b"POST /api/v1/nothing HTTP/1.1", 404),
+        (b"PUT /livez HTTP/1.1", 405),
+        (b"GET /livez HTTP/1.1", 200),
+        (b"HEAD /livez HTTP/1.1", 200),
+        (b"DELETE /api/v1/users/me HTTP/1.1", 401),
+        (b"OPTIONS /api/v1/resources HTTP/1.1", 405),
+    ],
+)
+@pytest.mark.parametrize(
+    ("head", "body"),
+    [
+        (b"Content-Length: %d\r\n" % len(HIDDEN), HIDDEN),
+        (CHUNKED, b"%x\r\n%b\r\n0\r\n\r\n" % (len(HIDDEN), HIDDEN)),
+        (b"Expect: 100-continue\r\nContent-Length: %d\r\n" % len(HIDDEN), HIDDEN),
+        (b"Connection: keep-alive, Content-Length\r\nContent-Length: %d\r\n" % len(HIDDEN), HIDDEN),
+    ],
+    ids=["length", "chunks", "expect", "hop by hop"],
+)
+async def test_a_body_that_nobody_reads_is_no_request(
+    port: int, line: bytes, status: int, head: bytes, body: bytes
+) -> None:
+    statuses = await sent(port, line + b"\r\nHost: x\r\n" + head + b"\r\n" + body)
+    assert [one for one in statuses if one != 100] == [status]
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA\r\n",
+        b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 777\r\n",
+        b"Connection: Upgrade\r\nUpgrade: x\r\nContent-Length: %d\r\n" % len(HIDDEN),
+    ],
+    ids=["h2c", "websocket", "a body"],
+)
+async def test_nobody_is_talked_into_another_protocol(port: int, head: bytes) -> None:
+    body = HIDDEN if b"Length" in head else b""
+    statuses = await sent(port, b"GET /livez HTTP/1.1\r\nHost: x\r\n" + head + b"\r\n" + body)
+    assert len(statuses) == 1
+    assert set(statuses) <= {200, 400}
 
 
 async def test_requests_in_a_row_are_answered_in_their_order(port: int) -> None:

@@ -72,6 +72,85 @@ async def test_what_goes_on_is_asked_for_in_the_same_version(client: Client, bea
     assert (asked["error"]["code"], asked["error"]["status"]) == ("STALE_VERSION", 412)
 
 
+async def test_accounts_are_bare_and_an_export_is_the_same_in_both(client: Client, bearer: Any) -> None:
+    who = {"email": "mina@example.org", "password": "correct horse"}
+    made = await (await client.post(f"{V2}/auth/register", json=who)).json()
+    mine = {"Authorization": f"Bearer {made['access_token']}"}
+    read = await client.get(f"{V2}/users/me", headers=mine)
+    assert (read.headers["ETag"], await read.json()) == ('"1"', made["user"])
+    page = await (await client.get(f"{V2}/users", headers=bearer(ADMIN, Role.ADMIN))).json()
+    assert (page["data"], page["next_cursor"]) == ([made["user"]], None)
+    exports = [await (await client.get(f"{version}/users/me/export", headers=mine)).json() for version in (V1, V2)]
+    assert exports[0] | {"exported_at": ""} == exports[1] | {"exported_at": ""}
+    wrong = await client.delete(f"{V2}/users/me", json={"password": "a guess"}, headers=mine)
+    problem_of(wrong, await wrong.json(), 403, "WRONG_PASSWORD")
+    taken = await client.patch(f"{V2}/users/me", json={"name": "Mina"}, headers={**mine, "Prefer": "respond-async"})
+    assert (taken.status, taken.headers["Location"].startswith(f"{V2}/operations/")) == (202, True)
+
+
+async def test_each_operation_of_a_batch_is_in_the_dress_that_was_asked_for(client: Client, bearer: Any) -> None:
+    operations = [{"op": "create", "resource": NOTE}, {"op": "create", "resource": {**NOTE, "title": 5}}, {"op": "x"}]
+    headers = bearer(**{"Accept-Language": "ko", "Idempotency-Key": "b"})
+    answer = await client.post(f"{V2}/resources/batch", json={"operations": operations}, headers=headers)
+    body = await answer.json()
+    assert (answer.status, set(body), body["next_cursor"]) == (200, {"data", "next_cursor"}, None)
+    made, wrong, unknown = body["data"]
+    assert (made["status"], made["location"]) == (201, f"{V2}/resources/{made['data']['id']}")
+    assert (wrong["status"], unknown["status"]) == (400, 400)
+    assert wrong["error"] == {
+        "type": "/problems/VALIDATION_ERROR",
+        "title": "The input is not valid.",
+        "status": 400,
+        "detail": "입력값이 올바르지 않습니다.",
+        "code": "VALIDATION_ERROR",
+        "errors": [{"field": "title", "code": "type", "detail": wrong["error"]["errors"][0]["detail"]}],
+    }
+    old = await client.post(f"{V1}/resources/batch", json={"operations": operations}, headers=headers)
+    made, wrong, _ = (await old.json())["data"]
+    # A key counts for its path: this is another resource, at an address of this version.
+    assert (made["status"], made["location"]) == (201, f"{V1}/resources/{made['data']['id']}")
+    assert set(wrong["error"]) == {"code", "message", "details"}
+
+
+async def test_an_operation_of_a_batch_that_goes_on_is_asked_for_in_the_same_version(
+    client: Client, bearer: Any
+) -> None:
+    operations = [{"op": "create", "resource": NOTE}]
+    for version in (V1, V2):
+        answer = await client.post(
+            f"{version}/resources/batch", json={"operations": operations}, headers=bearer(Prefer="respond-async")
+        )
+        (taken,) = (await answer.json())["data"]
+        assert (taken["status"], taken["location"]) == (202, f"{version}/operations/{taken['data']['id']}")
+        assert (await client.get(taken["location"], headers=bearer())).status == 200
+
+
+async def test_lists_tell_their_total_and_what_is_restored_in_both_dresses(client: Client, bearer: Any) -> None:
+    made = await (await client.post(f"{V2}/resources", json=NOTE, headers=bearer())).json()
+    listed = await (await client.get(f"{V2}/resources?total=true&fields=title", headers=bearer())).json()
+    assert listed == {
+        "data": [{"id": made["id"], "title": "a note"}], "next_cursor": None, "total": {"count": 1, "exact": True},
+    }  # fmt: skip
+    address = f"{V2}/resources/{made['id']}"
+    patched = await client.patch(address, json={"title": "b"}, headers=bearer(**{"If-Match": '"1"'}))
+    assert (patched.status, patched.headers["ETag"], (await patched.json())["title"]) == (200, '"2"', "b")
+    assert (await client.delete(address, headers=bearer())).status == 204
+    restored = await client.post(f"{address}/restore", headers=bearer())
+    assert (restored.status, restored.headers["ETag"], (await restored.json())["version"]) == (200, '"4"', 4)
+    history = await (await client.get(f"{address}/history", headers=bearer())).json()
+    assert set(history) == {"data", "next_cursor"}
+
+
+async def test_a_schema_that_is_not_satisfied_is_a_problem_by_paths(client: Client, bearer: Any) -> None:
+    admin = bearer(ADMIN, Role.ADMIN)
+    put = await client.put(f"{V2}/kinds/box", json={"schema": {"required": ["size"]}}, headers=admin)
+    assert (put.status, put.headers["ETag"], (await put.json())["kind"]) == (200, '"1"', "box")
+    answer = await client.post(f"{V2}/resources", json={"kind": "box", "title": "t"}, headers=bearer())
+    body = await answer.json(content_type=None)
+    problem_of(answer, body, 400, "VALIDATION_ERROR")
+    assert [error["field"] for error in body["errors"]] == ["attributes.size"]
+
+
 def problem_of(answer: Any, body: Any, status: int, code: str) -> None:
     assert (answer.status, answer.content_type) == (status, "application/problem+json")
     assert body["type"] == f"/problems/{code}"

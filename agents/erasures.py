@@ -1,0 +1,65 @@
+"""Erasures: what an erased account owned is deleted, public or not, by the same commands as anybody's.
+
+account.erased → the resources that are its own → delete_resource for each, acknowledged → the position moves
+
+What the account still had under way when it was erased comes to be after the reader has looked. So somebody looks
+again now and then, for a day: `sweep`. Its sessions are ended by agents/revocations.py.
+"""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+import msgspec
+from aiokafka.structs import ConsumerRecord
+
+import topics
+from domain.resources import DeleteResource
+from stores.belongings import FIRST, Belongings
+from streams.consequences import Cause, Consequences, Follower, read_cause
+from streams.groups import Connections, ReaderGroup
+from streams.orders import Order
+
+NAME = "erasures"
+ERASED = "account.erased"
+STEP = 500
+"""Resources that are looked up, and commands that wait for their acknowledgement, at a time."""
+
+_DELETE = msgspec.json.encode(DeleteResource())
+
+
+class Erasures(Follower):
+    """Sends what follows for the resources."""
+
+    name = "erasures"
+    by = NAME
+
+    def __init__(self, connections: Connections, group: str) -> None:
+        super().__init__(connections, group)
+        self._belongings = Belongings(connections.database)
+
+    def decode(self, record: ConsumerRecord) -> Cause | None:
+        """See streams.work.Handler."""
+        event = read_cause(record)
+        return event if event.type == ERASED else None
+
+    async def follow(self, messages: Sequence[Cause]) -> None:
+        """See Follower.follow."""
+        for event in messages:
+            after = FIRST
+            while ids := await self._belongings.living(event.subject, after, STEP):
+                await self.consequences.send(_deletions(self.consequences, ids, event))
+                after = ids[-1]
+
+
+def _deletions(consequences: Consequences, ids: Sequence[UUID], of: Cause | str) -> list[Order]:
+    return [consequences.order("resources", "delete_resource", id, _DELETE, of=of) for id in ids]
+
+
+async def sweep(connections: Connections) -> None:
+    """Have deleted what came to be in the name of an account after it was erased. Raises StoresAway."""
+    consequences = Consequences(connections, NAME)
+    for owner, ids in (await Belongings(connections.database).left_behind(STEP)).items():
+        await consequences.send(_deletions(consequences, ids, f"left behind by {owner}"))
+
+
+GROUP = ReaderGroup(NAME, (topics.EVENTS_ACCOUNTS,), Erasures, gather_s=0.0)

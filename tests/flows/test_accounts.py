@@ -1,0 +1,349 @@
+"""Accounts from end to end: who may do what, the last admin, what an erasure reaches, and other sealing keys."""
+
+import asyncio
+import json
+import subprocess
+import sys
+from typing import Any
+from uuid import UUID
+
+import aiohttp
+import msgspec
+import pytest
+
+from agents import erasures
+from config import Settings
+from domain.access import Role
+from security import fields
+from streams.groups import Connections
+from tests.flows.harness import ROOT, System, until
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+PASSWORD = "rapids of a river"
+NOBODY = "00000000-0000-7000-8000-000000000009"
+
+
+class Caller:
+    """One account (or nobody) and its requests, each over a connection of its own."""
+
+    def __init__(self, url: str, token: str | None = None, id: str = "") -> None:
+        self.url = url
+        self.id = id
+        self.headers = {"Prefer": "wait=30"} | ({} if token is None else {"Authorization": f"Bearer {token}"})
+
+    async def ask(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
+        """Status, and the data or the code of the error."""
+        async with (
+            aiohttp.ClientSession(headers=self.headers | headers, timeout=aiohttp.ClientTimeout(total=90)) as session,
+            session.request(method, self.url + path, json=body) as response,
+        ):
+            text = await response.text()
+            shown = json.loads(text) if text else {}
+            return response.status, shown.get("data", shown.get("error", {}).get("code"))
+
+
+WRITES = ("accounts", "resources", "sessions")
+"""Groups without those that follow accounts: what they would do is not done, and tokens stay good."""
+
+
+async def started(installation: System, *groups: str) -> Caller:
+    """A worker with these groups (all if none is named) and a front; a guest of it."""
+    worker, front = installation.worker(*groups), installation.front()
+    await asyncio.gather(worker.start(), front.start())
+    return Caller(installation.url_of(front))
+
+
+async def register(guest: Caller, email: str, **more: Any) -> Caller:
+    status, data = await guest.ask("POST", "/auth/register", {"email": email, "password": PASSWORD, **more})
+    assert status == 201, data
+    return Caller(guest.url, data["access_token"], data["user"]["id"])
+
+
+async def admin_of(installation: System, guest: Caller, email: str = "admin@example.com") -> Caller:
+    token = await installation.token(email, Role.ADMIN)
+    row = await installation.stores.accounts.by_email_index(fields.index(installation.settings.index_key, email))
+    assert row is not None
+    return Caller(guest.url, token, str(row.id))
+
+
+async def test_every_role_meets_every_endpoint(installation: System) -> None:
+    guest = await started(installation)
+    admin = await admin_of(installation, guest)
+    mina, jun = await register(guest, "mina@example.com", name="Mina"), await register(guest, "jun@example.com")
+    new_password = {"current_password": PASSWORD, "new_password": "another of these"}
+    # method, path, body → guest, a user on its own, a user on another's, an admin
+    table: tuple[tuple[str, str, Any, tuple[int, int, int, int]], ...] = (
+        ("GET", "/users/me", None, (401, 200, 200, 200)),
+        ("PATCH", "/users/me", {"name": "N"}, (401, 200, 200, 200)),
+        ("PUT", "/users/me/password", new_password, (401, 204, 204, 403)),
+        ("GET", "/users", None, (401, 403, 403, 200)),
+        ("GET", f"/users/{mina.id}", None, (401, 403, 403, 200)),
+        ("PUT", f"/users/{mina.id}/role", {"role": "user"}, (401, 403, 403, 200)),
+        ("PUT", f"/users/{mina.id}/status", {"status": "active"}, (401, 403, 403, 200)),
+        ("DELETE", f"/users/{NOBODY}", None, (401, 403, 403, 404)),
+        ("DELETE", "/users/me", {"password": "another of these"}, (401, 204, 204, 403)),
+    )
+    for method, path, body, expected in table:
+        found = [(await caller.ask(method, path, body))[0] for caller in (guest, mina, jun, admin)]
+        assert tuple(found) == expected, (method, path)
+    rows = await installation.stores.database.fetch("SELECT id, status FROM accounts")
+    assert {str(row["id"]): row["status"] for row in rows} == {
+        mina.id: "erased", jun.id: "erased", admin.id: "active",
+    }  # fmt: skip
+    events, _ = await installation.events("events.accounts")
+    assert {event["type"] for event in events} == {
+        "account.created", "account.updated", "account.password_changed", "account.erased",
+    }  # fmt: skip
+    changed = next(event for event in events if event["type"] == "account.password_changed")
+    assert changed["data"].keys() == {"password_sealed", "kept_session"}
+    assert not any("example.com" in json.dumps(event) or "Mina" in json.dumps(event) for event in events)
+
+
+async def test_of_two_who_register_one_address_at_once_one_has_it_and_after_an_erasure_the_next(
+    installation: System,
+) -> None:
+    guest = await started(installation)
+    body = {"email": "one@example.com", "password": PASSWORD}
+    for _ in range(2):
+        answers = await asyncio.gather(*(guest.ask("POST", "/auth/register", body) for _ in range(6)))
+        assert sorted(status for status, _ in answers) == [201, *[409] * 5]
+        won = next(data for status, data in answers if status == 201)
+        me = Caller(guest.url, won["access_token"], won["user"]["id"])
+        assert (await me.ask("GET", "/users/me"))[1]["email"] == "one@example.com"
+        assert (await me.ask("DELETE", "/users/me", {"password": PASSWORD}))[0] == 204
+        assert (await guest.ask("POST", "/auth/login", body))[0] == 401
+        assert (await me.ask("GET", "/users/me")) in ((410, "ACCOUNT_ERASED"), (401, "SESSION_ENDED"))
+    rows = await installation.stores.database.fetch("SELECT status, email_index FROM accounts")
+    assert [(row["status"], row["email_index"]) for row in rows] == [("erased", None)] * 2
+
+
+async def test_one_active_admin_is_left_whoever_asks_at_the_same_time(installation: System) -> None:
+    guest = await started(installation, *WRITES)  # so that who was ended is still asked, and not told to log in
+    second = installation.worker(*WRITES)
+    await second.start()  # of two workers each decides for its own partitions
+    admins = [await admin_of(installation, guest, f"admin{n}@example.com") for n in range(6)]
+    ways: tuple[tuple[str, str, Any], ...] = (
+        ("PUT", "/users/{}/role", {"role": "user"}), ("PUT", "/users/{}/status", {"status": "disabled"}),
+        ("DELETE", "/users/{}", None),
+    )  # fmt: skip
+
+    async def end(by: Caller, whom: Caller, way: int) -> tuple[int, Any]:
+        method, path, body = ways[way % 3]
+        return await by.ask(method, path.format(whom.id), body)
+
+    # Each ends the next one, in a circle, all at once: without a rule that holds nobody would be left.
+    answers = await asyncio.gather(
+        *(end(by, whom, n) for n, (by, whom) in enumerate(zip(admins, admins[1:] + admins[:1], strict=True)))
+    )
+    assert [answer for answer in answers if answer[0] >= 400] == [(409, "LAST_ADMIN")]
+    rows = await installation.stores.database.fetch(
+        "SELECT id FROM accounts WHERE role = 'admin' AND status = 'active'"
+    )
+    assert len(rows) == 1
+    last = next(admin for admin in admins if admin.id == str(rows[0]["id"]))
+    for way in range(3):
+        assert await end(last, last, way) == (409, "LAST_ADMIN")
+    assert (await last.ask("GET", f"/users/{last.id}"))[1]["version"] == 1
+    # With another one it goes.
+    mina = await register(guest, "mina@example.com")
+    assert (await last.ask("PUT", f"/users/{mina.id}/role", {"role": "admin"}))[0] == 200
+    assert (await last.ask("PUT", f"/users/{last.id}/status", {"status": "disabled"}))[0] == 200
+
+
+async def test_an_erasure_reaches_row_journal_key_address_resources_and_cache(installation: System) -> None:
+    guest = await started(installation)
+    mina = await register(guest, "mina@example.com", name="Mina of the rapids", phone="+82 10 1234 5678")
+    jun, admin = await register(guest, "jun@example.com"), await admin_of(installation, guest)
+    index = fields.index(installation.settings.index_key, "mina@example.com")
+    ids = []
+    for n in range(8):
+        note = {"kind": "note", "title": f"note {n}", "visibility": "public" if n % 2 else "private"}
+        status, made = await mina.ask("POST", "/resources", note)
+        assert status == 201
+        ids.append(made["id"])
+        assert (await mina.ask("GET", f"/resources/{made['id']}"))[0] == 200  # and so it is cached
+    _, others = await jun.ask("POST", "/resources", {"kind": "note", "title": "of another", "visibility": "public"})
+    assert (await mina.ask("PATCH", "/users/me", {"name": "Mina again"}))[0] == 200
+    assert (await mina.ask("DELETE", f"/resources/{ids[0]}"))[0] == 204
+
+    async with (
+        aiohttp.ClientSession(headers=mina.headers) as session,
+        session.get(mina.url + "/users/me/export") as response,
+    ):
+        whole = await response.json()
+    assert (whole["account"]["name"], whole["account"]["phone"]) == ("Mina again", "+82 10 1234 5678")
+    assert [event["type"] for event in whole["account_history"]] == ["account.created", "account.updated"]
+    assert [one["id"] for one in whole["resources"]] == sorted(ids)
+    assert {len(one["history"]) for one in whole["resources"] if one["id"] != ids[0]} == {1}
+    deleted = next(one for one in whole["resources"] if one["id"] == ids[0])
+    assert [event["type"] for event in deleted["history"]] == ["resource.created", "resource.deleted"]
+
+    stores = installation.stores
+    key = await stores.accounts.key(UUID(mina.id))
+    assert key is not None
+    assert (await mina.ask("DELETE", "/users/me", {"password": PASSWORD}))[0] == 204
+    # What others see of it goes by itself, from the cache too.
+
+    async def gone() -> bool:
+        rows = await stores.database.fetch("SELECT id FROM resources WHERE deleted_at IS NULL")
+        return [str(row["id"]) for row in rows] == [others["id"]]
+
+    await until(gone, 30, "the resources of an erased account are deleted")
+    await installation.until_published()  # and what follows a commit was done, the cache first of all
+    assert {(await admin.ask("GET", f"/resources/{id}"))[0] for id in ids} == {404}
+    assert (await jun.ask("GET", f"/resources/{others['id']}"))[0] == 200
+    rows = await stores.database.fetch("SELECT deleted_at FROM resources WHERE owner_id = $1", UUID(mina.id))
+    assert len(rows) == 8
+    assert all(row["deleted_at"] is not None for row in rows)
+
+    row = await stores.accounts.get(UUID(mina.id))
+    assert row is not None
+    assert (row.email_sealed, row.name_sealed, row.phone_sealed, row.password_sealed, row.email_index) == (
+        "", "", None, "", None,
+    )  # fmt: skip
+    assert await stores.accounts.key(UUID(mina.id)) is None
+    claims = await stores.database.fetch("SELECT account_id FROM account_claims")
+    assert {str(row["account_id"]) for row in claims} == {jun.id, admin.id}
+    # What the journal has of it is sealed by a key that is nowhere any more, and names no address.
+    told = await stores.database.fetch(
+        "SELECT event FROM journal WHERE noun = 'accounts' AND aggregate_id = $1 ORDER BY version", UUID(mina.id)
+    )
+    assert [msgspec.json.decode(row["event"])["type"] for row in told] == [
+        "account.created", "account.updated", "account.erased",
+    ]  # fmt: skip
+    assert not any(index in row["event"] for row in told)
+    everything = await stores.database.fetch(
+        "SELECT account_id FROM account_keys WHERE wrapped = $1 OR account_id = $2", key, UUID(mina.id)
+    )
+    assert everything == []
+    operations = await stores.database.fetch("SELECT encode(answer, 'escape') AS answer FROM operations")
+    assert not any("Mina" in row["answer"] or index in row["answer"] for row in operations)
+
+
+async def test_what_an_erased_account_had_under_way_is_deleted_later(installation: System) -> None:
+    guest = await started(installation, *WRITES)
+    mina = await register(guest, "mina@example.com")
+    assert (await mina.ask("DELETE", "/users/me", {"password": PASSWORD}))[0] == 204
+    # Nothing says that the token is no longer good: as a command that was in Kafka before the erasure.
+    status, late = await mina.ask("POST", "/resources", {"kind": "note", "title": "late", "visibility": "public"})
+    assert status == 201
+    connections = Connections(installation.settings, "tests")
+    await connections.broker.start()
+    try:
+        await erasures.sweep(connections)
+    finally:
+        await connections.close()
+
+    async def gone() -> bool:
+        return (await guest.ask("GET", f"/resources/{late['id']}"))[0] == 404
+
+    await until(gone, 30, "what came later is deleted")
+
+
+async def test_a_worker_that_missed_an_erasure_follows_it_later_and_once(installation: System) -> None:
+    guest = await started(installation, *WRITES)
+    mina = await register(guest, "mina@example.com")
+    ids = [(await mina.ask("POST", "/resources", {"kind": "note", "title": str(n)}))[1]["id"] for n in range(30)]
+    assert (await mina.ask("DELETE", "/users/me", {"password": PASSWORD}))[0] == 204
+    for _ in range(2):
+        reader = installation.worker("erasures")
+        await reader.start()
+
+        async def gone() -> bool:
+            rows = await installation.stores.database.fetch("SELECT id FROM resources WHERE deleted_at IS NULL")
+            return not rows
+
+        await until(gone, 30, "the resources are deleted")
+        await reader.stop()
+        # Read once more from the beginning: the commands are known by their operations.
+        await installation.stores.database.execute(
+            "UPDATE progress SET next_offset = 0, sequence = '' WHERE consumer_group LIKE '%.erasures'"
+        )
+    await installation.until_published()
+    events, _ = await installation.events()
+    assert sorted(event["subject"] for event in events if event["type"] == "resource.deleted") == sorted(ids)
+
+
+def yeoul(settings: Settings, *arguments: str, given: str = "", **more: str) -> subprocess.CompletedProcess[str]:
+    """A command as `./yeoul` runs it, with this installation's settings."""
+    return subprocess.run(
+        [sys.executable, "-m", "cli", *arguments], cwd=ROOT, env=settings.environ() | more, input=given,
+        capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+
+
+async def test_an_admin_is_made_by_whoever_has_the_settings(installation: System) -> None:
+    guest = await started(installation)
+    settings = installation.settings
+    password = "ferry lantern pebble"
+
+    async def create(email: str, given: str) -> subprocess.CompletedProcess[str]:
+        return await asyncio.to_thread(yeoul, settings, "admin", "create", email, given=given)
+
+    for given, said in (
+        ("", "no password was given"), ("too short\n", "12 characters"),
+        ("aaaabbbbaaaabbbb\n", "different characters"),
+        ("Password-12345678\n", "well-known"), ("root.one.1234\n", "the address"),
+        ("x" * 129 + "\n", "password must not"),
+    ):  # fmt: skip
+        refused = await create("root.one@example.com", given)
+        assert (refused.returncode, said in refused.stderr) == (1, True), refused.stderr
+        assert given.strip() == "" or given.strip() not in refused.stderr + refused.stdout
+    made = await create("root.one@example.com", password + "\n")
+    assert (made.returncode, made.stdout) == (0, "root.one@example.com: admin\n"), made.stderr
+    status, data = await guest.ask("POST", "/auth/login", {"email": "root.one@example.com", "password": password})
+    assert status == 200
+    root = Caller(guest.url, data["access_token"])
+    assert (await root.ask("GET", "/users"))[1][0]["role"] == "admin"
+    await register(guest, "mina@example.com")
+    for email in ("root.one@example.com", "mina@example.com"):
+        again = await create(email, password)
+        assert (again.returncode, f"./yeoul role {email} admin" in again.stderr) == (1, True)
+    wrong = await create("nonsense", password)
+    assert (wrong.returncode, "email must look like" in wrong.stderr) == (1, True)
+    demoted = await asyncio.to_thread(yeoul, settings, "role", "root.one@example.com", "user")
+    assert (demoted.returncode, "last active admin" in demoted.stderr) == (1, True)
+
+
+async def test_the_sealing_key_is_changed_while_everything_runs(installation: System) -> None:
+    settings = installation.settings
+    (old,), new = settings.sealing_keys, b"n" * 32
+    both = msgspec.structs.replace(settings, sealing_keys=(new, old))
+    only_new = msgspec.structs.replace(settings, sealing_keys=(new,))
+    guest = await started(installation)
+    me = await register(guest, "mina@example.com", name="Mina")
+    count = 1200
+    sealer = fields.Sealer(old)
+    others = [UUID(int=(n + 1) << 64) for n in range(count)]
+    wrapped = {id: sealer.new_key(id) for id in others}
+    await installation.stores.database.execute(
+        "INSERT INTO account_keys (account_id, wrapped) SELECT * FROM unnest($1::uuid[], $2::bytea[])",
+        others, list(wrapped.values()),
+    )  # fmt: skip
+    missing = await asyncio.to_thread(yeoul, only_new, "keys", "rewrap")
+    assert (missing.returncode, f"{count + 1:,} accounts need" in missing.stderr) == (1, True)
+    before = await asyncio.to_thread(yeoul, both, "keys", "status")
+    assert (before.returncode, fields.key_id(old).hex() in before.stdout) == (0, True)
+    done = await asyncio.to_thread(yeoul, both, "keys", "rewrap")
+    assert (done.returncode, f"{count + 1:,} of {count + 1:,} keys" in done.stderr) == (0, True), done.stderr
+    assert done.stderr.count("keys wrapped anew") == 3
+    again = await asyncio.to_thread(yeoul, both, "keys", "rewrap")
+    assert (again.returncode, again.stderr) == (0, "")
+    # The old key is not needed any more, nor is it of use.
+    kept = await installation.stores.accounts.keys_of(others)
+    for id in others:
+        sealed = sealer.seal(wrapped[id], id, "name", "before")
+        assert fields.Sealer(new).open(kept[id], id, "name", sealed) == "before"
+    assert (await me.ask("GET", "/users/me"))[0] == 503  # this front has the old one only
+    await other_front(installation, only_new, me)
+
+
+async def other_front(installation: System, settings: Settings, me: Caller) -> None:
+    installation.settings = settings
+    front = installation.front()
+    await front.start()
+    me.url = installation.url_of(front)
+    assert (await me.ask("GET", "/users/me"))[1]["name"] == "Mina"
+    login = {"email": "mina@example.com", "password": PASSWORD}
+    assert (await me.ask("POST", "/auth/login", login))[0] == 200

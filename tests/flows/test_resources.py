@@ -1,0 +1,105 @@
+"""The contract of resources on real servers, as their writer and others meet it."""
+
+import asyncio
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from domain.access import Role
+from tests.flows.harness import System
+from tests.flows.test_own_writes import Client
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+SCHEMA = {"schema": {"properties": {"size": {"type": "integer"}}, "required": ["size"]}}
+
+
+async def opened(installation: System) -> tuple[Client, Client, Client]:
+    """Its owner, somebody else, and an admin."""
+    worker, front = installation.worker(), installation.front()
+    await asyncio.gather(worker.start(), front.start())
+    url = installation.url_of(front)
+    mine, theirs = await installation.token(), await installation.token("other@example.com")
+    return Client(url, mine), Client(url, theirs), Client(url, await installation.token("a@example.com", Role.ADMIN))
+
+
+async def test_the_contract_from_end_to_end(installation: System) -> None:
+    owner, other, admin = await opened(installation)
+    for number in range(10):
+        note = {"kind": "note", "title": f"한여울 {number}", "tags": [f"t{number}"], "attributes": {"n": number}}
+        status, made = await owner.ask("POST", "/resources", json=note)
+        assert status == 201
+        # What was answered is found at once, by any front, in every way; and by nobody else.
+        for params in (
+            {"q": f"여울 {number}"}, {"filter[tags]": f"t{number}"}, {"filter[attributes.n]": str(number)},
+            {"filter[title][contains]": str(number)}, {"filter[title]": note["title"]}, {"limit": "1"},
+            {"filter[created_at][gte]": made["created_at"]}, {"sort": "-title", "limit": "1"},
+        ):  # fmt: skip
+            status, items = await owner.ask("GET", "/resources", params=params)
+            assert (status, [item["id"] for item in items]) == (200, [made["id"]]), params
+            assert (await other.ask("GET", "/resources", params=params))[1] == [], params
+    address = f"/resources/{made['id']}"
+    patch: dict[str, Any] = {"attributes": {"n": None, "m": 1}, "visibility": "public"}
+    status, changed = await owner.ask("PATCH", address, json=patch)
+    assert (status, changed["attributes"], changed["version"]) == (200, {"m": 1}, 2)
+    assert [change["version"] for change in (await owner.ask("GET", f"{address}/history"))[1]] == [1, 2]
+    seen = (await other.ask("GET", f"{address}/history"))[1]
+    assert [(change["type"], change["data"]["attributes"]) for change in seen] == [("resource.updated", {"m": 1})]
+    assert (await other.raw("DELETE", address))[0] == 403
+    assert (await owner.raw("DELETE", address))[0] == 204
+    assert (await owner.ask("GET", "/resources", params={"q": "여울 9"}))[1] == []
+    assert [item["id"] for item in (await owner.ask("GET", "/resources", params={"deleted": "true"}))[1]] == [
+        made["id"]
+    ]
+    for client, status in ((owner, 200), (other, 404), (admin, 200)):
+        assert (await client.raw("GET", f"{address}/history"))[0] == status
+    assert (await other.raw("POST", f"{address}/restore"))[0] == 404
+    status, restored = await owner.ask("POST", f"{address}/restore")
+    assert (status, restored["title"], restored["version"]) == (200, "한여울 9", 4)
+    assert len((await owner.ask("GET", "/resources", params={"q": "여울 9"}))[1]) == 1
+    assert (await owner.raw("GET", f"/resources/{uuid4()}/history"))[0] == 404
+
+
+async def test_a_schema_counts_from_its_answer_on_and_touches_nothing_that_is_there(installation: System) -> None:
+    owner, _, admin = await opened(installation)
+    status, old = await owner.ask("POST", "/resources", json={"kind": "box", "title": "old"})
+    assert status == 201
+    for round_ in range(5):
+        assert (await admin.ask("PUT", "/kinds/box", json=SCHEMA))[0] == 200
+        status, error = await owner.raw("POST", "/resources", json={"kind": "box", "title": f"new {round_}"})
+        assert (status, error["error"]["details"][0]["field"]) == (400, "attributes.size")
+        # What sets neither kind nor attributes is not asked; what does is, with what it makes of them.
+        assert (await owner.ask("PATCH", f"/resources/{old['id']}", json={"title": f"t {round_}"}))[0] == 200
+        status, error = await owner.raw(
+            "PATCH", f"/resources/{old['id']}", json={"attributes": {"x": round_}}
+        )  # fmt: skip
+        assert (status, error["error"]["details"][0]["field"]) == (400, "attributes.size")
+        status, _ = await owner.ask("PATCH", f"/resources/{old['id']}", json={"attributes": {"size": round_}})
+        assert status == 200
+        assert (await admin.raw("DELETE", "/kinds/box"))[0] == 204
+        status, _ = await owner.ask("POST", "/resources", json={"kind": "box", "title": f"free {round_}"})
+        assert status == 201
+        assert (await owner.ask("PATCH", f"/resources/{old['id']}", json={"attributes": None}))[0] == 200
+
+
+async def test_a_batch_is_many_operations_each_once(installation: System) -> None:
+    owner, other, _ = await opened(installation)
+    operations: list[dict[str, Any]] = [
+        {"op": "create", "resource": {"kind": "note", "title": f"batched {number}"}} for number in range(100)
+    ]
+    operations[50] = {"op": "create", "resource": {"kind": "note"}}
+    headers = {"Idempotency-Key": "batch"}
+    _, first = await owner.ask("POST", "/resources/batch", json={"operations": operations}, headers=headers)
+    assert [answer["status"] for answer in first] == [201] * 50 + [400] + [201] * 49
+    assert [answer["data"]["title"] for answer in first if "data" in answer] == [
+        f"batched {number}" for number in range(100) if number != 50
+    ]
+    _, again = await owner.ask("POST", "/resources/batch", json={"operations": operations}, headers=headers)
+    assert [answer.get("data") for answer in again] == [answer.get("data") for answer in first]
+    ids = [answer["data"]["id"] for answer in first if "data" in answer]
+    deletes = [{"op": "delete", "id": id} for id in ids]
+    _, answers = await other.ask("POST", "/resources/batch", json={"operations": deletes})
+    assert {answer["status"] for answer in answers} == {404}
+    _, answers = await owner.ask("POST", "/resources/batch", json={"operations": deletes})
+    assert {answer["status"] for answer in answers} == {204}

@@ -1,0 +1,109 @@
+"""The attacks that are tried, and where: each is a test that can fail. One that is taken away, or renamed, fails here.
+
+Attacks are named as those who try them name them. A name that stands for several ways is one attack; the tests hold
+the ways.
+"""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+ATTACKS: dict[str, str] = {
+    # Access tokens
+    "alg none": "web/test_attacks_tokens.py::test_a_forged_token_is_refused",
+    "key confusion: HS256 with the public key": "web/test_attacks_tokens.py::test_a_forged_token_is_refused",
+    "kid injection: path, SQL, URL, command": "web/test_attacks_tokens.py::test_a_forged_token_is_refused",
+    "a key brought along: jwk, jku, x5u, x5c": "web/test_attacks_tokens.py::test_a_forged_token_is_refused",
+    "a token of another environment": "web/test_attacks_tokens.py::test_a_forged_token_is_refused",
+    "a token of a dropped key": "web/test_attacks_tokens.py::test_a_forged_token_is_refused",
+    "claims that are missing, in the future, without end": "security/test_security.py::test_forged_tokens_are_invalid",
+    "an expired token": "web/test_attacks_tokens.py::test_a_token_that_has_expired_is_told_so",
+    "a token where none belongs": "web/test_attacks_tokens.py::test_a_token_counts_in_its_header_only",
+    "a token after its session": "flows/test_sessions.py::test_logout_counts_in_every_process_in_time",
+    # Sessions
+    "refresh replay": "flows/test_sessions.py::test_tokens_follow_each_other_and_one_used_twice_ends_the_session",
+    "refresh of another's session": "web/test_sessions.py::test_tokens_that_were_never_given_do_nothing",
+    "session fixation": "web/test_sessions.py::test_no_session_is_chosen_by_its_client",
+    "one kind of token for the other": "web/test_attacks_tokens.py::test_a_token_of_one_kind_is_none_of_the_other",
+    # Things of others
+    "every role at every route": "web/test_roles.py::test_everybody_meets_every_endpoint",
+    "IDOR: resources": "web/test_attacks_objects.py::test_what_is_private_is_answered_as_what_is_not_there",
+    "IDOR: batches": "web/test_attacks_objects.py::test_a_batch_reaches_nothing_of_others",
+    "IDOR: sessions": "web/test_sessions.py::test_those_of_others_are_not_there",
+    "IDOR: operations": "web/test_attacks_objects.py::test_an_operation_has_one_address_and_one_owner",
+    "IDOR: answers of an idempotency key":
+        "web/test_attacks_objects.py"
+        "::test_the_key_of_another_opens_none_of_its_answers",
+    "IDOR: users": "web/test_attacks_objects.py::test_ones_own_account_is_no_way_into_the_admins_endpoints",
+    "IDOR: dead letters": "web/test_dead_letters.py::test_only_admins",
+    "IDOR: metrics": "web/test_analytics.py::test_what_one_may_not_see_is_as_what_does_not_exist",
+    "IDOR: by filters": "web/test_attacks_objects.py::test_the_lists_of_others_are_not_asked_for_by_a_filter",
+    "a stolen token that guesses passwords": "web/test_limits.py::test_a_stolen_token_is_no_way_to_guess_the_password",
+    "mass assignment: resources":
+        "web/test_attacks_objects.py"
+        "::test_a_resource_takes_along_nothing_that_is_not_its_callers",
+    "mass assignment: batches": "web/test_attacks_objects.py::test_a_batch_takes_along_nothing_either",
+    "mass assignment: accounts": "web/test_attacks_objects.py::test_nothing_is_taken_along_with_an_account",
+    # Queries
+    "SQL in filters, sort, cursor, q, paths":
+        "flows/test_attacks.py"
+        "::test_nothing_that_is_asked_for_is_ever_part_of_a_statement",
+    "SQL in what is stored": "flows/test_attacks.py::test_what_is_no_ones_own_is_not_found_by_sql",
+    "a cursor with a bit flipped": "web/test_attacks_cursors.py::test_a_cursor_with_a_bit_changed_is_none",
+    "a cursor of another list": "web/test_attacks_cursors.py::test_a_cursor_that_others_made_is_none",
+    "a cursor of another user": "flows/test_attacks.py::test_the_cursor_of_another_shows_what_its_holder_may_see",
+    # Text that wants to be more
+    "stored XSS in answers": "web/test_attacks_text.py::test_text_of_people_is_never_served_as_a_page",
+    "stored XSS in the page of live tables": "browser/test_live_page.py::test_text_of_strangers_stays_text",
+    "stored XSS in what is found": "web/test_contract.py::test_what_is_found_is_shown_escaped_with_marks",
+    "reflected XSS": "web/test_attacks_text.py::test_a_page_repeats_nothing_of_its_address",
+    "header injection": "web/test_attacks_text.py::test_a_header_brings_no_header_and_no_line_along",
+    "log injection": "web/test_attacks_text.py::test_a_line_for_people_is_one_line_whatever_it_tells",
+    "path traversal": "web/test_attacks_text.py::test_a_path_leads_to_nothing_else",
+    "a guard passed by another spelling":
+        "web/test_attacks_text.py"
+        "::test_a_guarded_address_is_guarded_however_it_is_spelled",
+    "request smuggling: CL.TE, TE.CL, TE.TE":
+        "web/test_smuggling.py"
+        "::test_what_two_servers_could_read_in_two_ways_is_read_in_none",
+    "request smuggling: CL.0": "web/test_smuggling.py::test_a_body_that_nobody_reads_is_no_request",
+    "request smuggling: another protocol": "web/test_smuggling.py::test_nobody_is_talked_into_another_protocol",
+    # Work
+    "ReDoS: schemas of kinds": "web/test_attacks_bombs.py::test_what_satisfies_no_schema_is_found_out_in_time",
+    "ReDoS: questions": "web/test_attacks_bombs.py::test_a_question_takes_no_longer_than_its_text",
+    "a packed bomb": "web/test_unreadable.py::test_a_packed_body_is_not_unpacked_further_than_its_limit",
+    "a JSON bomb: depth, keys, numbers": "web/test_attacks_bombs.py::test_a_body_costs_no_more_than_reading_it",
+    "a schema that refers to itself":
+        "web/test_attacks_bombs.py"
+        "::test_a_schema_refers_to_nothing_but_its_parts_and_never_to_itself",
+    "slow loris": "web/test_connections.py::test_a_head_that_comes_byte_by_byte_is_not_waited_for",
+    # Guesses
+    "user enumeration: login": "web/test_attacks_guesses.py::test_a_login_that_fails_is_the_same_for_whomever",
+    "user enumeration: registration":
+        "web/test_attacks_guesses.py"
+        "::test_where_registration_is_private_an_address_that_is_taken_costs_what_a_free_one_does",
+    "user enumeration: refresh": "web/test_attacks_guesses.py::test_a_refresh_that_fails_is_the_same_whyever",
+    "password spraying": "web/test_limits.py::test_spraying_passwords_over_many_accounts_is_bounded_by_address",
+    "guesses from many addresses":
+        "web/test_limits.py"
+        "::test_one_account_from_many_addresses_is_bounded_and_its_owner_gets_in",
+    "a forged forwarding header": "web/test_limits.py::test_a_forged_forwarding_header_gives_nobody_a_second_quota",
+    "a forged address behind our proxy": "web/test_clients.py::test_the_callers_address_behind_proxies",
+    "CORS: null and look-alikes": "web/test_cors.py::test_who_only_looks_like_it_is_told_nothing",
+    # Races
+    "two registrations of one address":
+        "flows/test_accounts.py"
+        "::test_of_two_who_register_one_address_at_once_one_has_it_and_after_an_erasure_the_next",
+    "two changes with one ETag": "flows/test_attacks.py::test_of_changes_with_one_etag_one_is_made",
+    "an idempotency key spent twice": "flows/test_attacks.py::test_a_key_is_spent_once_whoever_is_faster",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_every_attack_has_its_test(attack: str) -> None:
+    file, _, name = ATTACKS[attack].partition("::")
+    source = (ROOT / file).read_text("utf-8")
+    assert re.search(rf"^(async )?def {name}\(", source, re.MULTILINE)
+    assert not re.search(r"mark\.(skip|xfail)", source)

@@ -1,0 +1,136 @@
+"""Many changes in one request, each on its own: none waits for another, and one that is refused stops none."""
+
+import asyncio
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+import msgspec
+import orjson
+from aiohttp import web
+
+from domain import resources
+from domain.refusals import Code, Problem
+from domain.text import check_json
+from streams.publish import Answer, BrokerAway, Conflict
+from web import headers, kinds, writes
+from web.operations import pending
+from web.parts import ACTOR, PARTS
+from web.presenters import Presenter, Reply, language_of
+from web.quotas import Kind
+from web.refused import Refused, invalid, refused
+from web.resources import BODY, PATCH, encode, location
+from web.validation import Schema
+from web.writes import OPERATIONS, Unfinished
+
+MOST = 100
+"""Operations of one request."""
+
+Free = dict[str, Any]
+
+
+class Operation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One change. `resource`: what a create or an update would have as its body (an update is a merge patch)."""
+
+    op: Literal["create", "update", "delete"]
+    id: UUID | None = None
+    resource: Free | None = None
+    if_match: Annotated[int, msgspec.Meta(ge=1)] | None = None
+
+
+class Batch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of a request."""
+
+    operations: Annotated[tuple[Free, ...], msgspec.Meta(min_length=1, max_length=MOST)]
+
+    def __post_init__(self) -> None:
+        for operation in self.operations:
+            check_json(operation)
+
+
+BATCH = Schema(Batch)
+OPERATION = Schema(Operation)
+
+
+async def run(request: web.Request) -> Reply:
+    """`POST /resources/batch`: 200 with an answer for each operation, in order."""
+    parts = request.app[PARTS]
+    key = headers.idempotency_key(request)
+    parsed = await writes.read_body(request, BATCH)
+    language = language_of(request.headers.get("Accept-Language"), parts.settings.language)
+    parts.quotas.more(Kind.WRITE, request, request[ACTOR], len(parsed.value.operations))
+    presenter = parts.presenters.of(request.path)
+    answers = await asyncio.gather(
+        *(
+            _answer(request, document, None if key is None else f"{key}/{number}", presenter, language)
+            for number, document in enumerate(parsed.value.operations)
+        )
+    )
+    return Reply(items=answers)
+
+
+async def _answer(
+    request: web.Request, document: Free, key: str | None, presenter: Presenter, language: str
+) -> bytes:  # fmt: skip
+    """Status and body of one operation, as the request of its own would have them."""
+    try:
+        return await _run(request, document, key, presenter)
+    except Unfinished as unfinished:
+        where = orjson.dumps(presenter.address(f"{OPERATIONS}{unfinished.operation}"))
+        return b'{"status":202,"location":%b,"data":%b}' % (where, pending(unfinished.operation))
+    except Refused as no:
+        refusal = no.refusal
+    except Conflict:
+        refusal = refused(Code.OPERATION_RUNNING).refusal
+    except BrokerAway:
+        refusal = refused(Code.BROKER_AWAY).refusal
+    return orjson.dumps({"status": refusal.status, "error": presenter.error(refusal, language)})
+
+
+async def _run(request: web.Request, document: Free, key: str | None, presenter: Presenter) -> bytes:
+    operation = OPERATION.value(document)
+    expected = operation.if_match
+    if operation.op == "create":
+        if operation.resource is None:
+            raise invalid("resource", Problem.REQUIRED)
+        if operation.id is not None or expected is not None:
+            raise invalid("id" if operation.id is not None else "if_match", Problem.UNKNOWN)
+        new = BODY.value(operation.resource)
+        await kinds.check(request.app[PARTS], new.kind, new.attributes)
+        made = await _sent(request, document, key, "create_resource", encode(new), None, None)
+        where = orjson.dumps(presenter.address(location(made.document)))
+        return b'{"status":201%b,"location":%b,"data":%b}' % (_replayed(made), where, made.document)
+    if operation.id is None:
+        raise invalid("id", Problem.REQUIRED)
+    if operation.op == "update":
+        if operation.resource is None:
+            raise invalid("resource", Problem.REQUIRED)
+        change = PATCH.value(operation.resource).command(expected)
+        changed = await _sent(request, document, key, "update_resource", encode(change), operation.id, expected)
+        return b'{"status":200%b,"data":%b}' % (_replayed(changed), changed.document)
+    if operation.resource is not None:
+        raise invalid("resource", Problem.UNKNOWN)
+    data = encode(resources.DeleteResource(expected))
+    gone = await _sent(request, document, key, "delete_resource", data, operation.id, expected)
+    return b'{"status":204%b,"data":null}' % _replayed(gone)
+
+
+async def _sent(
+    request: web.Request, document: Free, key: str | None, command: str, data: bytes, id: UUID | None,
+    expected: int | None,
+) -> Answer:  # fmt: skip
+    return writes.answered(
+        await writes.submit(
+            request,
+            noun="resources",
+            command=command,
+            data=data,
+            key=key,
+            canonical=orjson.dumps(document, option=orjson.OPT_SORT_KEYS),
+            aggregate_id=id,
+            matching=expected,
+        )
+    )
+
+
+def _replayed(answer: Answer) -> bytes:
+    return b',"replayed":true' if answer.replayed else b""

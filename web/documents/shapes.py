@@ -1,0 +1,179 @@
+"""What is answered, as types. Handlers write their bytes themselves; the tests hold every answer against these."""
+
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from domain.access import Visibility
+
+Json = dict[str, Any]
+
+
+class User(msgspec.Struct, frozen=True):
+    """An account. Its personal fields are null where its key is gone."""
+
+    id: UUID
+    role: Literal["admin", "user"]
+    status: Literal["active", "disabled", "erased"]
+    version: int
+    created_at: datetime
+    updated_at: datetime
+    email: str | None
+    name: str | None
+    phone: str | None
+
+
+class Tokens(msgspec.Struct, frozen=True):
+    """What a login gives. Lifetimes are in seconds."""
+
+    access_token: str
+    token_type: Literal["Bearer"]
+    expires_in: int
+    refresh_token: str
+    refresh_expires_in: int
+
+
+class Registered(Tokens, frozen=True):
+    """The new account, and the tokens of its first session."""
+
+    user: User
+
+
+class Accepted(msgspec.Struct, frozen=True):
+    """It was taken; log in to find out what became of it."""
+
+    status: Literal["accepted"]
+
+
+class Session(msgspec.Struct, frozen=True):
+    """A session that goes on. `last_seen_at` is its last refresh."""
+
+    id: UUID
+    device: str | None
+    address: str | None
+    created_at: datetime
+    last_seen_at: datetime
+    expires_at: datetime
+    current: bool
+
+
+class HeldSession(msgspec.Struct, frozen=True):
+    """A session, as an export shows it."""
+
+    id: UUID
+    device: str | None
+    address: str | None
+    created_at: datetime
+    last_seen_at: datetime
+    expires_at: datetime
+
+
+class AccountChange(msgspec.Struct, frozen=True):
+    """Something that happened to an account."""
+
+    type: str
+    time: datetime
+    version: int
+
+
+class SessionChange(msgspec.Struct, frozen=True):
+    """Something that happened to a session."""
+
+    type: str
+    time: datetime
+    version: int
+    session: UUID | UnsetType = UNSET
+    device: str | UnsetType = UNSET
+    address: str | UnsetType = UNSET
+    reason: str | UnsetType = UNSET
+
+
+class Resource(msgspec.Struct, frozen=True):
+    """A resource."""
+
+    id: UUID
+    kind: str
+    title: str
+    body: str
+    tags: tuple[str, ...]
+    attributes: Json
+    visibility: Visibility
+    status: str
+    owner_id: UUID
+    version: int
+    created_at: datetime
+    updated_at: datetime
+
+
+class HeldResource(Resource, frozen=True):
+    """A resource with everything that happened to it, each as its event."""
+
+    deleted_at: datetime | None
+    history: tuple[Json, ...]
+
+
+class Export(msgspec.Struct, frozen=True):
+    """Everything that is stored of somebody."""
+
+    exported_at: datetime
+    account: User
+    account_history: tuple[AccountChange, ...]
+    sessions: tuple[HeldSession, ...]
+    session_history: tuple[SessionChange, ...]
+    resources: tuple[HeldResource, ...]
+
+
+class Marked(msgspec.Struct, frozen=True):
+    """Where the words stand, in `<mark>`; everything else is escaped for HTML."""
+
+    title: str
+    body: str
+
+
+class ListedResource(msgspec.Struct, frozen=True):
+    """A resource in a list: all of it, or the members that `fields` names. `highlight` comes with `q`."""
+
+    id: UUID
+    kind: str | UnsetType = UNSET
+    title: str | UnsetType = UNSET
+    body: str | UnsetType = UNSET
+    tags: tuple[str, ...] | UnsetType = UNSET
+    attributes: Json | UnsetType = UNSET
+    visibility: Visibility | UnsetType = UNSET
+    status: str | UnsetType = UNSET
+    owner_id: UUID | UnsetType = UNSET
+    version: int | UnsetType = UNSET
+    created_at: datetime | UnsetType = UNSET
+    updated_at: datetime | UnsetType = UNSET
+    deleted_at: datetime | UnsetType = UNSET
+    highlight: Marked | UnsetType = UNSET
+
+
+class Total(msgspec.Struct, frozen=True):
+    """How many a list has in all; not `exact` where that would take too long to find out."""
+
+    count: int
+    exact: bool
+
+
+class ResourceChange(msgspec.Struct, frozen=True):
+    """A change of a resource: its event, who made it, and the version that it made."""
+
+    version: int
+    type: str
+    time: datetime
+    actor: UUID | None
+    data: Json
+
+
+class KindSchema(msgspec.Struct, frozen=True):
+    """The JSON Schema that the attributes of a kind must satisfy."""
+
+    kind: str
+    schema: Json
+    version: int
+    created_at: datetime
+    updated_at: datetime

@@ -1,0 +1,201 @@
+"""Everything that is stored of somebody, as one JSON document: `GET /users/me/export`.
+
+    {"exported_at", "account": {…}, "account_history": [{"type", "time", "version"}],
+     "sessions": [{…}], "session_history": [{"type", "time", "version", "session", …}],
+     "resources": [{…, "deleted_at", "history": [event]}]}
+
+It is written as it is read, a few rows at a time, and never held as a whole: it may be as long as somebody has written.
+No connection to PostgreSQL is held while a slow reader reads.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import UTC, datetime
+from functools import partial
+from uuid import UUID
+
+import msgspec
+from aiohttp import hdrs, web
+
+from domain import resources
+from domain.accounts import Account
+from domain.refusals import Code
+from domain.resources import Resource
+from stores.belongings import FIRST, Told
+from web import sessions, users
+from web.parts import CORS, PARTS, REQUEST_ID, Parts
+from web.presenters import base_headers
+from web.quotas import RATE
+from web.refused import refused
+
+log = logging.getLogger("yeoul.web.export")
+
+AT_ONCE = 4
+"""Exports that one process writes at the same time; whoever comes then is told to come again."""
+AGAIN_S = 5
+STEP = 20
+"""Resources that are read at a time. None is longer than the body of a request (YEOUL_BODY_LIMIT)."""
+PIECE = 64 * 1024
+STALL_S = 20.0
+"""A reader that takes nothing for this long is cut."""
+
+
+class Room:
+    """How many exports run in this process."""
+
+    def __init__(self) -> None:
+        self.left = AT_ONCE
+
+    @contextlib.contextmanager
+    def taken(self) -> Iterator[None]:
+        """A place among AT_ONCE. Raises Refused when there is none."""
+        if not self.left:
+            raise refused(Code.TOO_BUSY, Retry_After=str(AGAIN_S))
+        self.left -= 1
+        try:
+            yield
+        finally:
+            self.left += 1
+
+
+ROOM: web.AppKey[Room] = web.AppKey("exports", Room)
+
+
+class _Data(msgspec.Struct, frozen=True):
+    session: UUID | None = None
+    device_sealed: str | None = None
+    address_sealed: str | None = None
+    reason: str | None = None
+
+
+class _Seen(msgspec.Struct, frozen=True):
+    type: str
+    time: datetime
+    data: _Data
+
+
+_seen = msgspec.json.Decoder(_Seen).decode
+_encode = msgspec.json.Encoder().encode
+
+
+async def export(request: web.Request) -> web.StreamResponse:
+    """`GET /users/me/export`: the document, or a connection that breaks where it could not be read on."""
+    parts = request.app[PARTS]
+    account = await users.own(request)
+    wrapped = await users.key_of(parts, account)
+    about = users.opened(parts, account, wrapped)
+    response = _response(request, parts)
+    if request.method == hdrs.METH_HEAD:
+        return response
+    with request.app[ROOM].taken():
+        await response.prepare(request)
+        try:
+            # Whose session ends meanwhile, because somebody else had it, gets no more of it.
+            with parts.stores.revoked.watch(sessions.current(request), lambda: _abort(request)):
+                await _write(response, _document(parts, account, wrapped, about))
+        except Exception as error:
+            # What was sent can't be taken back. Nobody may take it for the whole: the body ends without its end.
+            if not isinstance(error, ConnectionError):
+                log.warning("an export was cut: %s", str(error) or type(error).__name__)
+            _abort(request)
+    return response
+
+
+def _abort(request: web.Request) -> None:
+    if request.transport is not None:
+        request.transport.abort()
+
+
+def _response(request: web.Request, parts: Parts) -> web.StreamResponse:
+    headers = base_headers(https=parts.settings.environment != "local")
+    headers["Cache-Control"] = "no-store"
+    headers["Content-Disposition"] = 'attachment; filename="export.json"'
+    headers["X-Request-Id"] = request[REQUEST_ID]
+    response = web.StreamResponse(headers=headers)
+    # It begins before the middleware sees it.
+    cors, rate = request.app[CORS], request.get(RATE)
+    if cors.on:
+        cors.mark(request, response)
+    if rate is not None:
+        response.headers["RateLimit-Policy"], response.headers["RateLimit"] = rate
+    return response
+
+
+async def _write(response: web.StreamResponse, pieces: AsyncIterator[bytes]) -> None:
+    """Raises TimeoutError if the reader takes nothing for STALL_S; StoresAway."""
+    gathered: list[bytes] = []
+    size = 0
+    async for piece in pieces:
+        gathered.append(piece)
+        size += len(piece)
+        if size >= PIECE:
+            await _send(response, b"".join(gathered))
+            gathered, size = [], 0
+    await _send(response, b"".join(gathered))
+    await response.write_eof()
+
+
+async def _send(response: web.StreamResponse, data: bytes) -> None:
+    view = memoryview(data)
+    for at in range(0, len(view), PIECE):
+        async with asyncio.timeout(STALL_S):
+            await response.write(view[at : at + PIECE])
+
+
+async def _document(parts: Parts, account: Account, wrapped: bytes, about: bytes) -> AsyncIterator[bytes]:
+    yield b'{"exported_at":%b,"account":%b,"account_history":[' % (_encode(datetime.now(UTC)), about)
+    async for piece in _history(parts, "accounts", account.id, _in_short):
+        yield piece
+    held = sessions.shown(parts, wrapped, await parts.stores.sessions.get(account.id))
+    yield b'],"sessions":%b,"session_history":[' % _encode(held)
+    async for piece in _history(parts, "sessions", account.id, partial(_of_session, parts, account.id, wrapped)):
+        yield piece
+    yield b'],"resources":['
+    after, comma = FIRST, b""
+    while page := await parts.stores.belongings.resources(account.id, after, STEP):
+        for resource in page:
+            yield comma + _opening(resource)
+            async for piece in _history(parts, "resources", resource.id, _whole):
+                yield piece
+            yield b"]}"
+            comma = b","
+        after = page[-1].id
+    yield b"]}"
+
+
+def _opening(resource: Resource) -> bytes:
+    return resources.document(resource)[:-1] + b',"deleted_at":%b,"history":[' % _encode(resource.deleted_at)
+
+
+async def _history(parts: Parts, noun: str, aggregate: UUID, shown: Callable[[Told], bytes]) -> AsyncIterator[bytes]:
+    after, comma = 0, b""
+    while events := await parts.stores.belongings.history(noun, aggregate, after):
+        for told in events:
+            yield comma + shown(told)
+            comma = b","
+        after = events[-1].version
+
+
+def _whole(told: Told) -> bytes:
+    return told.event
+
+
+def _in_short(told: Told) -> bytes:
+    """What happened to the account and when; what was sealed in it stands opened above, as it is now."""
+    seen = _seen(told.event)
+    return _encode({"type": seen.type, "time": seen.time, "version": told.version})
+
+
+def _of_session(parts: Parts, account: UUID, wrapped: bytes, told: Told) -> bytes:
+    """What happened to a session, from which device and address."""
+    seen = _seen(told.event)
+    data = seen.data
+    about = {"session": data.session, "reason": data.reason}
+    for field, sealed in (("device", data.device_sealed), ("address", data.address_sealed)):
+        about[field] = None if sealed is None else sessions.opened(parts, wrapped, account, field, sealed)
+    return _encode(
+        {"type": seen.type, "time": seen.time, "version": told.version}
+        | {name: value for name, value in about.items() if value is not None}
+    )

@@ -1,0 +1,139 @@
+"""Kinds of resources and their schemas, for admins; and the early look at what a write sets.
+
+The look that counts is the worker's (agents/resources.py). The one here answers most mistakes without a way through
+Kafka, by a copy that is a second old at most: where that one objects, the newest is asked before anybody is refused.
+"""
+
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from domain import kinds
+from domain.refusals import Code, Refusal
+from domain.schemas import refused as refused_schema
+from domain.schemas import unsatisfied
+from domain.text import Slug, check_json
+from stores import StoresAway
+from streams.identity import kind_id
+from web import headers, queries, writes
+from web.parts import PARTS, Parts
+from web.presenters import Reply
+from web.refused import Refused, Wrong, refused
+from web.validation import Schema
+
+DEFAULT_LIMIT, MOST = 20, 100
+PARAMETERS = frozenset({"limit", "cursor"})
+_CURSOR = b"cursor of kinds"
+
+_encode = msgspec.json.Encoder().encode
+
+
+class KindBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What an admin sends."""
+
+    schema: kinds.Schema
+
+    def __post_init__(self) -> None:
+        check_json(self.schema)
+
+
+BODY = Schema(KindBody)
+
+
+async def listing(request: web.Request) -> Reply:
+    """`GET /kinds`: those with a schema, by name."""
+    parts = request.app[PARTS]
+    wrong = Wrong()
+    asked = queries.asked(request, wrong, PARAMETERS)
+    limit = DEFAULT_LIMIT
+    with wrong:
+        limit = queries.limit(asked.get("limit"), DEFAULT_LIMIT, MOST)
+    marked = None
+    with wrong:
+        marked = queries.marked(asked.get("cursor"), parts.settings.cursor_key, _CURSOR)
+    wrong.refuse()
+    found = await parts.stores.kinds.listed(limit + 1, marked[0] if marked else "")
+    cursor = None
+    if len(found) > limit:
+        found = found[:limit]
+        cursor = queries.cursor(parts.settings.cursor_key, _CURSOR, [found[-1].kind])
+    return Reply(items=[kinds.document(kind) for kind in found], cursor=cursor)
+
+
+async def read(request: web.Request) -> Reply:
+    """`GET /kinds/{kind}`: its schema."""
+    found = await request.app[PARTS].stores.kinds.get(kind_id(_name(request)))
+    if found is None:
+        raise refused(Code.NOT_FOUND)
+    if headers.none_match(request, found.version):
+        return Reply(status=304, version=found.version)
+    return Reply(kinds.document(found), version=found.version)
+
+
+async def put(request: web.Request) -> Reply:
+    """`PUT /kinds/{kind}`: from now on the attributes of this kind must satisfy this schema."""
+    name = _name(request)
+    wrong = Wrong()
+    key, expected = writes.preconditions(request, wrong)
+    parsed = None
+    with wrong:
+        parsed = await writes.read_body(request, BODY)
+        if details := refused_schema(parsed.value.schema):
+            raise Refused(Refusal(Code.VALIDATION_ERROR, details))
+    wrong.refuse()
+    assert parsed is not None
+    answer = writes.answered(
+        await writes.submit(
+            request,
+            noun="kinds",
+            command="put_kind",
+            data=_encode(kinds.PutKind(name, parsed.value.schema, expected)),
+            key=key,
+            canonical=parsed.canonical,
+            aggregate_id=kind_id(name),
+            matching=expected,
+        )
+    )
+    return Reply(answer.document, version=answer.version, headers=writes.reply_headers(answer))
+
+
+async def delete(request: web.Request) -> Reply:
+    """`DELETE /kinds/{kind}`: from now on the attributes of this kind may be anything."""
+    name = _name(request)
+    wrong = Wrong()
+    key, expected = writes.preconditions(request, wrong)
+    wrong.refuse()
+    answer = writes.answered(
+        await writes.submit(
+            request,
+            noun="kinds",
+            command="delete_kind",
+            data=_encode(kinds.DeleteKind(expected)),
+            key=key,
+            aggregate_id=kind_id(name),
+            matching=expected,
+        )
+    )
+    return Reply(status=204, headers=writes.reply_headers(answer))
+
+
+async def check(parts: Parts, kind: str, attributes: dict[str, Any]) -> None:
+    """Raises Refused with everything in `attributes` that does not satisfy the schema of `kind`."""
+    with suppress(StoresAway):  # then the worker says it
+        known = await parts.stores.kinds.schemas()
+        schema = known.of.get(kind)
+        if schema is None or not unsatisfied(schema, attributes):
+            return
+        schema = (await parts.stores.kinds.schemas(at_most=0.0)).of.get(kind)
+        if schema is not None and (details := unsatisfied(schema, attributes)):
+            raise Refused(Refusal(Code.VALIDATION_ERROR, details))
+
+
+def _name(request: web.Request) -> str:
+    """The kind in the path; what can't be one is the address of nothing."""
+    try:
+        return msgspec.convert(request.match_info["kind"], Slug)
+    except msgspec.ValidationError:
+        raise refused(Code.NOT_FOUND) from None
