@@ -22,7 +22,7 @@ from streams.groups import Connections, Group
 from streams.health import Health
 from streams.runtime import Running
 from streams.watchdog import Watchdog
-from telemetry import logs
+from telemetry import logs, reports, tracing
 
 log = logging.getLogger("yeoul.worker")
 
@@ -62,11 +62,17 @@ def run(settings: Settings, groups: list[str]) -> int:
         return 2
     load(settings.metrics_file)  # a wrong one ends the start here, before anything runs
     logs.configure(settings, "worker")
+    reports.configure(settings, "worker")
+    tracing.configure(settings, "worker")
     # What start-up made stays: it need not be looked through again with every collection.
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_run(settings, groups or list(GROUPS)))
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(_run(settings, groups or list(GROUPS)))
+    finally:
+        tracing.close()
+        reports.close()
 
 
 async def _housekeeping(connections: Connections) -> None:

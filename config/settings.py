@@ -10,6 +10,7 @@ from typing import Any, cast
 import msgspec
 
 from config.shields import SHIELDS, Limit, Network
+from config.telemetry import TELEMETRY
 from config.variables import (
     Refused,
     SettingsError,
@@ -127,6 +128,7 @@ VARIABLES: tuple[Variable, ...] = (
         secret=True,
     ),
     *SHIELDS,
+    *TELEMETRY,
 )
 
 
@@ -177,6 +179,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     limit_search_user: Limit = UNMET
     limit_write_address: Limit = UNMET
     limit_write_user: Limit = UNMET
+    sentry_dsn: str = ""
+    otlp_endpoint: str = ""
+    otlp_headers: tuple[tuple[str, str], ...] = ()
+    trace_ratio: float = 1.0
 
     def environ(self) -> dict[str, str]:
         """The variables that make an equal `Settings` in a child process; they hold secrets."""

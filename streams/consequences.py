@@ -44,6 +44,7 @@ class Cause(msgspec.Struct, frozen=True):
     aggregateversion: int
     data: msgspec.Raw
     traceparent: str | None = None
+    tracestate: str | None = None
     requestid: str = ""
 
 
@@ -78,6 +79,7 @@ class Consequences:
             data=data,
             fingerprint=operation.hex,
             traceparent=cause.traceparent if cause else None,
+            tracestate=cause.tracestate if cause else None,
             request_id=cause.requestid if cause else "",
             source=self._source,
         )

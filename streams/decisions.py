@@ -30,6 +30,7 @@ from streams.envelope import SIGNATURE, Command, Event, Unreadable, read_command
 from streams.identity import event_id
 from streams.progress import Progress
 from streams.publisher import Publication, Publisher
+from streams.traced import Traced
 from streams.work import Work
 
 log = logging.getLogger("yeoul.streams.decisions")
@@ -153,14 +154,15 @@ class Decisions:
 
     async def commit(self, work: Work, moves: list[Move]) -> Outcome:
         """See streams.work.Handler."""
-        while True:
-            try:
-                return await self._commit(work, moves)
-            except Outdated:
-                async with self._database.connection() as connection:
-                    await self.reload(connection)
+        with Traced(work, self.group) as traced:
+            while True:
+                try:
+                    return await self._commit(work, moves, traced)
+                except Outdated:
+                    async with self._database.connection() as connection:
+                        await self.reload(connection)
 
-    async def _commit(self, work: Work, moves: list[Move]) -> Outcome:
+    async def _commit(self, work: Work, moves: list[Move], traced: Traced) -> Outcome:
         asked = [message.envelope for part in work.parts for message in part.messages]
         failing = self._failing(work.letters)
         async with AsyncExitStack() as stack:
@@ -171,12 +173,14 @@ class Decisions:
             if not work.letters and self._all_new(asked):
                 # One statement for the batch: it looks by itself whether all is new, and writes nothing if not.
                 with contextlib.suppress(NotNew):
-                    return await self._write(connection, moves, self._decide(work, {}, {}, {}), unread=True)
+                    return await self._write(
+                        connection, moves, self._decide(work, {}, {}, {}, traced), traced, unread=True
+                    )
             operations = list({envelope.operation for envelope in (*asked, *failing)})
             aggregates = list({envelope.subject for envelope in asked})
             done, states = await self._store.load(connection, operations, aggregates) if operations else ({}, {})
             refused = await self.before_decide(connection, work, done)
-            outcome = self._decide(work, done, states, refused)
+            outcome = self._decide(work, done, states, refused, traced)
             for envelope in failing:
                 before = done.get(envelope.operation)
                 if before is None:
@@ -184,25 +188,28 @@ class Decisions:
                 elif reopens(before, envelope):
                     self._tell(outcome, envelope, before, replayed=False)  # it failed again
             await self.after_decide(connection, outcome)
-            await self._write(connection, moves, outcome, unread=False)
+            await self._write(connection, moves, outcome, traced, unread=False)
             await park(connection, work.letters)
         return outcome
 
     def _all_new(self, asked: list[Command]) -> bool:
         return bool(asked) and all(envelope.type in self.noun.creating for envelope in asked)
 
-    async def _write(self, connection: Any, moves: list[Move], outcome: Outcome, *, unread: bool) -> Outcome:
+    async def _write(
+        self, connection: Any, moves: list[Move], outcome: Outcome, traced: Traced, *, unread: bool
+    ) -> Outcome:
         written = [(state, outcome.loaded[id]) for id, state in outcome.states.items()]
-        await self._store.commit(
-            connection,
-            self.group,
-            moves,
-            written,
-            outcome.journal,
-            outcome.operations,
-            unread=unread,
-            guarded=self.guarded,
-        )
+        with traced.writing():
+            await self._store.commit(
+                connection,
+                self.group,
+                moves,
+                written,
+                outcome.journal,
+                outcome.operations,
+                unread=unread,
+                guarded=self.guarded,
+            )
         return outcome
 
     @property
@@ -233,8 +240,9 @@ class Decisions:
     # -- decide ------------------------------------------------------------------------------------------------------
 
     def _decide(
-        self, work: Work, done: dict[UUID, Operation], states: dict[UUID, Any], refused: Mapping[UUID, Refusal]
-    ) -> Outcome:
+        self, work: Work, done: dict[UUID, Operation], states: dict[UUID, Any], refused: Mapping[UUID, Refusal],
+        traced: Traced,
+    ) -> Outcome:  # fmt: skip
         outcome = Outcome()
         now = datetime.now(UTC)
         for part in work.parts:
@@ -261,7 +269,8 @@ class Decisions:
                 state = fold(self.noun.evolve, state, events, context)
                 for index, event in enumerate(events):
                     version += 1
-                    told = self._event(envelope, event, index, version, now, sequence(owned.life, record.offset, index))
+                    place = sequence(owned.life, record.offset, index)
+                    told = self._event(envelope, event, index, version, now, place, traced.parent(envelope))
                     outcome.journal.append(
                         Entry(owned.life, part.key.partition, record.offset, index, envelope.subject, version, told)
                     )
@@ -273,7 +282,9 @@ class Decisions:
             outcome.publications.append(Publication(part.key.partition, tenure, part.span.end, records))
         return outcome
 
-    def _event(self, envelope: Command, event: Any, index: int, version: int, now: datetime, place: str) -> bytes:
+    def _event(
+        self, envelope: Command, event: Any, index: int, version: int, now: datetime, place: str, parent: str | None
+    ) -> bytes:
         return write(
             Event(
                 id=event_id(envelope.operation, index),
@@ -286,7 +297,8 @@ class Decisions:
                 aggregateversion=version,
                 data=msgspec.Raw(_encode(event)),
                 actor=envelope.actor,
-                traceparent=envelope.traceparent,
+                traceparent=parent,
+                tracestate=envelope.tracestate,
                 requestid=envelope.requestid,
             )
         )

@@ -28,6 +28,7 @@ from streams.readers import Reader, record_of
 from streams.repeats import fresh
 from streams.work import Handler, Part, Work, key_of
 from telemetry import metrics
+from telemetry.tracecontext import fields, of_headers
 
 log = logging.getLogger("yeoul.streams.delivery")
 
@@ -121,7 +122,14 @@ class Delivery:
         """What comes after the commit; False when what is left of the batch must be read again."""
         if blamed is not None:
             last = work.letters[-1]
-            log.error("parked %s/%d@%d", last.topic, last.partition, last.offset, exc_info=blamed)
+            log.error(
+                "parked %s/%d@%d",
+                last.topic,
+                last.partition,
+                last.offset,
+                exc_info=blamed,
+                extra={"fields": fields(of_headers(last.headers))},
+            )
         if work.letters and self._copy is not None:
             await self._copy(work.letters)
         if result is not None:

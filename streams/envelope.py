@@ -44,6 +44,7 @@ class Command(msgspec.Struct, frozen=True, omit_defaults=True):
     replyto: str = ""
     """Redis channel of the front that waits for the answer."""
     traceparent: str | None = None
+    tracestate: str | None = None
     requestid: str = ""
     specversion: str = "1.0"
     datacontenttype: str = "application/json"
@@ -64,6 +65,7 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True):
     data: msgspec.Raw
     actor: UUID | None = None
     traceparent: str | None = None
+    tracestate: str | None = None
     requestid: str = ""
     specversion: str = "1.0"
     datacontenttype: str = "application/json"

@@ -8,6 +8,7 @@ import msgspec
 from domain.access import Actor
 from security.signatures import sign
 from streams.envelope import COMMAND_SOURCE, CONTENT_TYPE, SIGNATURE, Command, write
+from telemetry.tracecontext import to_headers
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,6 +26,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     fingerprint: str
     keyed: bool = False
     traceparent: str | None = None
+    tracestate: str | None = None
     request_id: str = ""
     source: str = COMMAND_SOURCE
 
@@ -46,11 +48,14 @@ def command_record(order: Order, key: bytes, reply_to: str = "") -> tuple[bytes,
             fingerprint=order.fingerprint,
             replyto=reply_to,
             traceparent=order.traceparent,
+            tracestate=order.tracestate,
             requestid=order.request_id,
         )
     )
     headers = [
         ("content-type", CONTENT_TYPE.encode()),
         (SIGNATURE, sign(key, order.noun.encode(), aggregate, value).encode()),
+        # For tools that look at headers only; ours is the signed one, in the envelope.
+        *to_headers(order.traceparent, order.tracestate),
     ]
     return aggregate, value, headers

@@ -29,6 +29,8 @@ from streams.markers import Attempt, Marker, Markers
 from streams.orders import Order, command_record
 from streams.producer import Broker
 from streams.waiting import LOOK_S, Waiter, Waiting
+from telemetry import tracing
+from telemetry.tracing import Span
 
 log = logging.getLogger("yeoul.streams.publish")
 
@@ -111,9 +113,12 @@ class Commands:
             known = await self._begin(order, attempt)
             if known is not None:
                 return known
+        span = tracing.sending(order.traceparent, order.tracestate, self._topics[order.noun], str(order.operation))
+        if span is not None:
+            order = msgspec.structs.replace(order, traceparent=span.context.traceparent)
         waiter = self._waiting.enter(order.operation, order.fingerprint, wait, lambda: self._look(order, attempt))
         try:
-            self._send(order, waiter, attempt)
+            self._send(order, waiter, attempt, span)
             answer = await waiter.future
         except Exception:
             if order.keyed:
@@ -154,17 +159,21 @@ class Commands:
 
     # -- sending -----------------------------------------------------------------------------------------------------
 
-    def _send(self, order: Order, waiter: Waiter, attempt: Attempt) -> None:
+    def _send(self, order: Order, waiter: Waiter, attempt: Attempt, span: Span | None) -> None:
         key, value, headers = command_record(order, self._key, self._inbox.channel)
         self._dispatch.send(
             self._topics[order.noun],
             key,
             value,
             headers,
-            lambda error, arrived: self._sent(waiter, attempt, error, arrived),
+            lambda error, arrived: self._sent(waiter, attempt, span, error, arrived),
         )
 
-    def _sent(self, waiter: Waiter, attempt: Attempt, error: Exception | None, arrived: bool) -> None:
+    def _sent(
+        self, waiter: Waiter, attempt: Attempt, span: Span | None, error: Exception | None, arrived: bool
+    ) -> None:
+        if span is not None:
+            span.end(error=None if error is None else type(error).__name__)
         if error is None:
             if waiter.until_sent:
                 waiter.settle(None)

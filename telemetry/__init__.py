@@ -1,1 +1,1 @@
-"""Logs and metrics, used by every room but the domain."""
+"""Logs, metrics, traces and reports of errors, used by every room but the domain."""

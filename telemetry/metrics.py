@@ -10,7 +10,8 @@ from prometheus_client import Counter, Gauge, Histogram
 
 HTTP_SECONDS = Histogram(
     "yeoul_http_request_seconds",
-    "Time from the head of a request to its answer, by method, route template and status; its count is the traffic.",
+    "Time from the head of a request to its answer, by method, route template and class of status (2xx); its count is "
+    "the traffic.",
     ("method", "route", "status"),
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
 )
@@ -49,6 +50,18 @@ LIVE_ENDS = Counter(
     "yeoul_live_ends_total",
     "Connections to live tables that the front ended, by reason: too_slow, too_many_rows, changed, expired, closing.",
     ("reason",),
+)
+
+# --- What leaves the house (telemetry/) ---
+
+SPANS = Counter(
+    "yeoul_spans_total",
+    "Spans by what became of them: exported, or lost (the collector is away or slow, and the queue bounded).",
+    ("outcome",),
+)
+ERROR_REPORTS = Counter(
+    "yeoul_error_reports_total",
+    "Errors that were handed over to be reported.",
 )
 
 # --- Streams (streams/) ---

@@ -10,10 +10,14 @@ import logging
 import os
 from datetime import UTC, datetime
 from time import time
+from typing import NamedTuple
+from uuid import UUID
 
 import orjson
 
 from telemetry.logs import Json
+from telemetry.tracecontext import TraceContext
+from telemetry.tracecontext import fields as trace_fields
 
 FLUSH_S = 0.1
 MOST = 5_000
@@ -22,18 +26,31 @@ MOST = 5_000
 log = logging.getLogger("yeoul.web")
 
 
+class Line(NamedTuple):
+    """A request that is done; it took `took` seconds. Ids say nothing to anybody who has no access to the tables."""
+
+    method: str
+    route: str
+    status: int
+    request_id: str
+    took: float
+    user: UUID | None = None
+    operation: UUID | None = None
+    trace: TraceContext | None = None
+
+
 class AccessLog:
     """Gathers lines, and writes them to the handlers of the root logger."""
 
     def __init__(self) -> None:
-        self._lines: list[tuple[float, str, str, int, str, float]] = []
+        self._lines: list[tuple[float, Line]] = []
         self._timer: asyncio.TimerHandle | None = None
 
-    def note(self, method: str, route: str, status: int, request_id: str, took: float) -> None:
-        """One request is done; `took` seconds."""
+    def note(self, line: Line) -> None:
+        """One request is done."""
         if not log.isEnabledFor(logging.INFO):
             return
-        self._lines.append((time(), method, route, status, request_id, took))
+        self._lines.append((time(), line))
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(FLUSH_S, self.flush)
         elif len(self._lines) >= MOST:
@@ -56,30 +73,43 @@ class AccessLog:
                 finally:
                     handler.release()
             else:
-                for line in lines:
-                    handler.handle(_record(line))
+                for at, line in lines:
+                    handler.handle(_record(at, line))
 
 
-def _json(lines: list[tuple[float, str, str, int, str, float]]) -> bytes:
+def _json(lines: list[tuple[float, Line]]) -> bytes:
     """The lines as JSON. Of what differs, only the route and the method are anybody's text."""
     head = b'{"time":"%b.%03d+00:00","level":"info","process":"web","pid":%d,"logger":"%b","message":%b,"request":%b,'
-    tail = b'"status":%d,"ms":%.2f}\n'
+    tail = b'"status":%d,"ms":%.2f%b}\n'
     pid, name = os.getpid(), log.name.encode()
     second, text = -1, b""
     written = []
-    for at, method, route, status, request_id, took in lines:
+    for at, line in lines:
         if int(at) != second:
             second = int(at)
             text = datetime.fromtimestamp(second, UTC).isoformat()[:-6].encode()
-        told, asked = orjson.dumps(f"{method} {route} {status}"), orjson.dumps(request_id)
+        told, asked = orjson.dumps(f"{line.method} {line.route} {line.status}"), orjson.dumps(line.request_id)
         written.append(head % (text, int((at - second) * 1000), pid, name, told, asked))
-        written.append(tail % (status, took * 1000))
+        written.append(tail % (line.status, line.took * 1000, _ids(line)))
     return b"".join(written)
 
 
-def _record(line: tuple[float, str, str, int, str, float]) -> logging.LogRecord:
-    at, method, route, status, request_id, took = line
-    record = logging.LogRecord(log.name, logging.INFO, __file__, 0, f"{method} {route} {status}", None, None)
+def _ids(line: Line) -> bytes:
+    """What is known besides, as members of the object; none of it needs escaping."""
+    text = "" if line.user is None else f',"user":"{line.user}"'
+    if line.operation is not None:
+        text += f',"operation":"{line.operation}"'
+    if line.trace is not None:
+        text += f',"trace_id":"{line.trace.trace_id}","span_id":"{line.trace.span_id}"'
+    return text.encode()
+
+
+def _record(at: float, line: Line) -> logging.LogRecord:
+    said = f"{line.method} {line.route} {line.status}"
+    record = logging.LogRecord(log.name, logging.INFO, __file__, 0, said, None, None)
     record.created = at
-    record.__dict__["fields"] = {"request": request_id, "status": status, "ms": round(took * 1000, 2)}
+    fields = {"request": line.request_id, "status": line.status, "ms": round(line.took * 1000, 2)}
+    fields |= {"user": str(line.user)} if line.user is not None else {}
+    fields |= {"operation": str(line.operation)} if line.operation is not None else {}
+    record.__dict__["fields"] = fields | trace_fields(line.trace)
     return record

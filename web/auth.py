@@ -15,8 +15,9 @@ from security import fields
 from stores import StoresAway
 from streams import identity
 from streams.publish import Answer, BrokerAway, Order, Pending
+from telemetry.tracecontext import TraceContext
 from web import headers, sessions, writes
-from web.parts import PARTS, REQUEST_ID, Parts
+from web.parts import OPERATION, PARTS, REQUEST_ID, Parts
 from web.presenters import Reply
 from web.refused import Refused, refused
 from web.validation import Schema
@@ -68,7 +69,8 @@ async def register(request: web.Request) -> Reply:
     # Spares the hash and the key of an account that can't come to be. The claim in the agent is what decides.
     if not private and await parts.stores.accounts.by_email_index(index) is not None:
         raise refused(Code.EMAIL_TAKEN)
-    order = await account_order(parts, new, Role.USER, request[REQUEST_ID], headers.traceparent(request))
+    order = await account_order(parts, new, Role.USER, request[REQUEST_ID], headers.trace(request))
+    request[OPERATION] = order.operation
     if private:
         # Nobody waits: how long the answer takes would tell what it is.
         await submit(parts, order, wait=0.0)
@@ -125,7 +127,7 @@ async def jwks(request: web.Request) -> web.Response:
 
 
 async def account_order(
-    parts: Parts, new: Registration, role: Role, request_id: str, traceparent: str | None = None
+    parts: Parts, new: Registration, role: Role, request_id: str, trace: TraceContext | None = None
 ) -> Order:
     """The command that makes an account, acting as the account itself, or as the system for any role but `user`.
 
@@ -157,7 +159,8 @@ async def account_order(
         # Never made of the body: a fingerprint of a password could be guessed from.
         fingerprint=operation.hex,
         keyed=False,
-        traceparent=traceparent,
+        traceparent=None if trace is None else trace.traceparent,
+        tracestate=None if trace is None else trace.tracestate,
         request_id=request_id,
     )
 

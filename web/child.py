@@ -86,15 +86,21 @@ def main() -> int:
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = told["metrics_dir"]
     import uvloop
 
-    from telemetry import logs
+    from telemetry import logs, reports, tracing
 
     settings = load(told["settings"])
     logs.configure(settings, "web")
+    reports.configure(settings, "web")
+    tracing.configure(settings, "web")
     settings = _with_files(settings)
     # What start-up made stays: it need not be looked through again with every collection.
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
-    uvloop.run(serve(settings))
+    try:
+        uvloop.run(serve(settings))
+    finally:
+        tracing.close()
+        reports.close()
     return 0
 
 

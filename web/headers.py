@@ -5,6 +5,9 @@ import os
 from aiohttp import web
 
 from domain.refusals import Problem
+from telemetry import tracing
+from telemetry.tracecontext import TraceContext
+from telemetry.tracing import Span
 from web.refused import invalid
 
 LONGEST_WAIT_S = 30.0
@@ -13,6 +16,9 @@ ENCODINGS = {"Accept-Encoding": "gzip, deflate"}
 """What a refusal of another Content-Encoding says (RFC 9110, 12.5.3)."""
 NO_VERSION = -1
 """The version of nothing: an If-Match that is well-formed and can't match."""
+
+SPAN: web.RequestKey[Span] = web.RequestKey("span", Span)
+"""The span of the request; not there if nobody traces."""
 
 _ID_SIGNS = str.maketrans("", "", "-_.")
 
@@ -25,19 +31,31 @@ def request_id(request: web.BaseRequest) -> str:
     return os.urandom(16).hex()
 
 
+def traced(request: web.BaseRequest) -> Span | None:
+    """The span of the request, in the caller's trace if it names one (W3C Trace Context); None if nobody traces."""
+    given = request.headers.getall("traceparent", None)
+    if given is not None and len(given) > 1:
+        given = None  # of two, who knows which one was meant
+    state = None if given is None else ",".join(request.headers.getall("tracestate", ()))
+    return tracing.request(None if given is None else given[0], state, request.method)
+
+
+def trace(request: web.Request) -> TraceContext | None:
+    """Where in which trace the request stands, for what it causes."""
+    span = request.get(SPAN)
+    return None if span is None else span.context
+
+
 def traceparent(request: web.Request) -> str | None:
-    """The caller's trace context (W3C, version 00) if it is well-formed; else None, as the standard asks."""
-    given = request.headers.get("traceparent")
-    if given is None or len(given) != 55:
-        return None
-    parts = given.split("-")
-    if [len(part) for part in parts] != [2, 32, 16, 2] or not given.isascii() or given != given.lower():
-        return None
-    try:
-        numbers = [int(part, 16) for part in parts]
-    except ValueError:
-        return None
-    return given if numbers[0] == 0 and numbers[1] and numbers[2] and "_" not in given else None
+    """The header that names it."""
+    context = trace(request)
+    return None if context is None else context.traceparent
+
+
+def tracestate(request: web.Request) -> str | None:
+    """The tracing systems' own words, which travel along unread."""
+    context = trace(request)
+    return None if context is None else context.tracestate
 
 
 def idempotency_key(request: web.Request) -> str | None:

@@ -26,9 +26,12 @@ from stores import StoresAway
 from stores.selecting import TooMany
 from streams.publish import BrokerAway, Conflict
 from telemetry import metrics
+from telemetry.tracecontext import fields
+from telemetry.tracing import METHODS
 from web import headers, operations, presenters
+from web.access import Line
 from web.connections import TooSlow
-from web.parts import ACCESS, ACTOR, CORS, DOOR, PARTS, PAYLOAD, REQUEST_ID, Parts
+from web.parts import ACCESS, ACTOR, CORS, DOOR, OPERATION, PARTS, PAYLOAD, REQUEST_ID, Parts
 from web.permissions import Handler
 from web.presenters import Reply
 from web.quotas import RATE, Kind
@@ -138,6 +141,9 @@ async def around(request: web.Request, handler: Outer) -> web.StreamResponse:
     """Gives every request its id, and every answer its shape; counts and logs it."""
     started = perf_counter()
     request_id = request[REQUEST_ID] = headers.request_id(request)
+    span = headers.traced(request)
+    if span is not None:
+        request[headers.SPAN] = span
     app = request.app
     door = app[DOOR]
     door.running += 1
@@ -167,14 +173,23 @@ async def around(request: web.Request, handler: Outer) -> web.StreamResponse:
         took = perf_counter() - started
         resource = request.match_info.route.resource
         route = "unmatched" if resource is None else resource.canonical
-        _seconds(request.method, route, status).observe(took)
-        app[ACCESS].note(request.method, route, status, request_id, took)
+        method = request.method if request.method in METHODS else "_OTHER"
+        _seconds(method, route, status).observe(took)
+        who = request.get(ACTOR)
+        app[ACCESS].note(
+            Line(
+                method, route, status, request_id, took,
+                None if who is None else who.id, request.get(OPERATION), None if span is None else span.context,
+            )
+        )  # fmt: skip
+        if span is not None:
+            span.answered(method, None if resource is None else route, status, request_id)
 
 
 @lru_cache(maxsize=1024)
 def _seconds(method: str, route: str, status: int) -> Histogram:
     """The library makes texts of the labels and takes a lock each time it is asked for them."""
-    return metrics.HTTP_SECONDS.labels(method, route, str(status))
+    return metrics.HTTP_SECONDS.labels(method, route, f"{status // 100}xx")
 
 
 def _pending(unfinished: Unfinished) -> Reply:
@@ -187,7 +202,7 @@ def _refusal(request: web.Request, error: Exception) -> web.Response:
     parts: Parts = request.app[PARTS]
     no = _refused(error)
     if no.refusal.code is Code.INTERNAL_ERROR:
-        log.error("a request failed", exc_info=error, extra={"fields": {"request": request[REQUEST_ID]}})
+        log.error("a request failed", exc_info=error, extra={"fields": _known(request)})
     metrics.HTTP_REFUSALS.labels(no.refusal.code.value).inc()
     language = presenters.language_of(request.headers.get("Accept-Language"), parts.settings.language)
     presenter = parts.presenters.of(request.path)
@@ -198,6 +213,13 @@ def _refusal(request: web.Request, error: Exception) -> web.Response:
     if rate is not None:
         response.headers.extend(parts.quotas.headers(rate))
     return response
+
+
+def _known(request: web.Request) -> dict[str, str]:
+    """What finds everything else that is known of a request."""
+    operation = request.get(OPERATION)
+    more = {} if operation is None else {"operation": str(operation)}
+    return {"request": request[REQUEST_ID], **more, **fields(headers.trace(request))}
 
 
 def _refused(error: Exception) -> Refused:

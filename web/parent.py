@@ -25,7 +25,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Metric, ge
 from prometheus_client.registry import Collector
 
 from config import Settings
-from telemetry import logs, metrics
+from telemetry import logs, metrics, reports
 from web.child import CUT_S, DRAIN_S
 
 log = logging.getLogger("yeoul.web.parent")
@@ -119,11 +119,14 @@ class Parent:
 def run(settings: Settings) -> int:
     """Runs the front until SIGTERM or SIGINT. Returns 0, or 1 if the port is taken."""
     logs.configure(settings, "web")
+    reports.configure(settings, "web")
     try:
         return asyncio.run(_run(settings))
     except PortTaken as error:
         log.error("%s", error)
         return 1
+    finally:
+        reports.close()
 
 
 async def _run(settings: Settings) -> int:

@@ -298,4 +298,7 @@ ACTOR: web.RequestKey[Actor] = web.RequestKey("actor", Actor)
 REQUEST_ID: web.RequestKey[str] = web.RequestKey("request_id", str)
 """The id of the request, the caller's or ours."""
 
+OPERATION: web.RequestKey[UUID] = web.RequestKey("operation", UUID)
+"""The operation that the request asks for; only there for one that changes something."""
+
 PARTS: web.AppKey[Parts] = web.AppKey("parts", Parts)

@@ -54,6 +54,7 @@ class Caller(msgspec.Struct, frozen=True):
     wait: float
     request_id: str
     traceparent: str | None = None
+    tracestate: str | None = None
 
 
 def caller_of(request: web.Request) -> Caller:
@@ -67,6 +68,7 @@ def caller_of(request: web.Request) -> Caller:
         max(LEAST_WAIT_S, headers.wait(request, parts.settings.answer_wait_s)),
         request[REQUEST_ID],
         headers.traceparent(request),
+        headers.tracestate(request),
     )
 
 
@@ -277,7 +279,7 @@ def _order(
     return Order(
         noun="sessions", type=kind, aggregate_id=actor.id, operation=operation, actor=actor,
         data=msgspec.json.encode(command), fingerprint=sha256(f"{kind}\n{fingerprint}".encode()).hexdigest(),
-        keyed=keyed, traceparent=caller.traceparent, request_id=caller.request_id,
+        keyed=keyed, traceparent=caller.traceparent, tracestate=caller.tracestate, request_id=caller.request_id,
     )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from security.signatures import sign
 from streams import identity
 from streams.publish import Answer, Order, Pending
 from web import headers
-from web.parts import ACTOR, PARTS, REQUEST_ID
+from web.parts import ACTOR, OPERATION, PARTS, REQUEST_ID
 from web.refused import Refused, Wrong, refused
 from web.validation import Parsed, Schema, T
 
@@ -85,6 +85,7 @@ async def submit(
     parts = request.app[PARTS]
     same = b"%b %b\n%b\n%b" % (method.encode(), path.encode(), _text(matching), canonical)
     operation = identity.new_operation() if key is None else identity.operation_id(actor.id, method, path, key)
+    request[OPERATION] = operation
     order = Order(
         noun=noun,
         type=command,
@@ -95,6 +96,7 @@ async def submit(
         fingerprint=sign(parts.settings.index_key, b"fingerprint", same) if personal else sha256(same).hexdigest(),
         keyed=key is not None,
         traceparent=headers.traceparent(request),
+        tracestate=headers.tracestate(request),
         request_id=request[REQUEST_ID],
     )
     if wait is None:

@@ -214,7 +214,11 @@ def test_any_text_gives_settings_or_a_complaint(name: str, text: str) -> None:
 
 
 def test_secrets_do_not_show() -> None:
-    environ = production()
+    environ = production() | {
+        "YEOUL_SENTRY_DSN": "https://0a1b2c3d@sentry.example.org/42",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "https://collector.example.org",
+        "OTEL_EXPORTER_OTLP_HEADERS": "x-tenant=one",
+    }
     shown = repr(config.load(environ))
     hidden = [variable for variable in config.VARIABLES if variable.secret]
     assert shown.count("<hidden>") == len(hidden)
@@ -233,7 +237,8 @@ def test_each_environment_file_names_only_known_variables() -> None:
 
 def test_every_variable_explains_itself() -> None:
     for variable in config.VARIABLES:
-        assert re.fullmatch(r"YEOUL_[A-Z_]+", variable.name)
+        # Or a name that a standard gives.
+        assert re.fullmatch(r"(YEOUL|OTEL)_[A-Z_]+", variable.name)
         assert 10 < len(variable.about) < 100
 
 
@@ -241,3 +246,28 @@ def test_a_body_that_fits_into_no_topic_can_not_be_allowed() -> None:
     assert config.load({"YEOUL_BODY_LIMIT": "4194304"}).body_limit == 4 << 20
     with pytest.raises(SettingsError, match=r"YEOUL_BODY_LIMIT.*4194304.*8 MiB"):
         config.load({"YEOUL_BODY_LIMIT": "4194305"})
+
+
+def test_headers_for_a_collector_survive_the_way_and_are_never_shown() -> None:
+    given = "X-Tenant=one, authorization=Basic%20c2VjcmV0%2C"
+    settings = config.load({"OTEL_EXPORTER_OTLP_HEADERS": given, "YEOUL_TRACE_RATIO": "0.125"})
+    assert settings.otlp_headers == (("x-tenant", "one"), ("authorization", "Basic c2VjcmV0,"))
+    assert config.load(settings.environ()) == settings
+    assert "c2VjcmV0" not in repr(settings)
+    for wrong in ("c2VjcmV0", "a b=c2VjcmV0", "a=c2VjcmV0%0A"):
+        (complaint,) = complaints({"OTEL_EXPORTER_OTLP_HEADERS": wrong})
+        assert "c2VjcmV0" not in complaint
+
+
+@pytest.mark.parametrize("wrong", ["https://example.org/1", "ftp://secretkey@example.org/1", "secretkey@example.org"])
+def test_a_wrong_dsn_is_refused_without_being_shown(wrong: str) -> None:
+    (complaint,) = complaints({"YEOUL_SENTRY_DSN": wrong})
+    assert complaint.startswith("YEOUL_SENTRY_DSN ")
+    assert "secretkey" not in complaint
+
+
+@pytest.mark.parametrize("wrong", ["1.1", "-0", "half", "0.0000000001", "2"])
+def test_a_share_is_from_0_to_1(wrong: str) -> None:
+    assert complaints({"YEOUL_TRACE_RATIO": wrong}) == [
+        f"YEOUL_TRACE_RATIO is {wrong!r}; allowed: a number from 0 to 1"
+    ]

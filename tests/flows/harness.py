@@ -64,6 +64,10 @@ class Process:
         self.log = log
         self._process: asyncio.subprocess.Process | None = None
 
+    def more(self, **more: str) -> None:
+        """More variables for its next start."""
+        self._environ |= more
+
     async def start(self, *, ready: bool = True) -> None:
         """Start it, and wait until it says that it is ready."""
         with self.log.open("ab") as log:

@@ -125,11 +125,11 @@ async def test_requests_are_counted_by_template_and_never_by_address(client: Cli
         labels = {"method": "GET", "route": route, "status": status}
         return REGISTRY.get_sample_value("yeoul_http_request_seconds_count", labels) or 0.0
 
-    before = count("/api/v1/resources/{id}", "404"), count("unmatched", "404")
+    before = count("/api/v1/resources/{id}", "4xx"), count("unmatched", "4xx")
     await client.get(f"{PATH}/1")
     await client.get(f"{PATH}/2")
     await client.get("/wp-admin")
-    assert (count("/api/v1/resources/{id}", "404"), count("unmatched", "404")) == (before[0] + 2, before[1] + 1)
+    assert (count("/api/v1/resources/{id}", "4xx"), count("unmatched", "4xx")) == (before[0] + 2, before[1] + 1)
 
 
 async def test_the_access_line_says_nothing_personal(
