@@ -8,8 +8,9 @@ from stores.aggregates import Entry
 from stores.redis import RedisAway
 from stores.revocations import tell
 from stores.sessions import TABLE
-from streams.decisions import Decisions, Noun, Outcome
+from streams.decisions import Decisions, Noun
 from streams.groups import CommandGroup
+from streams.outcomes import Outcome
 
 log = logging.getLogger("yeoul.agents.sessions")
 
