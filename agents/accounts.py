@@ -16,8 +16,9 @@ from domain.accounts import COMMANDS, EVENT_NAMES, AccountStatus, CreateAccount,
 from domain.refusals import Code, Refusal
 from stores.accounts import TABLE, active_admins, claim, forget, keyed, unclaim
 from stores.aggregates import Operation
-from streams.decisions import Asked, Decisions, Noun, Outcome, reopens
+from streams.decisions import Asked, Decisions, Noun
 from streams.groups import CommandGroup
+from streams.outcomes import Outcome, reopens
 from streams.work import Work
 
 NOUN = Noun(

@@ -7,7 +7,8 @@ from domain.sessions import Ended
 from stores.aggregates import Entry
 from stores.redis import RedisAway
 from stores.revocations import tell
-from streams.decisions import Decisions, Outcome
+from streams.decisions import Decisions
+from streams.outcomes import Outcome
 
 log = logging.getLogger("yeoul.agents.endings")
 

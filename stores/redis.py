@@ -11,16 +11,38 @@ write cost as much there as deciding ten commands does. `channels` is a client f
 import asyncio
 import contextlib
 import logging
+import sys
 from collections.abc import Awaitable, Iterator, Sequence
 from time import monotonic
 from typing import Any
 
-import redis.asyncio
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
-
 from config import Settings
+
+
+@contextlib.contextmanager
+def _without_opentelemetry() -> Iterator[None]:
+    """An import of it fails meanwhile, as where it is not installed.
+
+    redis-py imports its metrics if they are there, for measurements of its own that nothing here asks for: seventy
+    modules and 11 MB in each process. Who exports spans imports what is needed for that, later (telemetry/tracing.py).
+    """
+    if "opentelemetry" in sys.modules:
+        yield
+        return
+    sys.modules["opentelemetry"] = None  # type: ignore[assignment]  # what Python documents for this
+    try:
+        yield
+    finally:
+        del sys.modules["opentelemetry"]
+
+
+with _without_opentelemetry():
+    import redis.asyncio
+    from redis.asyncio.retry import Retry
+    from redis.backoff import NoBackoff
+    from redis.exceptions import RedisError
+
+__all__ = ["Redis", "RedisAway", "RedisError"]
 
 log = logging.getLogger("yeoul.stores.redis")
 

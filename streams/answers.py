@@ -12,11 +12,10 @@ from typing import Any, Literal
 from uuid import UUID
 
 import msgspec
-from redis.exceptions import RedisError
 
 from domain.refusals import Code, Detail, Problem, Refusal
 from stores.aggregates import Operation
-from stores.redis import Redis
+from stores.redis import Redis, RedisError
 
 log = logging.getLogger("yeoul.streams.answers")
 

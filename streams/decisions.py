@@ -17,17 +17,17 @@ from aiokafka.structs import ConsumerRecord
 
 from domain.access import Actor, Role
 from domain.aggregates import Context, Occurrence, fold
-from domain.refusals import Code, Refusal
+from domain.refusals import Refusal
 from security.signatures import verify
 from stores.aggregates import Commands, Entry, NotNew, Operation, Outdated, Table
 from stores.cache import Cache
 from stores.dead_letters import Letter, park
 from stores.postgres import Database
 from stores.progress import Move
-from streams.answers import Sent, write_refusal
 from streams.answers import write as write_answers
 from streams.envelope import SIGNATURE, Command, Event, Unreadable, read_command, sequence, source_of, write
 from streams.identity import event_id
+from streams.outcomes import Outcome, reopens
 from streams.progress import Progress
 from streams.publisher import Publication, Publisher
 from streams.traced import Traced
@@ -36,8 +36,6 @@ from streams.work import Work
 log = logging.getLogger("yeoul.streams.decisions")
 
 _encode = msgspec.json.Encoder().encode
-_KEY_REUSED = write_refusal(Refusal(Code.KEY_REUSED))
-_FAILED = write_refusal(Refusal(Code.OPERATION_FAILED))
 _ROLES = {role.value: role for role in Role}
 
 
@@ -63,27 +61,6 @@ class Asked(msgspec.Struct, frozen=True):
 
     envelope: Command
     command: Any
-
-
-def reopens(before: Operation, envelope: Command) -> bool:
-    """True if the operation failed, and this is its command again: replayed by an operator, or sent by its caller."""
-    return before.outcome == "failed" and _is_of(before, envelope)
-
-
-def _is_of(before: Operation, envelope: Command) -> bool:
-    return before.fingerprint == envelope.fingerprint and before.actor == envelope.actor
-
-
-class Outcome:
-    """What came of a batch: everything that is written, and everything that follows the commit."""
-
-    def __init__(self) -> None:
-        self.states: dict[UUID, Any] = {}
-        self.loaded: dict[UUID, int] = {}
-        self.journal: list[Entry] = []
-        self.operations: list[Operation] = []
-        self.answers: dict[str, list[Sent]] = {}
-        self.publications: list[Publication] = []
 
 
 class Decisions:
@@ -173,20 +150,15 @@ class Decisions:
             if not work.letters and self._all_new(asked):
                 # One statement for the batch: it looks by itself whether all is new, and writes nothing if not.
                 with contextlib.suppress(NotNew):
-                    return await self._write(
-                        connection, moves, self._decide(work, {}, {}, {}, traced), traced, unread=True
-                    )
+                    new = self._decide(work, {}, {}, {}, traced)
+                    return await self._write(connection, moves, new, traced, unread=True)
             operations = list({envelope.operation for envelope in (*asked, *failing)})
             aggregates = list({envelope.subject for envelope in asked})
             done, states = await self._store.load(connection, operations, aggregates) if operations else ({}, {})
             refused = await self.before_decide(connection, work, done)
             outcome = self._decide(work, done, states, refused, traced)
             for envelope in failing:
-                before = done.get(envelope.operation)
-                if before is None:
-                    self._settle(outcome, envelope, done, "failed", 0, _FAILED)
-                elif reopens(before, envelope):
-                    self._tell(outcome, envelope, before, replayed=False)  # it failed again
+                outcome.fail(envelope, done)
             await self.after_decide(connection, outcome)
             await self._write(connection, moves, outcome, traced, unread=False)
             await park(connection, work.letters)
@@ -201,15 +173,9 @@ class Decisions:
         written = [(state, outcome.loaded[id]) for id, state in outcome.states.items()]
         with traced.writing():
             await self._store.commit(
-                connection,
-                self.group,
-                moves,
-                written,
-                outcome.journal,
-                outcome.operations,
-                unread=unread,
-                guarded=self.guarded,
-            )
+                connection, self.group, moves, written, outcome.journal, outcome.operations,
+                unread=unread, guarded=self.guarded,
+            )  # fmt: skip
         return outcome
 
     @property
@@ -243,7 +209,7 @@ class Decisions:
         self, work: Work, done: dict[UUID, Operation], states: dict[UUID, Any], refused: Mapping[UUID, Refusal],
         traced: Traced,
     ) -> Outcome:  # fmt: skip
-        outcome = Outcome()
+        outcome = Outcome(self.noun.name)
         now = datetime.now(UTC)
         for part in work.parts:
             owned = part.owned
@@ -252,7 +218,7 @@ class Decisions:
                 envelope: Command = message.envelope
                 before = done.get(envelope.operation)
                 if before is not None and not reopens(before, envelope):
-                    self._repeat(outcome, envelope, before)
+                    outcome.repeat(envelope, before)
                     continue
                 refusal = refused.get(envelope.operation)
                 state = states.get(envelope.subject)
@@ -277,7 +243,11 @@ class Decisions:
                     records.append((record.key, told))
                 if events:
                     states[envelope.subject] = outcome.states[envelope.subject] = state
-                self._answer(outcome, envelope, done, state, version, refusal)
+                if refusal is not None:
+                    outcome.refuse(envelope, done, version, refusal)
+                else:
+                    gone = getattr(state, "deleted_at", None) is not None
+                    outcome.succeed(envelope, done, version, b"" if gone else self.noun.document(state))
             tenure = self._publisher.tenure(part.key.partition)
             outcome.publications.append(Publication(part.key.partition, tenure, part.span.end, records))
         return outcome
@@ -302,48 +272,6 @@ class Decisions:
                 requestid=envelope.requestid,
             )
         )
-
-    def _answer(
-        self, outcome: Outcome, envelope: Command, done: dict[UUID, Operation], state: Any, version: int,
-        refusal: Refusal | None,
-    ) -> None:  # fmt: skip
-        if refusal is not None:
-            self._settle(outcome, envelope, done, "refused", version, write_refusal(refusal))
-        else:
-            gone = getattr(state, "deleted_at", None) is not None
-            self._settle(outcome, envelope, done, "succeeded", version, b"" if gone else self.noun.document(state))
-
-    def _settle(
-        self, outcome: Outcome, envelope: Command, done: dict[UUID, Operation], result: str, version: int, answer: bytes
-    ) -> None:
-        operation = Operation(
-            envelope.operation,
-            self.noun.name,
-            envelope.subject,
-            envelope.actor,
-            envelope.fingerprint,
-            result,
-            version,
-            answer,
-        )
-        outcome.operations.append(operation)
-        done[envelope.operation] = operation
-        self._tell(outcome, envelope, operation, replayed=False)
-
-    def _repeat(self, outcome: Outcome, envelope: Command, before: Operation) -> None:
-        if not _is_of(before, envelope):
-            if envelope.replyto:
-                reused = Sent(envelope.operation, "refused", False, 0, _KEY_REUSED, envelope.fingerprint)
-                outcome.answers.setdefault(envelope.replyto, []).append(reused)
-            return
-        self._tell(outcome, envelope, before, replayed=True)
-
-    @staticmethod
-    def _tell(outcome: Outcome, envelope: Command, operation: Operation, *, replayed: bool) -> None:
-        if envelope.replyto:
-            result: Any = operation.outcome
-            sent = Sent(envelope.operation, result, replayed, operation.version, operation.answer, envelope.fingerprint)
-            outcome.answers.setdefault(envelope.replyto, []).append(sent)
 
     # -- after -------------------------------------------------------------------------------------------------------
 

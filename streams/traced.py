@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import Self
 from uuid import UUID
 
+from stores.aggregates import NotNew, Outdated
 from streams.envelope import Command
 from streams.work import Work
 from telemetry import tracing
@@ -47,6 +48,8 @@ class Traced:
         error: str | None = None
         try:
             yield
+        except (NotNew, Outdated):
+            raise  # no failure: it tells that the batch has to be decided by what is there now
         except BaseException as raised:
             error = type(raised).__name__
             raise

@@ -86,12 +86,19 @@ class Reports(logging.Handler):
             "timestamp": datetime.fromtimestamp(record.created, UTC),
             "level": "fatal" if record.levelno >= logging.CRITICAL else "error",
             "logger": record.name,
-            "logentry": {"message": str(record.msg)},
+            "logentry": {"message": _unfilled(record)},
             "tags": {"process": self._process} | {name: str(fields[name]) for name in TAGS if name in fields},
         }
         if record.exc_info and record.exc_info[1] is not None:
             event["exception"] = {"values": _exceptions(record.exc_info[1])}
         return event
+
+
+def _unfilled(record: logging.LogRecord) -> str:
+    """The text of a line before any value was put in. Others than we may log a text that is filled already."""
+    if record.args or record.name.startswith("yeoul"):
+        return str(record.msg)
+    return f"an error that {record.name} logged"
 
 
 def _exceptions(error: BaseException) -> list[dict[str, Any]]:

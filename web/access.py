@@ -8,9 +8,10 @@ on a terminal get theirs by ordinary records. A process that is killed loses the
 import asyncio
 import logging
 import os
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from time import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import orjson
@@ -35,7 +36,7 @@ class Line(NamedTuple):
     request_id: str
     took: float
     user: UUID | None = None
-    operation: UUID | None = None
+    operations: Sequence[UUID] = ()
     trace: TraceContext | None = None
 
 
@@ -97,8 +98,11 @@ def _json(lines: list[tuple[float, Line]]) -> bytes:
 def _ids(line: Line) -> bytes:
     """What is known besides, as members of the object; none of it needs escaping."""
     text = "" if line.user is None else f',"user":"{line.user}"'
-    if line.operation is not None:
-        text += f',"operation":"{line.operation}"'
+    if len(line.operations) == 1:
+        text += f',"operation":"{line.operations[0]}"'
+    elif line.operations:
+        listed = '","'.join(map(str, line.operations))
+        text += f',"operations":["{listed}"]'
     if line.trace is not None:
         text += f',"trace_id":"{line.trace.trace_id}","span_id":"{line.trace.span_id}"'
     return text.encode()
@@ -108,8 +112,13 @@ def _record(at: float, line: Line) -> logging.LogRecord:
     said = f"{line.method} {line.route} {line.status}"
     record = logging.LogRecord(log.name, logging.INFO, __file__, 0, said, None, None)
     record.created = at
-    fields = {"request": line.request_id, "status": line.status, "ms": round(line.took * 1000, 2)}
+    fields: dict[str, Any] = {"request": line.request_id, "status": line.status, "ms": round(line.took * 1000, 2)}
     fields |= {"user": str(line.user)} if line.user is not None else {}
-    fields |= {"operation": str(line.operation)} if line.operation is not None else {}
-    record.__dict__["fields"] = fields | trace_fields(line.trace)
+    record.__dict__["fields"] = fields | operation_fields(line.operations) | trace_fields(line.trace)
     return record
+
+
+def operation_fields(operations: Sequence[UUID]) -> dict[str, Any]:
+    """What a line says of what was asked for: one operation by its name, those of a batch as a list."""
+    told = [str(operation) for operation in operations]
+    return {} if not told else {"operation": told[0]} if len(told) == 1 else {"operations": told}

@@ -17,7 +17,7 @@ from streams import identity
 from streams.publish import Answer, BrokerAway, Order, Pending
 from telemetry.tracecontext import TraceContext
 from web import headers, sessions, writes
-from web.parts import OPERATION, PARTS, REQUEST_ID, Parts
+from web.parts import PARTS, REQUEST_ID, Parts, operations_of
 from web.presenters import Reply
 from web.refused import Refused, refused
 from web.validation import Schema
@@ -70,7 +70,7 @@ async def register(request: web.Request) -> Reply:
     if not private and await parts.stores.accounts.by_email_index(index) is not None:
         raise refused(Code.EMAIL_TAKEN)
     order = await account_order(parts, new, Role.USER, request[REQUEST_ID], headers.trace(request))
-    request[OPERATION] = order.operation
+    operations_of(request).append(order.operation)
     if private:
         # Nobody waits: how long the answer takes would tell what it is.
         await submit(parts, order, wait=0.0)

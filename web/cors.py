@@ -12,7 +12,7 @@ EXPOSED = (
 )
 ALLOWED = (
     "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, Last-Event-ID, Prefer, X-Request-Id,"
-    " traceparent"
+    " traceparent, tracestate"
 )
 KEPT_S = 7200
 """How long a browser keeps what a preflight said, seconds; more than that none does."""

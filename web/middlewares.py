@@ -10,6 +10,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from functools import lru_cache
 from time import perf_counter, time
+from typing import Any
 
 from aiohttp import hdrs, web
 from aiohttp.http_exceptions import ContentEncodingError
@@ -29,9 +30,9 @@ from telemetry import metrics
 from telemetry.tracecontext import fields
 from telemetry.tracing import METHODS
 from web import headers, operations, presenters
-from web.access import Line
+from web.access import Line, operation_fields
 from web.connections import TooSlow
-from web.parts import ACCESS, ACTOR, CORS, DOOR, OPERATION, PARTS, PAYLOAD, REQUEST_ID, Parts
+from web.parts import ACCESS, ACTOR, ASKED, CORS, DOOR, PARTS, PAYLOAD, REQUEST_ID, Parts
 from web.permissions import Handler
 from web.presenters import Reply
 from web.quotas import RATE, Kind
@@ -179,7 +180,7 @@ async def around(request: web.Request, handler: Outer) -> web.StreamResponse:
         app[ACCESS].note(
             Line(
                 method, route, status, request_id, took,
-                None if who is None else who.id, request.get(OPERATION), None if span is None else span.context,
+                None if who is None else who.id, request.get(ASKED, ()), None if span is None else span.context,
             )
         )  # fmt: skip
         if span is not None:
@@ -215,11 +216,10 @@ def _refusal(request: web.Request, error: Exception) -> web.Response:
     return response
 
 
-def _known(request: web.Request) -> dict[str, str]:
+def _known(request: web.Request) -> dict[str, Any]:
     """What finds everything else that is known of a request."""
-    operation = request.get(OPERATION)
-    more = {} if operation is None else {"operation": str(operation)}
-    return {"request": request[REQUEST_ID], **more, **fields(headers.trace(request))}
+    asked = operation_fields(request.get(ASKED, ()))
+    return {"request": request[REQUEST_ID], **asked, **fields(headers.trace(request))}
 
 
 def _refused(error: Exception) -> Refused:

@@ -298,7 +298,16 @@ ACTOR: web.RequestKey[Actor] = web.RequestKey("actor", Actor)
 REQUEST_ID: web.RequestKey[str] = web.RequestKey("request_id", str)
 """The id of the request, the caller's or ours."""
 
-OPERATION: web.RequestKey[UUID] = web.RequestKey("operation", UUID)
-"""The operation that the request asks for; only there for one that changes something."""
+ASKED: web.RequestKey[list[UUID]] = web.RequestKey("asked", list[UUID])
+"""The operations that the request asks for; see `operations_of`."""
+
+
+def operations_of(request: web.Request) -> list[UUID]:
+    """What the log says that the request asked for; who sends a command for it puts its operation in."""
+    found = request.get(ASKED)
+    if found is None:
+        found = request[ASKED] = []
+    return found
+
 
 PARTS: web.AppKey[Parts] = web.AppKey("parts", Parts)

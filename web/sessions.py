@@ -21,7 +21,7 @@ from security.tokens import LIFETIME_S
 from streams import identity
 from streams.publish import Order, Pending
 from web import headers, queries, writes
-from web.parts import ACTOR, CLIENTS, PARTS, PAYLOAD, REQUEST_ID, Parts
+from web.parts import ACTOR, CLIENTS, PARTS, PAYLOAD, REQUEST_ID, Parts, operations_of
 from web.paths import object_id
 from web.presenters import Reply
 from web.refused import Refused, Wrong, refused
@@ -47,7 +47,10 @@ _document = msgspec.json.Decoder(sessions.Document).decode
 
 
 class Caller(msgspec.Struct, frozen=True):
-    """From where a session is used, and with which request. `wait`: seconds for the answer of a command."""
+    """From where a session is used, and with which request. `wait`: seconds for the answer of a command.
+
+    `operations`: where the request gathers what it asks for.
+    """
 
     device: str
     address: str
@@ -55,6 +58,7 @@ class Caller(msgspec.Struct, frozen=True):
     request_id: str
     traceparent: str | None = None
     tracestate: str | None = None
+    operations: list[UUID] = []
 
 
 def caller_of(request: web.Request) -> Caller:
@@ -69,6 +73,7 @@ def caller_of(request: web.Request) -> Caller:
         request[REQUEST_ID],
         headers.traceparent(request),
         headers.tracestate(request),
+        operations_of(request),
     )
 
 
@@ -276,6 +281,7 @@ def _order(
     kind: str, actor: Actor, command: Any, operation: UUID, fingerprint: str, caller: Caller, *, keyed: bool = False
 ) -> Order:
     assert actor.id is not None
+    caller.operations.append(operation)
     return Order(
         noun="sessions", type=kind, aggregate_id=actor.id, operation=operation, actor=actor,
         data=msgspec.json.encode(command), fingerprint=sha256(f"{kind}\n{fingerprint}".encode()).hexdigest(),

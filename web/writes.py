@@ -11,7 +11,7 @@ from security.signatures import sign
 from streams import identity
 from streams.publish import Answer, Order, Pending
 from web import headers
-from web.parts import ACTOR, OPERATION, PARTS, REQUEST_ID
+from web.parts import ACTOR, PARTS, REQUEST_ID, operations_of
 from web.refused import Refused, Wrong, refused
 from web.validation import Parsed, Schema, T
 
@@ -85,7 +85,7 @@ async def submit(
     parts = request.app[PARTS]
     same = b"%b %b\n%b\n%b" % (method.encode(), path.encode(), _text(matching), canonical)
     operation = identity.new_operation() if key is None else identity.operation_id(actor.id, method, path, key)
-    request[OPERATION] = operation
+    operations_of(request).append(operation)
     order = Order(
         noun=noun,
         type=command,

@@ -2,6 +2,7 @@
 
 import asyncio
 import importlib.util
+import json
 import logging
 import re
 import signal
@@ -47,6 +48,28 @@ def test_every_expected_line_is_one_that_the_libraries_write() -> None:
 )
 def test_only_states_that_pass_are_left_out(name: str, message: str, shown: bool) -> None:
     assert Unexpected().filter(record(name, message)) is shown
+
+
+LEVELS = ("debug", "info", "warning", "error", "critical")
+
+
+@pytest.mark.parametrize("least", LEVELS)
+def test_there_are_five_levels_of_lines_each_an_object(
+    least: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = logging.getLogger()
+    monkeypatch.setattr(root, "handlers", [])
+    monkeypatch.setattr(root, "level", root.level)
+    configure(Settings(log_level=least, log_format="json"), "test")
+    for level in LEVELS:
+        logging.getLogger("yeoul.test").log(
+            getattr(logging, level.upper()), "one\nof %s", level, extra={"fields": {"request": "r"}}
+        )
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [line["level"] for line in lines] == list(LEVELS[LEVELS.index(least) :])
+    assert {(line["process"], line["logger"], line["request"]) for line in lines} == {("test", "yeoul.test", "r")}
+    assert [line["message"] for line in lines] == [f"one\nof {line['level']}" for line in lines]
+    logging.captureWarnings(False)
 
 
 def test_who_debugs_sees_everything(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -123,13 +123,26 @@ def test_nobody_waits_for_a_collector_that_does_not_answer(
     collector.hold.set()
 
 
-def test_without_a_collector_no_spans_are_imported() -> None:
-    # The client of Redis looks whether OpenTelemetry's metrics are there, and imports those itself.
-    never = "('opentelemetry.sdk.trace', 'opentelemetry.exporter', 'google.protobuf', 'sentry')"
-    code = f"import sys, web.app, worker; print([m for m in sys.modules if m.startswith({never})])"
+NEVER = "('opentelemetry', 'google', 'sentry_sdk', 'requests', 'urllib3')"
+
+
+@pytest.mark.parametrize("roots", ["web.parent, web.child, web.app", "worker"])
+def test_who_exports_nothing_imports_nothing_for_it(roots: str) -> None:
+    """redis-py looks whether OpenTelemetry is there, and would import it: stores/redis.py keeps it out."""
+    code = f"import sys, {roots}; print([m for m in sys.modules if m.split('.')[0] in {NEVER}])"
+    assert printed(code) == "[]"
+
+
+def test_what_was_kept_out_is_there_for_who_exports() -> None:
+    code = "import stores.redis, sys; print('opentelemetry' in sys.modules); import telemetry.spans, redis; print('ok')"
+    assert printed(code).split() == ["False", "ok"]
+
+
+def printed(code: str) -> str:
     root = Path(__file__).resolve().parents[2]
-    out = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
-    assert out.stdout.strip() == "[]"
+    return subprocess.run(
+        [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True
+    ).stdout.strip()
 
 
 def test_without_a_collector_the_callers_context_goes_on_as_it_came() -> None:

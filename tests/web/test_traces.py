@@ -110,6 +110,27 @@ async def test_a_request_is_a_span_of_its_route(
     assert all(b"kim" not in body for _, _, body in collector.requests)
 
 
+async def test_requests_are_counted_by_the_templates_of_routes_and_classes_of_status(
+    client: Client, bearer: Any
+) -> None:
+    def count(route: str, status: str) -> float:
+        labels = {"method": "GET", "route": route, "status": status}
+        return REGISTRY.get_sample_value("yeoul_http_request_seconds_count", labels) or 0.0
+
+    one = "/api/v1/resources/{id}"
+    before = count(one, "4xx"), count("unmatched", "4xx")
+    for number in range(3):
+        await client.get(f"{PATH}/0190aaaa-0000-7000-8000-00000000000{number}?q=kim", headers=bearer())
+        await client.get(f"{PATH}/kim-{number}")
+        await client.get(f"/kim/{number}")
+    assert (count(one, "4xx"), count("unmatched", "4xx")) == (before[0] + 6, before[1] + 3)
+    assert client.app is not None
+    known = {resource.canonical for resource in client.app.router.resources()} | {"unmatched"}
+    (family,) = [family for family in REGISTRY.collect() if family.name == "yeoul_http_request_seconds"]
+    assert {sample.labels["route"] for sample in family.samples} <= known
+    assert {sample.labels["status"] for sample in family.samples} <= {f"{number}xx" for number in range(1, 6)}
+
+
 async def test_a_method_that_nobody_knows_is_one_label(client: Client) -> None:
     def count() -> float:
         labels = {"method": "_OTHER", "route": "unmatched", "status": "4xx"}

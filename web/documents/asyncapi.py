@@ -146,7 +146,9 @@ def _message(topic: Topic, kind: str, says: str, typed: Json) -> Json:
             "type": "object",
             "required": [envelope.SIGNATURE],
             "properties": {
-                envelope.SIGNATURE: {"type": "string", "description": "HMAC of the record by a front's key."}
+                envelope.SIGNATURE: {"type": "string", "description": "HMAC of the record by a front's key."},
+                "traceparent": {"type": "string", "description": "Of the request, or of the span that sent it."},
+                "tracestate": {"type": "string", "description": "Of the request."},
             },
         }
     return found

@@ -18,7 +18,7 @@ from web.routes import V1, V2, Guard, needs_scope
 
 PREFIX = {"v1": V1, "v2": V2}
 VERSION = {"v1": "1.0", "v2": "2.0"}
-KEY, IF_MATCH, IF_NONE_MATCH, PREFER, LANGUAGE, REQUEST_ID = (
+KEY, IF_MATCH, IF_NONE_MATCH, PREFER, LANGUAGE, REQUEST_ID, PARENT, STATE = (
     Parameter("Idempotency-Key", {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
               "The same key and the same request: the first answer again, for 24 hours.", "header", "7f3c"),
     Parameter("If-Match", str, 'Only if this is still the version: its ETag, or `*`. Else 412.', "header", '"1"'),
@@ -28,10 +28,14 @@ KEY, IF_MATCH, IF_NONE_MATCH, PREFER, LANGUAGE, REQUEST_ID = (
     Parameter("Accept-Language", str, "`ko` or `en`, for the sentences.", "header", "en"),
     Parameter("X-Request-Id", {"type": "string", "pattern": "^[A-Za-z0-9_.-]{1,64}$"}, "An id of yours.",
               "header", "my-request-1"),
+    Parameter("traceparent", str, "Where in which trace you ask (W3C Trace Context). A malformed one counts as none.",
+              "header", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
+    Parameter("tracestate", str, "Your tracing systems' own words, passed on with `traceparent`.",
+              "header", "vendor=1"),
 )  # fmt: skip
 AWAITED = frozenset({"POST /auth/login", "POST /auth/refresh", "POST /resources/batch", "POST /api-keys"})
 ASK = ("GET /operations/{id}",)
-SHARED = (LANGUAGE, REQUEST_ID)
+SHARED = (LANGUAGE, REQUEST_ID, PARENT, STATE)
 IDS: dict[str, Json] = {
     "id": {"type": "string", "format": "uuid"},
     "kind": {"type": "string", "minLength": 1, "maxLength": 64, "pattern": "^[a-z0-9][a-z0-9_.-]*$"},

@@ -1,0 +1,86 @@
+"""What of a request that failed is reported to Sentry, as it arrives there."""
+
+import asyncio
+import io
+import json
+import logging
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+from aiohttp.test_utils import TestClient, TestServer
+
+from config import Settings
+from telemetry import reports
+from tests.telemetry.listeners import Listener, listening
+from tests.web.conftest import OWNER, Client
+from tests.web.fakes import SETTINGS, Fakes
+from web.app import create
+
+PATH = "/api/v1/resources"
+TRACE = "00-" + "a" * 32 + "-" + "b" * 16 + "-01"
+NOTE = {"kind": "note", "title": "a blue boat", "body": "kim@example.org", "attributes": {"harbour": "Mokpo"}}
+WRITTEN = (b"blue boat", b"kim", b"harbour", b"mokpo", b"lighthouse", str(OWNER).encode(), b"bearer", b"127.0.0.1")
+
+
+@pytest.fixture
+def sentry() -> Iterator[Listener]:
+    with listening() as listener:
+        reports.configure(Settings(sentry_dsn=f"http://{'c' * 32}@{listener.address}/42"), "web")
+        try:
+            yield listener
+        finally:
+            reports.close()
+
+
+@pytest.fixture
+async def reporting(sentry: Listener, fakes: Fakes) -> AsyncIterator[Client]:
+    async with TestClient(TestServer(create(SETTINGS, fakes.open))) as opened:
+        yield opened
+
+
+async def test_a_failed_request_is_reported_by_its_ids_only(
+    reporting: Client, sentry: Listener, fakes: Fakes, bearer: Any
+) -> None:
+    fakes.commands.raises = ValueError("invalid input for query argument $3: 'kim@example.org'")
+    headers = bearer(traceparent=TRACE, **{"User-Agent": "Lighthouse/7", "X-Request-Id": "mine"})
+    answer = await reporting.post(f"{PATH}?a=Mokpo", json=NOTE, headers=headers | {"Cookie": "a=kim"})
+    assert (answer.status, (await answer.json())["error"]["code"]) == (500, "INTERNAL_ERROR")
+    await asyncio.to_thread(sentry.until, lambda: sentry.requests)
+    (report,) = sentry.reports()
+    assert report["logentry"] == {"message": "a request failed"}
+    assert (report["tags"]["request"], report["tags"]["trace_id"]) == ("mine", "a" * 32)
+    (error,) = report["exception"]["values"]
+    assert (error["type"], "value" in error) == ("ValueError", False)
+    frames = [frame["filename"] for frame in error["stacktrace"]["frames"] if frame["in_app"]]
+    assert "web/middlewares.py" in frames
+    for _, given, body in sentry.requests:
+        said = body.lower() + json.dumps(given).lower().replace(sentry.address, "").encode()
+        assert [word for word in WRITTEN if word in said] == []
+
+
+async def test_what_callers_do_wrong_is_no_error(
+    reporting: Client, sentry: Listener, bearer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = io.StringIO()
+    monkeypatch.setattr(logging.getLogger(), "handlers", [*logging.getLogger().handlers, logging.StreamHandler(stream)])
+    for body in (b"{", b'{"kind": 1}', b"[" * 10_000, b"\xff"):
+        answer = await reporting.post(PATH, data=body, headers=bearer(**{"Content-Type": "application/json"}))
+        assert answer.status == 400
+    for path in ("/nothing", PATH + "/no-id", PATH + "?cursor=x"):
+        assert 400 <= (await reporting.get(path, headers=bearer())).status < 500
+    await asyncio.to_thread(reports.close)
+    assert sentry.requests == []
+
+
+async def test_a_task_that_nobody_waits_for_is_reported_without_its_text(sentry: Listener) -> None:
+    """asyncio fills the text of its line with the exception before it logs it."""
+    asyncio.get_running_loop().call_exception_handler({
+        "message": "Task exception was never retrieved", "exception": ValueError("kim@example.org"),
+        "future": "kim@example.org",
+    })  # fmt: skip
+    await asyncio.to_thread(sentry.until, lambda: sentry.requests)
+    (report,) = sentry.reports()
+    assert report["logentry"] == {"message": "an error that asyncio logged"}
+    assert [error["type"] for error in report["exception"]["values"]] == ["ValueError"]
+    assert b"kim" not in sentry.requests[0][2]
