@@ -9,12 +9,13 @@ import signal
 
 import uvloop
 
-from agents import accounts, analytics, erasures, kinds, resources, revocations, sessions
+from agents import accounts, analytics, erasures, kinds, mail, resources, revocations, sessions
 from config import Settings
 from config.metrics import load
 from stores import StoresAway
 from stores.aggregates import Operations
 from stores.indexing import Indexing
+from stores.mails import Mails
 from stores.retention import Retention
 from stores.sessions import SessionStore
 from streams.groups import Connections, Group
@@ -39,12 +40,13 @@ GROUPS: dict[str, Group] = {
     "revocations": revocations.GROUP,
     "analytics": analytics.GROUP,
     "erasures": erasures.GROUP,
+    "mail": mail.GROUP,
 }
 
 PROCESSES: dict[str, tuple[str, ...]] = {
     # The owners of the tables apart from the readers, so that a flood of events doesn't slow writes.
-    # `revocations` and `erasures` read what accounts do, which is little, and must not wait behind a flood either.
-    "commands": ("accounts", "resources", "kinds", "sessions", "revocations", "erasures"),
+    # Those that read what accounts do, which is little, must not wait behind a flood either.
+    "commands": ("accounts", "resources", "kinds", "sessions", "revocations", "erasures", "mail"),
     "readers": ("analytics",),
 }
 
@@ -68,20 +70,23 @@ def run(settings: Settings, groups: list[str]) -> int:
 
 
 async def _housekeeping(connections: Connections) -> None:
-    """Forget operations older than the answers to their keys are promised for, what no metric keeps, expired sessions.
+    """Forget operations older than the answers to their keys are promised for, and what else nobody asks for any more.
 
+    That is what no metric keeps, expired sessions, and which mails were sent long ago.
     Have deleted what came to be in the name of an erased account.
     Any worker may, at any time.
     """
     operations = Operations(connections.database)
     retention = Retention(connections.database)
     sessions = SessionStore(connections.database)
+    mails = Mails(connections.database)
     while True:
         await asyncio.sleep(HOUSEKEEPING_S)
         for what, sweep in (
             ("operations", operations.forget_all),
             ("parts of the metrics", retention.sweep),
             ("sessions", sessions.sweep),
+            ("mails", mails.sweep),
             ("resources of erased accounts", functools.partial(erasures.sweep, connections)),
         ):
             try:

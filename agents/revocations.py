@@ -19,6 +19,7 @@ from streams.orders import Order
 NAME = "revocations"
 REASONS = {
     "account.password_changed": Reason.PASSWORD_CHANGED,
+    "account.email_changed": Reason.EMAIL_CHANGED,
     "account.disabled": Reason.DISABLED,
     "account.role_changed": Reason.ROLE_CHANGED,
     "account.erased": Reason.ERASED,

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import msgspec
 
+from config.mail import MAIL, unmet
 from config.shields import SHIELDS, Limit, Network
 from config.variables import (
     Refused,
@@ -127,6 +128,7 @@ VARIABLES: tuple[Variable, ...] = (
         secret=True,
     ),
     *SHIELDS,
+    *MAIL,
 )
 
 
@@ -176,6 +178,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     limit_search_user: Limit = UNMET
     limit_write_address: Limit = UNMET
     limit_write_user: Limit = UNMET
+    smtp_url: str = ""
+    mail_from: str = "Yeoul <yeoul@localhost>"
+    public_url: str = ""
+    email_verification: str = "optional"
 
     def environ(self) -> dict[str, str]:
         """The variables that make an equal `Settings` in a child process; they hold secrets."""
@@ -227,6 +233,7 @@ def load(environ: Mapping[str, str]) -> Settings:
     complaints += [
         f"{missing} is missing; the environment {name} needs it" for missing in rules["required"] if not texts[missing]
     ]
+    complaints += unmet(name, values)
     if rules["refuse_examples"]:
         complaints += _unfit(texts, values)
     if complaints:

@@ -27,6 +27,7 @@ from stores.accounts import AccountQuery
 from stores.belongings import Told
 from stores.dead_letters import Listed, Parked
 from stores.kinds import Schemas
+from stores.mails import Sent
 from stores.pages import Page, PageQuery, Total
 from stores.reports import Dropped
 from stores.resources import Change, View
@@ -167,6 +168,13 @@ class LetterStore(Protocol):
         """One row with everything. Raises StoresAway."""
 
 
+class MailStore(Protocol):
+    """Mails that were sent."""
+
+    async def of(self, account: UUID) -> list[Sent]:
+        """The mails about an account, oldest first. Raises StoresAway."""
+
+
 class ReadStores(Protocol):
     """The stores that the front reads."""
 
@@ -197,6 +205,10 @@ class ReadStores(Protocol):
     @property
     def belongings(self) -> BelongingStore:
         """What somebody owns."""
+
+    @property
+    def mails(self) -> MailStore:
+        """Mails that were sent."""
 
     @property
     def reports(self) -> ReportStore:
