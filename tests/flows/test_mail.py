@@ -194,6 +194,25 @@ async def test_an_account_is_verified_its_password_forgotten_and_its_address_cha
     assert [str(row["account_id"]) for row in claims] == [jun.id]
 
 
+async def test_of_two_who_confirm_one_address_at_once_one_has_it(installation: System, server: Server) -> None:
+    guest = await started(installation)
+    callers = [await register(guest, f"{name}@example.com") for name in ("mina", "jun")]
+    tokens = []
+    for number, caller in enumerate(callers, start=1):
+        change = {"password": PASSWORD, "email": "one@example.com"}
+        assert (await caller.ask("PUT", "/users/me/email", change))[0] == 202
+        tokens.append(await server.token("one@example.com", Kind.CHANGE, number))
+    answers = await asyncio.gather(
+        *(guest.ask("POST", "/auth/confirm-email", {"token": token}) for token in tokens),
+        guest.ask("POST", "/auth/register", {"email": "one@example.com", "password": OTHER_PASSWORD}),
+    )
+    assert sum(status < 300 for status, _ in answers) == 1
+    assert {code for status, code in answers if status >= 400} == {"EMAIL_TAKEN"}
+    emails = [row["email_index"] for row in await installation.stores.database.fetch("SELECT * FROM accounts")]
+    claims = [row["email_index"] for row in await installation.stores.database.fetch("SELECT * FROM account_claims")]
+    assert sorted(emails) == sorted(claims)
+
+
 async def test_a_server_that_is_away_is_waited_for_and_one_that_refuses_leaves_a_dead_letter(
     installation: System, server: Server
 ) -> None:
