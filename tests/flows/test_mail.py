@@ -24,6 +24,7 @@ from tests.flows.test_accounts import PASSWORD, Caller, register, started
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 OTHER_PASSWORD = "another of these"
+GROUPS = ("accounts", "sessions", "revocations", "mail")
 EN = SUBJECTS["en"]
 
 
@@ -115,7 +116,7 @@ async def login(guest: Caller, email: str, password: str = PASSWORD) -> Caller |
 async def test_an_account_is_verified_its_password_forgotten_and_its_address_changed(
     installation: System, server: Server
 ) -> None:
-    guest = await started(installation)
+    guest = await started(installation, *GROUPS)
     mina = await register(guest, "mina@example.com")
     token = await server.token("mina@example.com", Kind.VERIFY)
     assert (await guest.ask("POST", "/auth/verify-email", {"token": token}))[0] == 204
@@ -195,7 +196,7 @@ async def test_an_account_is_verified_its_password_forgotten_and_its_address_cha
 
 
 async def test_of_two_who_confirm_one_address_at_once_one_has_it(installation: System, server: Server) -> None:
-    guest = await started(installation)
+    guest = await started(installation, *GROUPS)
     callers = [await register(guest, f"{name}@example.com") for name in ("mina", "jun")]
     tokens = []
     for number, caller in enumerate(callers, start=1):
@@ -216,7 +217,7 @@ async def test_of_two_who_confirm_one_address_at_once_one_has_it(installation: S
 async def test_a_server_that_is_away_is_waited_for_and_one_that_refuses_leaves_a_dead_letter(
     installation: System, server: Server
 ) -> None:
-    guest = await started(installation)
+    guest = await started(installation, *GROUPS)
     await server.stop()
     await register(guest, "mina@example.com")
     worker = installation._processes[0]
