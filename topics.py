@@ -52,7 +52,8 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True):
 COMMANDS_ACCOUNTS = Topic(
     name="commands.accounts", key="account id", owner="web", repeats=Repeats.OPERATION,
     carries="signed commands for accounts: create_account, change_role, update_account, change_password, "
-    "disable_account, enable_account, erase_account",
+    "disable_account, enable_account, erase_account, request_reset, reset_password, request_verification, "
+    "verify_email, request_email_change, confirm_email_change, note_registration",
 )  # fmt: skip
 COMMANDS_RESOURCES = Topic(
     name="commands.resources", key="resource id", owner="web", repeats=Repeats.OPERATION,

@@ -9,13 +9,14 @@ import signal
 
 import uvloop
 
-from agents import accounts, analytics, api_keys, erasures, kinds, resources, revocations, sessions
+from agents import accounts, analytics, api_keys, erasures, kinds, mail, resources, revocations, sessions
 from config import Settings
 from config.metrics import load
 from stores import StoresAway
 from stores.aggregates import Operations
 from stores.api_keys import ApiKeyStore
 from stores.indexing import Indexing
+from stores.mails import Mails
 from stores.retention import Retention
 from stores.sessions import SessionStore
 from streams.groups import Connections, Group
@@ -41,12 +42,13 @@ GROUPS: dict[str, Group] = {
     "revocations": revocations.GROUP,
     "analytics": analytics.GROUP,
     "erasures": erasures.GROUP,
+    "mail": mail.GROUP,
 }
 
 PROCESSES: dict[str, tuple[str, ...]] = {
     # The owners of the tables apart from the readers, so that a flood of events doesn't slow writes.
-    # `revocations` and `erasures` read what accounts do, which is little, and must not wait behind a flood either.
-    "commands": ("accounts", "resources", "kinds", "sessions", "api_keys", "revocations", "erasures"),
+    # Those that read what accounts do, which is little, must not wait behind a flood either.
+    "commands": ("accounts", "resources", "kinds", "sessions", "api_keys", "revocations", "erasures", "mail"),
     "readers": ("analytics",),
 }
 
@@ -76,8 +78,9 @@ def run(settings: Settings, groups: list[str]) -> int:
 
 
 async def _housekeeping(connections: Connections) -> None:
-    """Forget operations older than the answers to their keys are promised for, and what is over elsewhere.
+    """Forget operations older than the answers to their keys are promised for, and what else nobody asks for any more.
 
+    That is what no metric keeps, expired sessions, and which mails were sent long ago.
     Have deleted what came to be in the name of an erased account.
     Any worker may, at any time.
     """
@@ -85,6 +88,7 @@ async def _housekeeping(connections: Connections) -> None:
     retention = Retention(connections.database)
     sessions = SessionStore(connections.database)
     keys = ApiKeyStore(connections.database)
+    mails = Mails(connections.database)
     while True:
         await asyncio.sleep(HOUSEKEEPING_S)
         for what, sweep in (
@@ -92,6 +96,7 @@ async def _housekeeping(connections: Connections) -> None:
             ("parts of the metrics", retention.sweep),
             ("sessions", sessions.sweep),
             ("API keys", keys.sweep),
+            ("mails", mails.sweep),
             ("resources of erased accounts", functools.partial(erasures.sweep, connections)),
         ):
             try:

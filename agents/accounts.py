@@ -12,9 +12,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from uuid import UUID
 
+from domain.account_mails import ConfirmEmailChange
 from domain.accounts import COMMANDS, EVENT_NAMES, AccountStatus, CreateAccount, decide, document, evolve, may_end_admin
 from domain.refusals import Code, Refusal
-from stores.accounts import TABLE, active_admins, claim, forget, keyed, unclaim
+from stores.accounts import TABLE, active_admins, claim, forget, keyed, release, unclaim
 from stores.aggregates import Operation
 from streams.decisions import Asked, Decisions, Noun
 from streams.groups import CommandGroup
@@ -34,17 +35,21 @@ NOUN = Noun(
 EMAIL_TAKEN = Refusal(Code.EMAIL_TAKEN)
 ERASED = Refusal(Code.ACCOUNT_ERASED)
 LAST_ADMIN = Refusal(Code.LAST_ADMIN)
+CLAIMING = (CreateAccount, ConfirmEmailChange)
+"""Commands by which an account gets an address."""
 
 
 class AccountDecisions(Decisions):
     """Decisions on accounts, with the claims on addresses and the count of admins around them."""
 
     _claimed: list[str]
+    _moving: set[UUID]
+    """Accounts that may get another address in this batch."""
 
     def needs_transaction(self, work: Work) -> bool:
         """Claims are written before the decision, and keys erased after it."""
         return any(
-            isinstance(message.command, CreateAccount) or may_end_admin(message.command)
+            isinstance(message.command, CLAIMING) or may_end_admin(message.command)
             for part in work.parts
             for message in part.messages
         )
@@ -56,7 +61,8 @@ class AccountDecisions(Decisions):
         messages = [message for part in work.parts for message in part.messages]
         asked = [message for message in messages if _counts(message, done)]
         refused = await self._last_admins(connection, [one for one in asked if may_end_admin(one.command)])
-        new = [message for message in asked if isinstance(message.command, CreateAccount)]
+        new = [message for message in asked if isinstance(message.command, CLAIMING)]
+        self._moving = {message.envelope.subject for message in new if isinstance(message.command, ConfirmEmailChange)}
         known = await keyed(connection, [message.envelope.subject for message in new])
         wanted = [
             (message.command.email_index, message.envelope.subject)
@@ -88,10 +94,12 @@ class AccountDecisions(Decisions):
         return refused
 
     async def after_decide(self, connection: Any, outcome: Outcome) -> None:
-        """Claims of accounts that were refused for another reason are given up, and keys of erased ones destroyed."""
+        """Claims of what was refused, and on former addresses, are given up; keys of erased ones are destroyed."""
         kept = {state.email_index for state in outcome.states.values()}
         await unclaim(connection, [index for index in self._claimed if index not in kept])
-        self._claimed = []
+        moved = [(id, state.email_index) for id, state in outcome.states.items() if id in self._moving]
+        await release(connection, [(id, index) for id, index in moved if index is not None])
+        self._claimed, self._moving = [], set()
         await forget(connection, [id for id, state in outcome.states.items() if state.status is AccountStatus.ERASED])
 
 

@@ -22,11 +22,14 @@ from streams.orders import Order
 NAME = "revocations"
 REASONS = {
     "account.password_changed": "password_changed",
+    "account.email_changed": "email_changed",
     "account.disabled": "disabled",
     "account.role_changed": "role_changed",
     "account.erased": "erased",
 }
 """Events of accounts that end sessions and keys, and why those say they ended."""
+PERSONAL = ("account.password_changed", "account.email_changed")
+"""Those that keys know nothing of: who changes the password says whether they end, too."""
 
 
 class _Data(msgspec.Struct, frozen=True):
@@ -65,8 +68,7 @@ class Revocations(Follower):
         except msgspec.MsgspecError as error:
             raise Unreadable("wrong_shape", str(error)) from None
         orders = [self._of_sessions(event, data)]
-        # A machine does not know the password: who changes it says whether keys end, too.
-        if event.type != "account.password_changed" or data.end_api_keys:
+        if event.type not in PERSONAL or data.end_api_keys:
             orders.append(self._of_keys(event, data))
         return _Change(event.id, event.source, event.sequence, tuple(orders))
 

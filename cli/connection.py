@@ -11,7 +11,12 @@ from embedded.state import State
 
 OTHER_PORT = "choose another: YEOUL_WEB_PORT=8090 ./yeoul up"
 """The way out where the port of the front is taken."""
-NEEDS = {"kafka": "YEOUL_KAFKA_URL", "postgres": "YEOUL_POSTGRES_URL", "redis": "YEOUL_REDIS_URL"}
+NEEDS = {
+    "kafka": "YEOUL_KAFKA_URL",
+    "postgres": "YEOUL_POSTGRES_URL",
+    "redis": "YEOUL_REDIS_URL",
+    "mail": "YEOUL_SMTP_URL",
+}
 KEYS = tuple(variable.name for variable in config.VARIABLES if variable.name.endswith(("_KEY", "_KEYS")))
 
 

@@ -15,7 +15,19 @@ from cli.failures import sentence
 
 COMMANDS = {
     "Run it": ("up", "down", "status", "logs", "reset"),
-    "Use it": ("token", "admin", "role", "keys", "tail", "report", "metrics", "dead-letters", "openapi", "asyncapi"),
+    "Use it": (
+        "token",
+        "admin",
+        "role",
+        "keys",
+        "mail",
+        "tail",
+        "report",
+        "metrics",
+        "dead-letters",
+        "openapi",
+        "asyncapi",
+    ),
     "Run parts of it": ("worker", "web", "migrate", "topics"),
     "Work on it": ("test", "bench", "doctor"),
 }

@@ -10,8 +10,8 @@ from cli.connection import NEEDS
 from embedded.errors import EmbeddedError
 
 TIMEOUT_S = 5.0
-NAMES = {"kafka": "Kafka", "postgres": "PostgreSQL", "redis": "Redis"}
-_PORTS = {"postgres": 5432, "redis": 6379}
+NAMES = {"kafka": "Kafka", "postgres": "PostgreSQL", "redis": "Redis", "mail": "The mail server"}
+_PORTS = {"postgres": 5432, "redis": 6379, "smtp": 587, "smtps": 465}
 
 Place = tuple[str, int] | str
 """Host and port, or the path of a unix socket."""
@@ -43,7 +43,7 @@ def places(name: str, url: str) -> list[Place]:
     if parts.scheme == "unix":
         return [unquote(parts.path)]
     named = parse_qs(parts.query)
-    port = parts.port or int(named.get("port", ["0"])[0]) or _PORTS[name]
+    port = parts.port or int(named.get("port", ["0"])[0]) or _PORTS[parts.scheme if name == "mail" else name]
     host = parts.hostname or named.get("host", [""])[0]
     return [f"{host}/.s.PGSQL.{port}" if host.startswith("/") else (host, port)]
 

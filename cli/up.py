@@ -32,7 +32,7 @@ from embedded.supervision import BOUND_LOGS_EVERY_S, Life, Runner
 
 HELP = "start everything and say where it is; Ctrl-C stops it in order"
 ADMIN = "admin@example.com"
-SERVERS = {"kafka": "kafka", "postgres": "postgres", "redis": "valkey"}
+SERVERS = {"kafka": "kafka", "postgres": "postgres", "redis": "valkey", "mail": "mail"}
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -229,6 +229,7 @@ class Up:
             f"  docs      {url}/docs   (every endpoint, with requests to paste)\n"
             f"  kafka     {settings.kafka_url}\n"
             f"  metrics   {scraped}\n"
+            f"  mail      {_mail(settings, self._stack)}\n"
             f"  data      {settings.state_dir}, logs in {settings.state_dir / 'logs'}\n"
             f"  token     of {ADMIN}, an admin, for 15 minutes; another: ./yeoul token {ADMIN} --role admin\n\n"
             f"{token}\n\n"
@@ -245,6 +246,13 @@ def _fragment(settings: Settings) -> str:
     """What the page of live tables opens with: the metric that moves with everything, where there is one."""
     everything = next((metric.name for metric in load(settings.metrics_file) if "*" in metric.events), None)
     return "" if everything is None else f"#metric={everything}"
+
+
+def _mail(settings: Settings, stack: Stack) -> str:
+    """Where mails go."""
+    if "mail" in stack.runners:
+        return "is caught and not sent: ./yeoul mail"
+    return f"is sent by the server of YEOUL_SMTP_URL, from {settings.mail_from}"
 
 
 async def _bounded(log: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import msgspec
 
+from config.mail import MAIL, unmet
 from config.shields import SHIELDS, Limit, Network
 from config.telemetry import TELEMETRY
 from config.variables import (
@@ -129,6 +130,7 @@ VARIABLES: tuple[Variable, ...] = (
     ),
     *SHIELDS,
     *TELEMETRY,
+    *MAIL,
 )
 
 
@@ -183,6 +185,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     otlp_endpoint: str = ""
     otlp_headers: tuple[tuple[str, str], ...] = ()
     trace_ratio: float = 1.0
+    smtp_url: str = ""
+    mail_from: str = "Yeoul <yeoul@localhost>"
+    public_url: str = ""
+    email_verification: str = "optional"
 
     def environ(self) -> dict[str, str]:
         """The variables that make an equal `Settings` in a child process; they hold secrets."""
@@ -234,6 +240,7 @@ def load(environ: Mapping[str, str]) -> Settings:
     complaints += [
         f"{missing} is missing; the environment {name} needs it" for missing in rules["required"] if not texts[missing]
     ]
+    complaints += unmet(name, values)
     if rules["refuse_examples"]:
         complaints += _unfit(texts, values)
     if complaints:

@@ -1,12 +1,15 @@
 """What is asked of accounts (commands), and what happens to them (events). No event says anything personal in plain."""
 
+from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from domain import account_mails
 from domain.access import Role
+from domain.account_mails import Language, Token
 
 Sealed = Annotated[str, msgspec.Meta(min_length=1, max_length=4_096)]
 Index = Annotated[str, msgspec.Meta(min_length=64, max_length=64)]
@@ -16,7 +19,11 @@ Index = Annotated[str, msgspec.Meta(min_length=64, max_length=64)]
 
 
 class CreateAccount(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Make an account whose id is the aggregate's. Any role but `user` is given by an admin or the system only."""
+    """Make an account whose id is the aggregate's. Any role but `user` is given by an admin or the system only.
+
+    `verification`: the token of the mail by which the owner shows that the address is read; `verified`: nobody has to,
+    which an admin or the system may say. `language`: of mails to it.
+    """
 
     email_sealed: Sealed
     name_sealed: Sealed
@@ -24,6 +31,9 @@ class CreateAccount(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     password_sealed: Sealed
     phone_sealed: Sealed | None = None
     role: Role = Role.USER
+    verification: Token | None = None
+    verified: bool = False
+    language: Language | None = None
 
 
 class ChangeRole(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -34,10 +44,11 @@ class ChangeRole(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class UpdateAccount(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Change what is given and keep the rest; None takes the phone away. For the account itself."""
+    """Change what is given and keep the rest; None takes the phone or the language away. For the account itself."""
 
     name_sealed: Sealed | UnsetType = UNSET
     phone_sealed: Sealed | UnsetType | None = UNSET
+    language: Language | UnsetType | None = UNSET
     expected_version: int | None = None
 
 
@@ -77,7 +88,7 @@ class EraseAccount(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class AccountCreated(msgspec.Struct, frozen=True):
-    """An account came to be."""
+    """An account came to be. `verification`: the token of the mail to its owner, good until `expires_at`."""
 
     email_sealed: str
     name_sealed: str
@@ -85,6 +96,10 @@ class AccountCreated(msgspec.Struct, frozen=True):
     email_index: str
     password_sealed: str
     role: Role
+    verification: Token | None = None
+    expires_at: datetime | None = None
+    verified: bool = False
+    language: str | None = None
 
 
 class RoleChanged(msgspec.Struct, frozen=True):
@@ -94,10 +109,11 @@ class RoleChanged(msgspec.Struct, frozen=True):
 
 
 class AccountUpdated(msgspec.Struct, frozen=True, kw_only=True):
-    """Somebody told of itself anew: of name and phone what was given."""
+    """Somebody told of itself anew: of name, phone and language what was given."""
 
     name_sealed: str | UnsetType = UNSET
     phone_sealed: str | UnsetType | None = UNSET
+    language: str | UnsetType | None = UNSET
 
 
 class PasswordChanged(msgspec.Struct, frozen=True):
@@ -121,8 +137,15 @@ class AccountErased(msgspec.Struct, frozen=True):
 
 
 Command = (
-    CreateAccount | ChangeRole | UpdateAccount | ChangePassword | DisableAccount | EnableAccount | EraseAccount
-)  # fmt: skip
+    CreateAccount
+    | ChangeRole
+    | UpdateAccount
+    | ChangePassword
+    | DisableAccount
+    | EnableAccount
+    | EraseAccount
+    | account_mails.Command
+)
 Event = (
     AccountCreated
     | RoleChanged
@@ -131,7 +154,8 @@ Event = (
     | AccountDisabled
     | AccountEnabled
     | AccountErased
-)  # fmt: skip
+    | account_mails.Event
+)
 
 COMMANDS: dict[str, type[Command]] = {
     "create_account": CreateAccount,
@@ -141,6 +165,7 @@ COMMANDS: dict[str, type[Command]] = {
     "disable_account": DisableAccount,
     "enable_account": EnableAccount,
     "erase_account": EraseAccount,
+    **account_mails.COMMANDS,
 }
 EVENTS: dict[str, type[Event]] = {
     "account.created": AccountCreated,
@@ -150,5 +175,6 @@ EVENTS: dict[str, type[Event]] = {
     "account.disabled": AccountDisabled,
     "account.enabled": AccountEnabled,
     "account.erased": AccountErased,
+    **account_mails.EVENTS,
 }
 EVENT_NAMES: dict[type[Event], str] = {kind: name for name, kind in EVENTS.items()}

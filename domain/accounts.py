@@ -5,12 +5,12 @@ What no aggregate alone can know is settled before `decide` is asked: that an ad
 """
 
 from datetime import datetime
-from enum import StrEnum
 from uuid import UUID
 
 import msgspec
 from msgspec import UNSET
 
+from domain import account_mails
 from domain.access import Role
 from domain.account_changes import (
     COMMANDS,
@@ -33,6 +33,8 @@ from domain.account_changes import (
     RoleChanged,
     UpdateAccount,
 )
+from domain.account_mails import LIFETIMES, RequestEmailChange, RequestVerification, ResetPassword, is_itself
+from domain.account_states import Account, AccountStatus, Mailing, Purpose, Ticket
 from domain.aggregates import Context, Occurrence
 from domain.refusals import Code, Refusal
 
@@ -44,44 +46,13 @@ __all__ = [
 ]  # fmt: skip
 
 
-class AccountStatus(StrEnum):
-    """Whether an account may be used. What is left of an erased one is its id, and that it was erased."""
-
-    ACTIVE = "active"
-    DISABLED = "disabled"
-    ERASED = "erased"
-
-
-class Account(msgspec.Struct, frozen=True):
-    """The state of an account; `email_index` is the hex HMAC by which an address is found without being readable.
-
-    An erased one has no personal field, no password, and None for `email_index`.
-    """
-
-    id: UUID
-    email_sealed: str
-    name_sealed: str
-    phone_sealed: str | None
-    email_index: str | None
-    password_sealed: str
-    role: Role
-    status: AccountStatus
-    version: int
-    created_at: datetime
-    updated_at: datetime
-
-    @property
-    def deleted_at(self) -> datetime | None:
-        """When it was erased: nothing happens to it after that."""
-        return self.updated_at if self.status is AccountStatus.ERASED else None
-
-
 EXISTS = Refusal(Code.ALREADY_EXISTS)
 FORBIDDEN = Refusal(Code.FORBIDDEN)
 NOT_FOUND = Refusal(Code.NOT_FOUND)
 ERASED = Refusal(Code.ACCOUNT_ERASED)
 STALE = Refusal(Code.STALE_VERSION)
 WRONG_PASSWORD = Refusal(Code.WRONG_PASSWORD)
+NO_TOKEN = Refusal(Code.MAIL_TOKEN_INVALID)
 
 
 def may_end_admin(command: object) -> bool:
@@ -99,8 +70,12 @@ def decide(state: Account | None, command: Command, context: Context) -> tuple[E
     """What `command` makes happen. What is so already is fine, and makes nothing happen: `()`."""
     if isinstance(command, CreateAccount):
         return _create(state, command, context)
+    if isinstance(command, ResetPassword):
+        return _reset(state, command, context)
+    if isinstance(command, account_mails.OfAnybody):
+        return account_mails.decide(state, command, context)
     actor = context.actor
-    itself = actor.role is not Role.GUEST and actor.id == context.aggregate_id
+    itself = is_itself(context)
     # Whoever may not see an account learns nothing of it, not even that it is there.
     if state is None or not (itself or actor.role is Role.ADMIN):
         return NOT_FOUND
@@ -108,15 +83,18 @@ def decide(state: Account | None, command: Command, context: Context) -> tuple[E
         return ERASED if itself else NOT_FOUND
     if not _may(command, context, state, itself=itself):
         return FORBIDDEN
-    if command.expected_version is not None and command.expected_version != state.version:
+    expected = None if isinstance(command, RequestVerification) else command.expected_version
+    if expected is not None and expected != state.version:
         return STALE
-    return _change(state, command)
+    return _change(state, command, context.now)
 
 
 def _create(state: Account | None, command: CreateAccount, context: Context) -> tuple[Event, ...] | Refusal:
     """Who registers acts as the account that comes to be; an admin may make any."""
     actor = context.actor
-    if actor.role is not Role.ADMIN and (actor.id != context.aggregate_id or command.role is not Role.USER):
+    if actor.role is not Role.ADMIN and (
+        actor.id != context.aggregate_id or command.role is not Role.USER or command.verified
+    ):
         return FORBIDDEN
     if command.role is Role.GUEST:
         return FORBIDDEN  # a guest is whoever has no account
@@ -130,14 +108,26 @@ def _create(state: Account | None, command: CreateAccount, context: Context) -> 
             command.email_index,
             command.password_sealed,
             command.role,
+            command.verification,
+            None if command.verification is None else context.now + LIFETIMES[Purpose.VERIFY],
+            command.verified,
+            command.language,
         ),
     )
+
+
+def _reset(state: Account | None, command: ResetPassword, context: Context) -> tuple[Event, ...] | Refusal:
+    """Another password for whoever has read the mail, which shows as well that the address is read."""
+    if state is None or account_mails.accepts(state, Purpose.RESET, command.hash, context.now) is None:
+        return NO_TOKEN
+    changed = PasswordChanged(command.password_sealed, None)
+    return (changed,) if state.email_verified else (changed, account_mails.EmailVerified())
 
 
 def _may(command: Command, context: Context, state: Account, *, itself: bool) -> bool:
     active = state.status is AccountStatus.ACTIVE
     match command:
-        case UpdateAccount() | ChangePassword():
+        case UpdateAccount() | ChangePassword() | RequestVerification() | RequestEmailChange():
             return itself and active  # an admin reads what people say of themselves, and does not write it
         case EraseAccount():
             return context.actor.role is Role.ADMIN or (itself and active)
@@ -147,10 +137,18 @@ def _may(command: Command, context: Context, state: Account, *, itself: bool) ->
             return context.actor.role is Role.ADMIN
 
 
-def _change(state: Account, command: Command) -> tuple[Event, ...] | Refusal:
+def _change(state: Account, command: Command, now: datetime) -> tuple[Event, ...] | Refusal:
     match command:
-        case UpdateAccount(name_sealed=name, phone_sealed=phone):
-            return () if name is UNSET and phone is UNSET else (AccountUpdated(name_sealed=name, phone_sealed=phone),)
+        case UpdateAccount(name_sealed=name, phone_sealed=phone, language=language):
+            if name is UNSET and phone is UNSET and language is UNSET:
+                return ()
+            return (AccountUpdated(name_sealed=name, phone_sealed=phone, language=language),)
+        case RequestVerification():
+            return account_mails.ask_own(state, command, now)
+        case RequestEmailChange():
+            if command.checked_sealed != state.password_sealed:
+                return WRONG_PASSWORD
+            return account_mails.ask_own(state, command, now)
         case ChangePassword():
             if command.checked_sealed != state.password_sealed:
                 return WRONG_PASSWORD  # it was right when it was checked, and is another since
@@ -180,26 +178,32 @@ def evolve(state: Account | None, event: Event, at: Occurrence) -> Account:
             at.version,
             at.time,
             at.time,
+            event.verified,
+            event.language,
+            _first(event, at),
         )
     if state is None:
         raise ValueError(f"{EVENT_NAMES[type(event)]} happened to account {at.aggregate_id} which does not exist")
     after = msgspec.structs.replace(state, version=at.version, updated_at=at.time)
     match event:
-        case AccountUpdated(name_sealed=name, phone_sealed=phone):
+        case AccountUpdated(name_sealed=name, phone_sealed=phone, language=language):
             return msgspec.structs.replace(
                 after,
                 name_sealed=state.name_sealed if name is UNSET else name,
                 phone_sealed=state.phone_sealed if phone is UNSET else phone,
+                language=state.language if language is UNSET else language,
             )
         case PasswordChanged():
-            return msgspec.structs.replace(after, password_sealed=event.password_sealed)
+            # Who knew the old one may have asked for another address: that ends with it.
+            mailing = account_mails.without(state.mailing, Purpose.RESET, Purpose.CHANGE)
+            return msgspec.structs.replace(after, password_sealed=event.password_sealed, mailing=mailing)
         case RoleChanged():
             return msgspec.structs.replace(after, role=event.role)
         case AccountDisabled():
             return msgspec.structs.replace(after, status=AccountStatus.DISABLED)
         case AccountEnabled():
             return msgspec.structs.replace(after, status=AccountStatus.ACTIVE)
-        case _:
+        case AccountErased():
             return msgspec.structs.replace(
                 after,
                 email_sealed="",
@@ -209,7 +213,20 @@ def evolve(state: Account | None, event: Event, at: Occurrence) -> Account:
                 password_sealed="",
                 role=Role.USER,
                 status=AccountStatus.ERASED,
+                email_verified=False,
+                language=None,
+                mailing=Mailing(),
             )
+        case _:
+            return account_mails.evolve(after, event, at.time)
+
+
+def _first(event: AccountCreated, at: Occurrence) -> Mailing:
+    """The correspondence of a new account: the mail by which its address is verified."""
+    if event.verification is None or event.expires_at is None:
+        return Mailing()
+    ticket = Ticket(Purpose.VERIFY, event.verification.hash, event.expires_at)
+    return account_mails.opened(Mailing(), ticket, at.time)
 
 
 class _Document(msgspec.Struct, frozen=True):
@@ -221,6 +238,8 @@ class _Document(msgspec.Struct, frozen=True):
     version: int
     created_at: datetime
     updated_at: datetime
+    email_verified: bool
+    language: str | None
 
 
 _encode = msgspec.json.Encoder().encode
@@ -228,4 +247,9 @@ _encode = msgspec.json.Encoder().encode
 
 def document(state: Account) -> bytes:
     """The JSON object that a client sees, without personal fields."""
-    return _encode(_Document(state.id, state.role, state.status, state.version, state.created_at, state.updated_at))
+    return _encode(
+        _Document(
+            state.id, state.role, state.status, state.version, state.created_at, state.updated_at,
+            state.email_verified, state.language,
+        )
+    )  # fmt: skip

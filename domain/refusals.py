@@ -15,6 +15,7 @@ class Code(StrEnum):
     VALIDATION_ERROR = "VALIDATION_ERROR"
     MALFORMED_BODY = "MALFORMED_BODY"
     MALFORMED_REQUEST = "MALFORMED_REQUEST"
+    MAIL_TOKEN_INVALID = "MAIL_TOKEN_INVALID"  # noqa: S105 (a code, not a secret)
     TOKEN_MISSING = "TOKEN_MISSING"  # noqa: S105 (a code, not a secret)
     TOKEN_INVALID = "TOKEN_INVALID"  # noqa: S105 (a code, not a secret)
     TOKEN_EXPIRED = "TOKEN_EXPIRED"  # noqa: S105 (a code, not a secret)
@@ -24,6 +25,7 @@ class Code(StrEnum):
     FORBIDDEN = "FORBIDDEN"
     SESSION_REQUIRED = "SESSION_REQUIRED"
     WRONG_PASSWORD = "WRONG_PASSWORD"  # noqa: S105 (a code, not a secret)
+    EMAIL_UNVERIFIED = "EMAIL_UNVERIFIED"
     NOT_FOUND = "NOT_FOUND"
     METHOD_NOT_ALLOWED = "METHOD_NOT_ALLOWED"
     ALREADY_EXISTS = "ALREADY_EXISTS"
@@ -56,6 +58,7 @@ STATUS: dict[Code, int] = {
     Code.VALIDATION_ERROR: 400,
     Code.MALFORMED_BODY: 400,
     Code.MALFORMED_REQUEST: 400,
+    Code.MAIL_TOKEN_INVALID: 400,
     Code.TOKEN_MISSING: 401,
     Code.TOKEN_INVALID: 401,
     Code.TOKEN_EXPIRED: 401,
@@ -65,6 +68,7 @@ STATUS: dict[Code, int] = {
     Code.FORBIDDEN: 403,
     Code.SESSION_REQUIRED: 403,
     Code.WRONG_PASSWORD: 403,
+    Code.EMAIL_UNVERIFIED: 403,
     Code.NOT_FOUND: 404,
     Code.METHOD_NOT_ALLOWED: 405,
     Code.ALREADY_EXISTS: 409,
@@ -150,6 +154,7 @@ MESSAGES: dict[str, dict[Code, str]] = {
         Code.VALIDATION_ERROR: "The input is not valid.",
         Code.MALFORMED_BODY: "The body is not a JSON document in UTF-8.",
         Code.MALFORMED_REQUEST: "The request can't be read as HTTP.",
+        Code.MAIL_TOKEN_INVALID: "This token of a mail is wrong, was used, or has expired. Ask for a new mail.",
         Code.TOKEN_MISSING: "An access token is required.",
         Code.TOKEN_INVALID: "The access token is not valid.",
         Code.TOKEN_EXPIRED: "The access token has expired.",
@@ -159,6 +164,7 @@ MESSAGES: dict[str, dict[Code, str]] = {
         Code.FORBIDDEN: "You may not do this.",
         Code.SESSION_REQUIRED: "An API key may not do this. Log in, and use the token that you get.",
         Code.WRONG_PASSWORD: "The present password is wrong.",
+        Code.EMAIL_UNVERIFIED: "Verify your e-mail address first: a mail with a token is on its way to you.",
         Code.NOT_FOUND: "There is no such thing here.",
         Code.METHOD_NOT_ALLOWED: "This method is not allowed here.",
         Code.ALREADY_EXISTS: "This Idempotency-Key has made it already. Send a new key to make another one.",
@@ -190,6 +196,7 @@ MESSAGES: dict[str, dict[Code, str]] = {
         Code.VALIDATION_ERROR: "입력값이 올바르지 않습니다.",
         Code.MALFORMED_BODY: "본문이 UTF-8 JSON 문서가 아닙니다.",
         Code.MALFORMED_REQUEST: "HTTP 요청으로 읽을 수 없습니다.",
+        Code.MAIL_TOKEN_INVALID: "메일의 토큰이 올바르지 않거나 만료되었습니다. 메일을 다시 요청해 주세요.",
         Code.TOKEN_MISSING: "액세스 토큰이 필요합니다.",
         Code.TOKEN_INVALID: "액세스 토큰이 올바르지 않습니다.",
         Code.TOKEN_EXPIRED: "액세스 토큰이 만료되었습니다.",
@@ -199,6 +206,7 @@ MESSAGES: dict[str, dict[Code, str]] = {
         Code.FORBIDDEN: "권한이 없습니다.",
         Code.SESSION_REQUIRED: "API 키로는 할 수 없습니다. 로그인하여 받은 토큰을 사용해 주세요.",
         Code.WRONG_PASSWORD: "현재 비밀번호가 올바르지 않습니다.",
+        Code.EMAIL_UNVERIFIED: "먼저 이메일 주소를 확인해 주세요. 토큰이 담긴 메일을 보내 드립니다.",
         Code.NOT_FOUND: "찾을 수 없습니다.",
         Code.METHOD_NOT_ALLOWED: "허용되지 않는 메서드입니다.",
         Code.ALREADY_EXISTS: "이 Idempotency-Key로 이미 생성되었습니다. 새로 만들려면 새 키를 보내 주세요.",

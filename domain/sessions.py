@@ -39,6 +39,7 @@ class Reason(StrEnum):
     REUSED = "reused"
     REPLACED = "replaced"
     PASSWORD_CHANGED = "password_changed"  # noqa: S105 (a reason, not a secret)
+    EMAIL_CHANGED = "email_changed"
     DISABLED = "disabled"
     ROLE_CHANGED = "role_changed"
     ERASED = "erased"

@@ -1,4 +1,4 @@
-"""Kafka, PostgreSQL and Valkey together, as `up` and the tests use them."""
+"""Kafka, PostgreSQL, Valkey and the mail catcher together, as `up` and the tests use them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Self
 import config
 from embedded.errors import EmbeddedError
 from embedded.kafka import Kafka
+from embedded.mail import Mail
 from embedded.parts import Say
 from embedded.postgres import Postgres
 from embedded.processes import end_left_over
@@ -20,7 +21,7 @@ from embedded.supervision import Runner
 from embedded.training import train
 from embedded.valkey import Valkey
 
-PARTS = ("kafka", "postgres", "valkey")
+PARTS = ("kafka", "postgres", "valkey", "mail")
 INHERITED = ("PATH", "HOME", "LANG", "TMPDIR", "TZ", "LD_LIBRARY_PATH", "JAVA_TOOL_OPTIONS")
 """What the servers' processes see of our environment."""
 
@@ -100,6 +101,11 @@ class Stack:
                 postgres = Postgres(self.state, secrets["postgres"], self._environ)
                 self.add(Runner(postgres, self.state, self._say, self._changed))
                 self.settings_environ["YEOUL_POSTGRES_URL"] = postgres.url()
+            elif name == "mail":
+                mail = Mail(self.state, self._environ)
+                mail.reserve()
+                self.add(Runner(mail, self.state, self._say, self._changed))
+                self.settings_environ["YEOUL_SMTP_URL"] = mail.url
             else:
                 valkey = Valkey(self.state, secrets["valkey"], self._environ)
                 valkey.reserve()

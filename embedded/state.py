@@ -1,6 +1,6 @@
 """The state folder (`.yeoul`): ports, secrets, who runs, and the lock that makes one `up` the only one.
 
-    lock  run.json  ports.json  secrets.json  processes.json  logs/  kafka/  postgres/  valkey/
+    lock  run.json  ports.json  secrets.json  processes.json  logs/  kafka/  postgres/  valkey/  mail/
 
 Whatever holds a secret has mode 600. The lock belongs to a living process: the system frees it when that one dies,
 so a lock never needs to be removed by hand.
@@ -157,6 +157,12 @@ def write_private(path: Path, text: str) -> None:
     """Writes a file that only its owner may read, from its first moment on. Raises OSError."""
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
         file.write(text)
+
+
+def write_private_bytes(path: Path, content: bytes) -> None:
+    """As `write_private`, of bytes."""
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(content)
 
 
 def is_free(port: int, host: str = "127.0.0.1") -> bool:

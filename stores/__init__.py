@@ -13,6 +13,7 @@ from stores.cache import Cache
 from stores.dead_letters import DeadLetters
 from stores.kinds import Kinds
 from stores.limits import Counts
+from stores.mails import Mails
 from stores.postgres import LATE, OPERATOR, READY_S, Database, StoresAway, StoresUnfit, of
 from stores.redis import Redis
 from stores.reports import Reports
@@ -36,6 +37,7 @@ class Stores:
         self.resources = Resources(database, self.cache)
         self.belongings = Belongings(database)
         self.kinds = Kinds(database)
+        self.mails = Mails(database)
         self.search: Search = PostgresSearch(database)
         self.operations = Operations(database)
         self.reports = Reports(database)

@@ -8,20 +8,24 @@ from uuid import UUID
 import msgspec
 
 from domain.access import Role
-from domain.accounts import Account, AccountStatus
+from domain.account_states import Account, AccountStatus, Mailing
 from stores.aggregates import Column, Table
 from stores.postgres import Database, away_is_known
 
 _COLUMNS = (
     "id uuid, email_index text, email_sealed text, name_sealed text, phone_sealed text, password_sealed text, "
-    "role text, status text, version bigint, created_at timestamptz, updated_at timestamptz"
+    "role text, status text, version bigint, created_at timestamptz, updated_at timestamptz, email_verified boolean, "
+    "language text, mailing json"
 )
+_encode = msgspec.json.Encoder().encode
+_mailing = msgspec.json.Decoder(Mailing).decode
 
 
 def _row(state: Account) -> tuple[Any, ...]:
     return (
         state.id, state.email_index, state.email_sealed, state.name_sealed, state.phone_sealed, state.password_sealed,
         state.role.value, state.status.value, state.version, state.created_at, state.updated_at,
+        state.email_verified, state.language, _encode(state.mailing).decode(),
     )  # fmt: skip
 
 
@@ -31,7 +35,8 @@ def _state(row: Any) -> Account:
         phone_sealed=row["phone_sealed"],
         email_index=row["email_index"], password_sealed=row["password_sealed"], role=Role(row["role"]),
         status=AccountStatus(row["status"]), version=row["version"], created_at=row["created_at"],
-        updated_at=row["updated_at"],
+        updated_at=row["updated_at"], email_verified=row["email_verified"], language=row["language"],
+        mailing=_mailing(row["mailing"]),
     )  # fmt: skip
 
 
@@ -83,6 +88,18 @@ async def unclaim(connection: Any, indexes: Sequence[str]) -> None:
             await connection.execute("DELETE FROM account_claims WHERE email_index = ANY($1)", list(indexes))
 
 
+async def release(connection: Any, moved: Sequence[tuple[UUID, str]]) -> None:
+    """Give up the addresses that accounts had before these, in this transaction. Raises StoresAway."""
+    if moved:
+        with away_is_known():
+            await connection.execute(
+                """DELETE FROM account_claims c USING unnest($1::uuid[], $2::text[]) AS n(account_id, email_index)
+                   WHERE c.account_id = n.account_id AND c.email_index <> n.email_index""",
+                [account for account, _index in moved],
+                [index for _account, index in moved],
+            )
+
+
 _LAST_ADMIN = 7_105_843_216_554_001
 """The advisory lock of whoever may take the last admin away; any number that nobody else uses."""
 
@@ -109,6 +126,8 @@ async def forget(connection: Any, accounts: Sequence[UUID]) -> None:
     with away_is_known():
         await connection.execute("DELETE FROM account_keys WHERE account_id = ANY($1)", list(accounts))
         await connection.execute("DELETE FROM account_claims WHERE account_id = ANY($1)", list(accounts))
+        # How many mails an address got still counts for a day: erasing and registering again is no way to send more.
+        await connection.execute("UPDATE mails SET account_id = NULL WHERE account_id = ANY($1)", list(accounts))
         # Within a JSON text a quote can stand in no value, only its escape: this finds the member and nothing else.
         await connection.execute(
             """UPDATE journal SET event = regexp_replace(

@@ -18,7 +18,7 @@ from uuid import UUID
 
 from stores import StoresAway
 from stores.dead_letters import DeadLetters, Letter, Parked
-from stores.postgres import THE_STORES, waits_for
+from stores.postgres import MAIL_SERVER, THE_STORES, waits_for
 from stores.progress import Mismatch, Move
 from streams.batches import Batch
 from streams.decoding import Decoder, text_of
@@ -179,7 +179,7 @@ class Delivery:
                 if what is None:
                     raise
                 if consumer.backing_off != what:
-                    if what == THE_STORES:
+                    if what in (THE_STORES, MAIL_SERVER):
                         log.warning("%s waits: %s", self.group, error)
                     else:
                         log.error("%s waits for %s (are the tables up to date? ./yeoul migrate)", self.group, what)

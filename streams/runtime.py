@@ -12,6 +12,7 @@ from aiokafka.errors import KafkaError
 
 import topics
 from stores import StoresAway
+from stores.postgres import MAIL_SERVER
 from streams.app import GroupApp, build_app
 from streams.batches import Batch
 from streams.consumer import BatchConsumer
@@ -108,6 +109,8 @@ class Running:
         consumer = self.consumer
         if self.trouble is not None:
             return self.trouble
+        if consumer is not None and consumer.backing_off == MAIL_SERVER:
+            return f"ok, but waiting for {MAIL_SERVER}: see the log"  # no reason to take a worker out of service
         if consumer is not None and consumer.backing_off:
             return f"waiting for {consumer.backing_off}"
         if consumer is None or consumer._located is None:

@@ -113,3 +113,8 @@ GROUP_RESTARTS = Counter(
     "Times a consumer group of this process crashed and was started again.",
     ("group",),
 )
+MAILS = Counter(
+    "yeoul_mails_total",
+    "Mails to owners of accounts, by kind, and what came of each: sent, off, bounded, outdated, gone, unsendable.",
+    ("kind", "outcome"),
+)

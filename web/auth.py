@@ -10,15 +10,17 @@ from aiohttp import web
 
 from domain import accounts
 from domain.access import Actor, Role
+from domain.account_states import Purpose
 from domain.refusals import Code
 from security import fields
 from stores import StoresAway
 from streams import identity
 from streams.publish import Answer, BrokerAway, Order, Pending
 from telemetry.tracecontext import TraceContext
-from web import headers, sessions, writes
+from web import headers, mail_orders, sessions, writes
+from web.mail_orders import noted, verification_again
 from web.parts import PARTS, REQUEST_ID, Parts, operations_of
-from web.presenters import Reply
+from web.presenters import Reply, language_of
 from web.refused import Refused, refused
 from web.validation import Schema
 
@@ -57,7 +59,7 @@ LOGIN = Schema(Login)
 LONGEST_BODY = 131_072
 """Bytes; whoever asks here is nobody yet, and gets less of our time."""
 NO_STORE = {"Cache-Control": "no-store"}
-PRIVATE = orjson.dumps({"status": "accepted"})
+ACCEPTED = orjson.dumps({"status": "accepted"})
 
 
 async def register(request: web.Request) -> Reply:
@@ -67,27 +69,34 @@ async def register(request: web.Request) -> Reply:
     private = parts.settings.registration == "private"
     index = fields.index(parts.settings.index_key, new.email)
     # Spares the hash and the key of an account that can't come to be. The claim in the agent is what decides.
-    if not private and await parts.stores.accounts.by_email_index(index) is not None:
+    holder = await parts.stores.accounts.by_email_index(index)
+    if holder is not None and not private:
         raise refused(Code.EMAIL_TAKEN)
-    order = await account_order(parts, new, Role.USER, request[REQUEST_ID], headers.trace(request))
+    order = await account_order(
+        parts, new, Role.USER, request[REQUEST_ID], headers.trace(request),
+        language_of(request.headers.get("Accept-Language"), "") or None,
+        None if holder is None else holder.id,
+    )  # fmt: skip
     operations_of(request).append(order.operation)
     if private:
-        # Nobody waits: how long the answer takes would tell what it is.
-        await submit(parts, order, wait=0.0)
-        return Reply(PRIVATE, status=202, headers=NO_STORE)
+        # Nobody waits, and both cost the same work: how long the answer takes would tell what it is.
+        await submit(parts, order if holder is None else noted(order), wait=0.0)
+        return Reply(ACCEPTED, status=202, headers=NO_STORE)
     try:
         answer = writes.answered(await submit(parts, order, wait=headers.wait(request, parts.settings.answer_wait_s)))
     except writes.Unfinished:
         # The caller has no token to ask for the operation with; it logs in as soon as the account is there.
-        return Reply(PRIVATE, status=202, headers=NO_STORE)
+        return Reply(ACCEPTED, status=202, headers=NO_STORE)
+    if parts.settings.email_verification == "required":
+        return Reply(ACCEPTED, status=202, headers=NO_STORE)  # the mail that is on its way is what remains
     user = orjson.loads(answer.document)
-    user |= {"email": new.email.strip(), "name": new.name, "phone": new.phone}
+    user |= {"email": new.email.strip(), "name": new.name, "phone": new.phone, "pending_email": None}
     try:
         granted = await sessions.begin(
             parts, sessions.caller_of(request), order.aggregate_id, Role.USER, answer.version
         )
     except (BrokerAway, StoresAway, Refused):
-        return Reply(PRIVATE, status=202, headers=NO_STORE)  # the account is there: logging in is what remains
+        return Reply(ACCEPTED, status=202, headers=NO_STORE)  # the account is there: logging in is what remains
     return Reply(orjson.dumps({"user": user, **granted}), status=201, headers=NO_STORE)
 
 
@@ -104,6 +113,9 @@ async def login(request: web.Request) -> Reply:
         right = await parts.passwords.verify(await _hash_of(parts, account), given.password)
         if account is None or not right or account.status is not accounts.AccountStatus.ACTIVE:
             raise refused(Code.INVALID_CREDENTIALS)
+    if parts.settings.email_verification == "required" and not account.email_verified:
+        await verification_again(request, account.id)
+        raise refused(Code.EMAIL_UNVERIFIED)
     granted = await sessions.begin(parts, sessions.caller_of(request), account.id, account.role, account.version)
     return Reply(orjson.dumps(granted), headers=NO_STORE)
 
@@ -127,14 +139,21 @@ async def jwks(request: web.Request) -> web.Response:
 
 
 async def account_order(
-    parts: Parts, new: Registration, role: Role, request_id: str, trace: TraceContext | None = None
+    parts: Parts,
+    new: Registration,
+    role: Role,
+    request_id: str,
+    trace: TraceContext | None = None,
+    language: str | None = None,
+    id: UUID | None = None,
 ) -> Order:
     """The command that makes an account, acting as the account itself, or as the system for any role but `user`.
 
+    `language`: of mails to it. `id`: not a new one, but that of whoever has the address, and the key stays as it is.
     Raises StoresAway, TooBusy.
-    """
+    """  # fmt: skip
     operation = identity.new_operation()
-    account_id = identity.aggregate_id(operation)
+    account_id = id or identity.aggregate_id(operation)
     hashed = await parts.passwords.hash(new.password)
     wrapped = await parts.stores.accounts.put_key(account_id, parts.sealer.new_key(account_id))
 
@@ -148,6 +167,9 @@ async def account_order(
         password_sealed=seal("password", hashed),
         phone_sealed=None if new.phone is None else seal("phone", new.phone),
         role=role,
+        verification=mail_orders.new_token(parts, Purpose.VERIFY, account_id) if role is Role.USER else None,
+        verified=role is not Role.USER,  # whoever runs this installation has named the address
+        language=language,
     )
     return Order(
         noun="accounts",

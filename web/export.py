@@ -3,7 +3,7 @@
     {"exported_at", "account": {…}, "account_history": [{"type", "time", "version"}],
      "api_keys": [{…}], "api_key_history": [{"type", "time", "version", "api_key", …}],
      "sessions": [{…}], "session_history": [{"type", "time", "version", "session", …}],
-     "resources": [{…, "deleted_at", "history": [event]}]}
+     "mails": [{"kind", "sent_at"}], "resources": [{…, "deleted_at", "history": [event]}]}
 
 It is written as it is read, a few rows at a time, and never held as a whole: it may be as long as somebody has written.
 No connection to PostgreSQL is held while a slow reader reads.
@@ -173,7 +173,7 @@ async def _document(parts: Parts, account: Account, wrapped: bytes, about: bytes
     yield b'],"sessions":%b,"session_history":[' % _encode(held)
     async for piece in _history(parts, "sessions", account.id, partial(_of_session, parts, account.id, wrapped)):
         yield piece
-    yield b'],"resources":['
+    yield b'],"mails":%b,"resources":[' % _encode(await parts.stores.mails.of(account.id))
     after, comma = FIRST, b""
     while page := await parts.stores.belongings.resources(account.id, after, STEP):
         for resource in page:

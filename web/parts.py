@@ -29,6 +29,7 @@ from stores.api_keys import Usable, Used
 from stores.belongings import Told
 from stores.dead_letters import Listed, Parked
 from stores.kinds import Schemas
+from stores.mails import Sent
 from stores.pages import Page, PageQuery, Total
 from stores.reports import Dropped
 from stores.resources import Change, View
@@ -183,6 +184,13 @@ class LetterStore(Protocol):
         """One row with everything. Raises StoresAway."""
 
 
+class MailStore(Protocol):
+    """Mails that were sent."""
+
+    async def of(self, account: UUID) -> list[Sent]:
+        """The mails about an account, oldest first. Raises StoresAway."""
+
+
 class ReadStores(Protocol):
     """The stores that the front reads."""
 
@@ -217,6 +225,10 @@ class ReadStores(Protocol):
     @property
     def belongings(self) -> BelongingStore:
         """What somebody owns."""
+
+    @property
+    def mails(self) -> MailStore:
+        """Mails that were sent."""
 
     @property
     def reports(self) -> ReportStore:

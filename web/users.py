@@ -1,5 +1,7 @@
 """One's own account over HTTP: read, update, another password, erase; and how an account is shown."""
 
+from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -8,6 +10,7 @@ import orjson
 from aiohttp import web
 from msgspec import UNSET, UnsetType
 
+from domain.account_states import Purpose
 from domain.accounts import Account, AccountStatus, ChangePassword, EraseAccount, UpdateAccount, document
 from domain.refusals import Code
 from streams.publish import Answer
@@ -22,11 +25,19 @@ Present = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
 """A password that is compared: no form is asked of it, the limits only bound the work."""
 
 
+class Language(StrEnum):
+    """The languages in which mails are written."""
+
+    EN = "en"
+    KO = "ko"
+
+
 class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The body of `PATCH /users/me`: what is left out stays as it is; a phone of null is taken away."""
+    """The body of `PATCH /users/me`: what is left out stays as it is; a phone or a language of null is taken away."""
 
     name: Name | UnsetType = UNSET
     phone: Phone | UnsetType | None = UNSET
+    language: Language | UnsetType | None = UNSET
 
 
 class NewPassword(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -58,7 +69,7 @@ async def me(request: web.Request) -> Reply:
 
 
 async def update(request: web.Request) -> Reply:
-    """`PATCH /users/me`: name and phone, sealed before they leave this process."""
+    """`PATCH /users/me`: name and phone, sealed before they leave this process, and the language of mails."""
     key, expected, parsed = await asked(request, PROFILE)
     parts = request.app[PARTS]
     account = await own(request)
@@ -71,6 +82,7 @@ async def update(request: web.Request) -> Reply:
     command = UpdateAccount(
         name_sealed=UNSET if new.name is UNSET else seal("name", new.name),
         phone_sealed=seal("phone", new.phone) if isinstance(new.phone, str) else new.phone,
+        language=new.language.value if isinstance(new.language, Language) else new.language,
         expected_version=expected,
     )
     answer = await submit(
@@ -207,5 +219,12 @@ def opened(parts: Parts, account: Account, wrapped: bytes | None) -> bytes:
         "email": open_("email", account.email_sealed),
         "name": open_("name", account.name_sealed),
         "phone": open_("phone", account.phone_sealed),
+        "pending_email": open_("email", _pending(account)),
     }
     return document(account)[:-1] + b"," + orjson.dumps(personal)[1:]
+
+
+def _pending(account: Account) -> str | None:
+    """The sealed address that takes the place of the account's once it is confirmed."""
+    ticket = account.mailing.ticket(Purpose.CHANGE)
+    return None if ticket is None or ticket.expires_at <= datetime.now(UTC) else ticket.email_sealed

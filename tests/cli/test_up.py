@@ -88,7 +88,12 @@ async def test_everything_from_nothing(
             seen = (await asyncio.to_thread(yeoul, state_dir, environ, "status", *arguments)).out
             assert [passwords[name] in seen for name in ("postgres", "valkey")] == [not hidden] * 2
 
-        assert set(found["metrics"]) == {p["name"] for p in found["processes"]} - {"kafka", "postgres", "valkey"}
+        assert set(found["metrics"]) == {p["name"] for p in found["processes"]} - {
+            "kafka",
+            "postgres",
+            "valkey",
+            "mail",
+        }
         async with aiohttp.ClientSession() as client:
             for address in found["metrics"].values():
                 assert address in printed

@@ -31,6 +31,8 @@ def production() -> dict[str, str]:
         "YEOUL_POSTGRES_URL": f"postgresql://app:{secrets.token_hex(8)}@db.internal/yeoul",
         "YEOUL_REDIS_URL": f"rediss://:{secrets.token_hex(8)}@cache.internal:6379/0",
         "YEOUL_TOKEN_KEYS": f"2026-11:{random_key()}",
+        "YEOUL_SMTP_URL": f"smtps://app:{secrets.token_hex(8)}@mail.internal",
+        "YEOUL_MAIL_FROM": "Example <no-reply@example.org>",
     }
 
 
@@ -133,6 +135,28 @@ def test_production_starts_with_what_it_needs() -> None:
     settings = config.load(production())
     assert settings.log_format == "json"
     assert settings.token_keys[0][0] == "2026-11"
+
+
+def test_mail_may_be_off_but_not_half_on_nor_where_logins_need_it() -> None:
+    off = production() | {"YEOUL_SMTP_URL": "", "YEOUL_MAIL_FROM": ""}
+    assert config.load(off).smtp_url == ""
+    assert complaints(production() | {"YEOUL_MAIL_FROM": ""}) == ["YEOUL_MAIL_FROM is missing; YEOUL_SMTP_URL needs it"]
+    assert complaints(off | {"YEOUL_EMAIL_VERIFICATION": "required"}) == [
+        "YEOUL_SMTP_URL is missing; YEOUL_EMAIL_VERIFICATION=required needs it"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("YEOUL_MAIL_FROM", "a@b\nBcc: c@d"), ("YEOUL_MAIL_FROM", "A <a@b>, B <c@d>"), ("YEOUL_MAIL_FROM", "nobody"),
+        ("YEOUL_PUBLIC_URL", "https://app.example.org/"), ("YEOUL_PUBLIC_URL", "javascript:alert(1)"),
+        ("YEOUL_PUBLIC_URL", "https://app.example.org/#x"), ("YEOUL_SMTP_URL", "http://mail.internal"),
+    ],
+)  # fmt: skip
+def test_what_mails_show_is_what_it_should_be(name: str, text: str) -> None:
+    (line,) = complaints({name: text})
+    assert line.startswith(name)
 
 
 @pytest.mark.parametrize("name", ["YEOUL_COMMAND_KEY", "YEOUL_INDEX_KEY", "YEOUL_CURSOR_KEY", "YEOUL_SEALING_KEY"])

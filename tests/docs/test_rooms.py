@@ -7,7 +7,19 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-ROOMS = ("agents", "cli", "config", "domain", "security", "streams", "telemetry", "web", "topics.py", "worker.py")
+ROOMS = (
+    "agents",
+    "cli",
+    "config",
+    "domain",
+    "providers",
+    "security",
+    "streams",
+    "telemetry",
+    "web",
+    "topics.py",
+    "worker.py",
+)
 SQL = re.compile(r"\b(SELECT\s.+\sFROM|INSERT\s+INTO|UPDATE\s+\w+(\s+\w+)?\s+SET|DELETE\s+FROM)\s", re.DOTALL)
 
 

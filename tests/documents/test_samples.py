@@ -76,6 +76,14 @@ class Caller:
         granted = await self.ask("POST", "/auth/register", WHO)
         self.token = granted["access_token"]
         found = {"REFRESH": granted["refresh_token"], "METRIC": METRIC.name, "KIND": "box"}
+        if path.endswith("/reset-password"):
+            await self.ask("POST", "/auth/forgot-password", {"email": WHO["email"]})
+            found["MAIL_TOKEN"] = self._fakes.mailed()
+        elif path.endswith("/verify-email"):
+            found["MAIL_TOKEN"] = self._fakes.mailed("create_account")
+        elif path.endswith("/confirm-email"):
+            await self.ask("PUT", "/users/me/email", {"password": WHO["password"], "email": "mina@example.com"})
+            found["MAIL_TOKEN"] = self._fakes.mailed("request_email_change")
         if path.startswith("/sessions"):
             found["ID"] = (await self.ask("GET", "/sessions"))[0]["id"]
         elif path.startswith("/resources"):
@@ -116,5 +124,5 @@ async def test_it_works(version: str, operation: Any, origin: str, fakes: Fakes,
         await process.communicate()
         return
     _, status = await asyncio.wait_for(process.communicate(), 30)
-    good = sorted(int(one) for one in operation["responses"] if one < "300" and one != "202")
+    good = sorted((int(one) for one in operation["responses"] if one < "300"), key=lambda one: (one == 202, one))
     assert (process.returncode, int(status)) == (0, good[0]), got.read_text()

@@ -89,7 +89,9 @@ def test_an_account_comes_to_be_once_and_shows_nothing_sealed() -> None:
     state = fold(evolve, None, [made()], by(ITSELF))
     assert isinstance(state, Account)
     assert decide(state, NEW, by(ITSELF)) == Refusal(Code.ALREADY_EXISTS)
-    assert list(msgspec.json.decode(document(state))) == ["id", "role", "status", "version", "created_at", "updated_at"]
+    assert list(msgspec.json.decode(document(state))) == [
+        "id", "role", "status", "version", "created_at", "updated_at", "email_verified", "language",
+    ]  # fmt: skip
 
 
 OTHER = Actor(UUID(int=3), Role.USER)

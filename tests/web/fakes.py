@@ -15,6 +15,7 @@ import msgspec
 from config import Settings
 from domain import accounts, api_keys, kinds, resources, sessions
 from domain.access import Actor, Role, may_read
+from domain.account_mails import ConfirmEmailChange
 from domain.aggregates import Context, fold
 from domain.boards import View
 from domain.metrics import Metric
@@ -24,6 +25,7 @@ from domain.reports import Line
 from domain.tables import Table
 from domain.words import Term
 from security.fields import Sealer
+from security.mail_tokens import MailToken
 from security.passwords import Passwords
 from security.tokens import Tokens
 from stores import StoresAway
@@ -34,6 +36,7 @@ from stores.dead_letters import Listed, Parked
 from stores.kinds import Schemas
 from stores.limits import Deeds
 from stores.live import Changes
+from stores.mails import Sent
 from stores.narrowing import Filter, Op
 from stores.pages import Page, PageQuery, Total, order
 from stores.redis import RedisAway
@@ -109,9 +112,9 @@ class FakeCommands:
         events = noun.decide(state, command, context)
         if isinstance(events, Refusal):
             return Answer(order.operation, "refused", False, b"", 0, events)
-        if noun is accounts and state is None:
-            for other in states.values():
-                if other.email_index == command.email_index:
+        if noun is accounts and isinstance(command, accounts.CreateAccount | ConfirmEmailChange):
+            for id, other in states.items():
+                if id != order.aggregate_id and other.email_index == command.email_index:
                     return Answer(order.operation, "refused", False, b"", 0, Refusal(Code.EMAIL_TAKEN))
         state = fold(noun.evolve, state, events, context)
         states[order.aggregate_id] = state
@@ -241,6 +244,14 @@ class FakeAccounts:
 
     async def drop_key(self, account_id: UUID) -> bool:
         return account_id not in self.states and self.keys.pop(account_id, None) is not None
+
+
+@dataclass
+class FakeMails:
+    sent: dict[UUID, list[Sent]] = field(default_factory=dict)
+
+    async def of(self, account: UUID) -> list[Sent]:
+        return self.sent.get(account, [])
 
 
 @dataclass
@@ -457,6 +468,7 @@ class FakeStores:
     search: FakeSearch = field(default_factory=FakeSearch)
     accounts: FakeAccounts = field(default_factory=FakeAccounts)
     sessions: FakeSessions = field(default_factory=FakeSessions)
+    mails: FakeMails = field(default_factory=FakeMails)
     revoked: FakeRevoked = field(default_factory=FakeRevoked)
     reports: FakeReports = field(default_factory=FakeReports)
     dead_letters: FakeLetters = field(default_factory=FakeLetters)
@@ -502,3 +514,12 @@ class Fakes:
         await self.live.close()
         await quotas.close()
         passwords.close()
+
+    def mailed(self, kind: str = "request_reset") -> str:
+        """The token of the mail that comes of the latest command of this kind."""
+        order = next(one for one in reversed(self.commands.submitted) if one.type == kind)
+        data = msgspec.json.decode(order.data)
+        purpose = {"request_reset": "reset", "request_email_change": "change"}.get(kind, "verify")
+        nonce = (data["verification"] if kind == "create_account" else data["token"])["nonce"]
+        key, environment = self.settings.command_key, self.settings.environment
+        return MailToken.made(key, environment, purpose, order.aggregate_id, nonce).text

@@ -40,6 +40,26 @@ ATTACKS: dict[str, str] = {
         "::test_a_key_does_no_more_than_the_role_that_its_account_has_now",
     "guessing API keys": "web/test_api_keys.py::test_wrong_keys_are_limited_and_right_ones_are_not",
     "mangled API keys": "web/test_attacks_tokens.py::test_a_mangled_api_key_is_refused",
+    # Tokens of mails
+    "replay of a token": "domain/test_account_mails.py"
+        "::test_a_forgotten_password_is_set_anew_once_and_shows_that_the_address_is_read",
+    "an old token after a new one":
+        "domain/test_account_mails.py"
+        "::test_a_newer_token_ends_the_older_one_and_time_ends_both",
+    "a token of another account, purpose, environment, key":
+        "web/test_mails.py"
+        "::test_a_token_that_is_none_is_refused_before_any_work",
+    "a token used twice at once":
+        "flows/test_mail.py"
+        "::test_an_account_is_verified_its_password_forgotten_and_its_address_changed",
+    "a token read from Kafka": "web/test_mails.py::test_no_token_is_in_what_goes_through_kafka",
+    "a change of address that waits for the owner to come back":
+        "domain/test_account_mails.py"
+        "::test_another_password_ends_what_was_asked_for_with_the_old_one",
+    "a flood of mails":
+        "delivery/test_mail.py"
+        "::test_no_address_gets_more_than_so_many_of_a_kind_whoever_asks",
+    "mail header and command injection": "providers/test_smtp.py::test_an_address_brings_nothing_along",
     # Things of others
     "every role at every route": "web/test_roles.py::test_everybody_meets_every_endpoint",
     "IDOR: resources": "web/test_attacks_objects.py::test_what_is_private_is_answered_as_what_is_not_there",
@@ -98,6 +118,12 @@ ATTACKS: dict[str, str] = {
         "web/test_attacks_guesses.py"
         "::test_where_registration_is_private_an_address_that_is_taken_costs_what_a_free_one_does",
     "user enumeration: refresh": "web/test_attacks_guesses.py::test_a_refresh_that_fails_is_the_same_whyever",
+    "user enumeration: forgotten passwords":
+        "web/test_mails.py"
+        "::test_forgetting_is_answered_the_same_for_whomever",
+    "user enumeration: another address":
+        "web/test_mails.py"
+        "::test_in_private_no_change_of_address_tells_that_one_is_taken",
     "password spraying": "web/test_limits.py::test_spraying_passwords_over_many_accounts_is_bounded_by_address",
     "guesses from many addresses":
         "web/test_limits.py"

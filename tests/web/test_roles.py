@@ -73,6 +73,13 @@ class World:
         assert answer.status < 300, await answer.text()
         return (await answer.json())["data"] if answer.status != 204 else None
 
+    def forget_mails(self, name: str) -> None:
+        """Which mails were asked for, as after a day."""
+        states = self.fakes.stores.accounts.states
+        (state,) = [state for state in states.values() if str(state.id) == self.ids[name]]
+        mailing = msgspec.structs.replace(state.mailing, asked=())
+        states[state.id] = msgspec.structs.replace(state, mailing=mailing)
+
     async def login(self, name: str) -> Any:
         return await self.ask("guest", "POST", "/auth/login", self.credentials(name))
 
@@ -149,6 +156,31 @@ async def refresh_token(world: World) -> Any:
     return {"refresh_token": (await world.login("owner"))["refresh_token"]}
 
 
+async def reset_token(world: World) -> Any:
+    await world.ask("guest", "POST", "/auth/forgot-password", {"email": "owner@example.org"})
+    # Old enough for the next to be sent: this table asks more often than anybody may.
+    world.forget_mails("owner")
+    return {"token": world.fakes.mailed(), "password": PASSWORD}
+
+
+async def verification(world: World) -> Any:
+    await world.ask("guest", "POST", "/auth/register", world.fresh())
+    return {"token": world.fakes.mailed("create_account")}
+
+
+async def confirmation(world: World) -> Any:
+    name = world.fresh()
+    await world.ask("guest", "POST", "/auth/register", name)
+    token = (await world.ask("guest", "POST", "/auth/login", name))["access_token"]
+    other = {"password": PASSWORD, "email": f"other-{name['email']}"}
+    await world.ask("guest", "PUT", "/users/me/email", other, Authorization=f"Bearer {token}")
+    return {"token": world.fakes.mailed("request_email_change")}
+
+
+async def another_email(world: World) -> Any:
+    return {"password": PASSWORD, "email": world.fresh()["email"]}
+
+
 BATCH = {"operations": [{"op": "create", "resource": NOTE}]}
 OTHER_PASSWORD = {"current_password": PASSWORD, "new_password": "another of these"}
 ANYBODY, ADMINS = (200, 200, 200, 200, 401), (401, 403, 403, 200, 401)
@@ -157,6 +189,11 @@ TABLE = (
     Row("POST /auth/register", None, new_account, (201, 201, 201, 201, 201)),
     Row("POST /auth/login", None, World.credentials("owner"), (200, 200, 200, 200, 200)),
     Row("POST /auth/refresh", None, refresh_token, (200, 200, 200, 200, 200)),
+    Row("POST /auth/forgot-password", None, {"email": "owner@example.org"}, (202, 202, 202, 202, 202)),
+    Row("POST /auth/reset-password", None, reset_token, (204, 204, 204, 204, 204)),
+    Row("POST /auth/verify-email", None, verification, (204, 204, 204, 204, 204)),
+    Row("POST /auth/confirm-email", None, confirmation, (204, 204, 204, 204, 204)),
+    Row("POST /auth/resend-verification", None, None, (401, 202, 202, 202, 401)),
     Row("POST /auth/logout", None, None, (401, 204, 204, 204, 401)),
     Row("POST /auth/logout-all", None, None, (401, 204, 204, 204, 401)),
     Row("GET /sessions", None, None, MINE),
@@ -168,6 +205,7 @@ TABLE = (
     Row("PATCH /users/me", None, {"name": "N"}, MINE),
     Row("DELETE /users/me", None, {"password": PASSWORD}, (401, 204, 204, 204, 401)),
     Row("PUT /users/me/password", None, OTHER_PASSWORD, (401, 204, 204, 204, 401)),
+    Row("PUT /users/me/email", None, another_email, (401, 202, 202, 202, 401)),
     Row("GET /users/me/export", None, None, MINE),
     Row("GET /users", None, None, ADMINS),
     Row("GET /users/{id}", account, None, ADMINS),

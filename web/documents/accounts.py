@@ -1,7 +1,7 @@
 """Accounts, sessions and API keys, declared."""
 
 from domain.refusals import Code
-from web import admin_users, api_keys, auth, sessions, users
+from web import admin_users, api_keys, auth, mails, sessions, users
 from web.documents import shapes
 from web.documents.declared import CURSOR, Endpoint, Parameter, limit, many, nothing, one
 
@@ -27,7 +27,7 @@ ENDPOINTS: dict[str, Endpoint] = {
         example=WHO,
         answers={200: one(shapes.Tokens, "Tokens of a new session.")},
         command=True,
-        refuses=(Code.INVALID_CREDENTIALS, Code.SESSION_ENDED),
+        refuses=(Code.INVALID_CREDENTIALS, Code.SESSION_ENDED, Code.EMAIL_UNVERIFIED),
     ),
     "POST /auth/refresh": Endpoint(
         tag=AUTH,
@@ -39,6 +39,53 @@ ENDPOINTS: dict[str, Endpoint] = {
         command=True,
         keyed=True,
         refuses=(Code.SESSION_ENDED,),
+    ),
+    "POST /auth/forgot-password": Endpoint(
+        tag=AUTH,
+        summary="Ask for a mail to set a new password",
+        says="The same answer for every address, in the same time, whether it has an account or not.",
+        body=mails.FORGOTTEN,
+        example={"email": WHO["email"]},
+        answers={202: one(shapes.Accepted, "If there is an account, a mail is on its way.")},
+        command=True,
+    ),
+    "POST /auth/reset-password": Endpoint(
+        tag=AUTH,
+        summary="Set a new password",
+        says="With the token of the mail, which is good once and for an hour. Every session ends.",
+        body=mails.RESET,
+        example={"token": "$MAIL_TOKEN", "password": "a better battery"},
+        answers={204: nothing("It is another one now."), 202: ACCEPTED},
+        command=True,
+        refuses=(Code.MAIL_TOKEN_INVALID,),
+    ),
+    "POST /auth/verify-email": Endpoint(
+        tag=AUTH,
+        summary="Verify your e-mail address",
+        says="With the token of the mail that comes after registering, good once and for 24 hours.",
+        body=mails.PROOF,
+        example={"token": "$MAIL_TOKEN"},
+        answers={204: nothing("It is verified."), 202: ACCEPTED},
+        command=True,
+        refuses=(Code.MAIL_TOKEN_INVALID,),
+    ),
+    "POST /auth/confirm-email": Endpoint(
+        tag=AUTH,
+        summary="Confirm your new e-mail address",
+        says="With the token of the mail to the new address, good once and for an hour. Other sessions end.",
+        body=mails.PROOF,
+        example={"token": "$MAIL_TOKEN"},
+        answers={204: nothing("It is the account's now; the old address was told."), 202: ACCEPTED},
+        command=True,
+        refuses=(Code.MAIL_TOKEN_INVALID, Code.EMAIL_TAKEN, Code.ACCOUNT_ERASED),
+    ),
+    "POST /auth/resend-verification": Endpoint(
+        tag=AUTH,
+        summary="Ask for another mail to verify your address",
+        says="At most 3 within an hour, 10 within a day; older tokens end.",
+        answers={202: one(shapes.Accepted, "A mail is on its way, unless the address is verified already.")},
+        command=True,
+        refuses=(Code.NOT_FOUND, Code.ACCOUNT_ERASED, Code.FORBIDDEN),
     ),
     "POST /auth/logout": Endpoint(
         tag=AUTH,
@@ -103,7 +150,7 @@ ENDPOINTS: dict[str, Endpoint] = {
     ),
     "PATCH /users/me": Endpoint(
         tag=ACCOUNT,
-        summary="Change your name and phone",
+        summary="Change your name, phone and language",
         body=users.PROFILE,
         example={"name": "Mina Kim"},
         answers={200: one(shapes.User, "The account as it is now.", "ETag")},
@@ -135,6 +182,18 @@ ENDPOINTS: dict[str, Endpoint] = {
         keyed=True,
         conditional=True,
         refuses=(Code.NOT_FOUND, Code.ACCOUNT_ERASED, Code.WRONG_PASSWORD),
+    ),
+    "PUT /users/me/email": Endpoint(
+        tag=ACCOUNT,
+        summary="Change your e-mail address",
+        says="A mail goes to the new address; it takes its place once it is confirmed (`/auth/confirm-email`).",
+        body=mails.NEW_EMAIL,
+        example={"password": WHO["password"], "email": "mina.kim@example.org"},
+        answers={202: one(shapes.Accepted, "A mail is on its way.")},
+        command=True,
+        keyed=True,
+        conditional=True,
+        refuses=(Code.NOT_FOUND, Code.ACCOUNT_ERASED, Code.WRONG_PASSWORD, Code.EMAIL_TAKEN),
     ),
     "GET /users/me/export": Endpoint(
         tag=ACCOUNT,

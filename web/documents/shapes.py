@@ -13,7 +13,7 @@ Json = dict[str, Any]
 
 
 class User(msgspec.Struct, frozen=True):
-    """An account. Its personal fields are null where its key is gone."""
+    """An account. Its personal fields are null where its key is gone. `pending_email` waits to be confirmed."""
 
     id: UUID
     role: Literal["admin", "user"]
@@ -21,9 +21,12 @@ class User(msgspec.Struct, frozen=True):
     version: int
     created_at: datetime
     updated_at: datetime
+    email_verified: bool
+    language: Literal["en", "ko"] | None
     email: str | None
     name: str | None
     phone: str | None
+    pending_email: str | None
 
 
 class Tokens(msgspec.Struct, frozen=True):
@@ -145,6 +148,13 @@ class HeldResource(Resource, frozen=True):
     history: tuple[Json, ...]
 
 
+class SentMail(msgspec.Struct, frozen=True):
+    """A mail that was sent."""
+
+    kind: str
+    sent_at: datetime
+
+
 class Export(msgspec.Struct, frozen=True):
     """Everything that is stored of somebody."""
 
@@ -155,6 +165,7 @@ class Export(msgspec.Struct, frozen=True):
     api_key_history: tuple[ApiKeyChange, ...]
     sessions: tuple[HeldSession, ...]
     session_history: tuple[SessionChange, ...]
+    mails: tuple[SentMail, ...]
     resources: tuple[HeldResource, ...]
 
 

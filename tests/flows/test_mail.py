@@ -1,0 +1,265 @@
+"""Mails from end to end: a worker, a front, and a mail server that takes, refuses and is away."""
+
+import asyncio
+import email
+import email.policy
+import json
+from collections.abc import AsyncIterator
+from email.message import EmailMessage
+from typing import Any
+from uuid import UUID
+
+import aiohttp
+import msgspec
+import pytest
+import pytest_asyncio
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiosmtpd.smtp import SMTP, Envelope, Session
+
+from config import Settings
+from domain.mail_texts import SUBJECTS, Kind
+from tests.flows.harness import System, free_port, system, until
+from tests.flows.test_accounts import PASSWORD, Caller, register, started
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+OTHER_PASSWORD = "another of these"
+GROUPS = ("accounts", "sessions", "revocations", "mail")
+EN = SUBJECTS["en"]
+
+
+class Server:
+    """A mail server at one address, which may be stopped and started; it keeps what it takes."""
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self.mails: list[EmailMessage] = []
+        self.refuses = ""
+        self._listener: asyncio.Server | None = None
+
+    async def start(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._listener = await loop.create_server(lambda: SMTP(self, hostname="localhost"), "127.0.0.1", self.port)
+
+    async def stop(self) -> None:
+        assert self._listener is not None
+        self._listener.close()
+        await self._listener.wait_closed()
+
+    async def handle_RCPT(  # noqa: N802
+        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        if address == self.refuses:
+            return f"550 5.1.1 <{address}> unknown"
+        envelope.rcpt_tos.append(address)
+        return "250 fine"
+
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
+        assert isinstance(envelope.content, bytes)
+        self.mails.append(email.message_from_bytes(envelope.content, policy=email.policy.default))
+        return "250 taken"
+
+    def to(self, address: str) -> list[str]:
+        """The subjects of what an address got."""
+        return [str(mail["Subject"]) for mail in self.mails if mail["To"] == address]
+
+    async def token(self, address: str, kind: Kind, number: int = 1) -> str:
+        """The token of the number-th mail of a kind to an address, once it is there."""
+
+        async def there() -> list[EmailMessage]:
+            found = [mail for mail in self.mails if mail["To"] == address and mail["Subject"] == EN[kind]]
+            return found[number - 1 : number]
+
+        (mail,) = await until(there, 30, f"mail {number} {kind} to {address}")
+        (token,) = [line for line in mail.get_content().splitlines() if line.startswith("m1.")]
+        return str(token)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def server() -> AsyncIterator[Server]:
+    server = Server()
+    await server.start()
+    yield server
+    await server.stop()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def installation(own_settings: Settings, server: Server, tmp_path: Any) -> AsyncIterator[System]:
+    url = f"smtp://127.0.0.1:{server.port}"
+    async with system(msgspec.structs.replace(own_settings, smtp_url=url), tmp_path) as running:
+        yield running
+
+
+async def written(settings: Settings, *names: str) -> bytes:
+    """Everything that stands in these topics."""
+    consumer = AIOKafkaConsumer(bootstrap_servers=settings.kafka_url, enable_auto_commit=False)
+    await consumer.start()
+    try:
+        places = [TopicPartition(f"{settings.topic_prefix}.{name}", part) for name in names for part in range(4)]
+        consumer.assign(places)
+        await consumer.seek_to_beginning()
+        ends = await consumer.end_offsets(places)
+        found = []
+        while any([await consumer.position(place) < ends[place] for place in places]):
+            for records in (await consumer.getmany(timeout_ms=500)).values():
+                found += [record.value for record in records]
+        return b"\n".join(found)
+    finally:
+        await consumer.stop()
+
+
+async def login(guest: Caller, email: str, password: str = PASSWORD) -> Caller | None:
+    status, data = await guest.ask("POST", "/auth/login", {"email": email, "password": password})
+    return Caller(guest.url, data["access_token"]) if status == 200 else None
+
+
+async def test_an_account_is_verified_its_password_forgotten_and_its_address_changed(
+    installation: System, server: Server
+) -> None:
+    guest = await started(installation, *GROUPS)
+    mina = await register(guest, "mina@example.com")
+    token = await server.token("mina@example.com", Kind.VERIFY)
+    assert (await guest.ask("POST", "/auth/verify-email", {"token": token}))[0] == 204
+    assert (await mina.ask("GET", "/users/me"))[1]["email_verified"] is True
+    tokens = [token]
+
+    # A forgotten password: nobody else gets a mail, the token is good once, and every session ends.
+    for address in ("mina@example.com", "nobody@example.com"):
+        assert await guest.ask("POST", "/auth/forgot-password", {"email": address}) == (202, {"status": "accepted"})
+    token = await server.token("mina@example.com", Kind.RESET)
+    answers = await asyncio.gather(
+        *(guest.ask("POST", "/auth/reset-password", {"token": token, "password": OTHER_PASSWORD}) for _ in range(4))
+    )
+    assert sorted(answers, key=str) == [(204, None), *[(400, "MAIL_TOKEN_INVALID")] * 3]
+    tokens.append(token)
+    assert await login(guest, "mina@example.com") is None
+
+    async def ended() -> bool:
+        return (await mina.ask("GET", "/users/me")) == (401, "SESSION_ENDED")
+
+    await until(ended, 30, "a reset ends the sessions")
+    here, there = [await login(guest, "mina@example.com", OTHER_PASSWORD) for _ in range(2)]
+    assert here is not None
+    assert there is not None
+
+    # Another address: the new one confirms, the old one is told, and the session that asked goes on.
+    change = {"password": OTHER_PASSWORD, "email": "new@example.com"}
+    assert (await here.ask("PUT", "/users/me/email", change))[0] == 202
+    token = await server.token("new@example.com", Kind.CHANGE)
+    assert (await guest.ask("POST", "/auth/confirm-email", {"token": token}))[0] == 204
+    tokens.append(token)
+
+    async def told() -> bool:
+        ends = (await there.ask("GET", "/users/me")) == (401, "SESSION_ENDED")
+        return ends and server.to("mina@example.com")[-1] == EN[Kind.EMAIL_CHANGED]
+
+    await until(told, 30, "the old address is told, and the other session ends")
+    assert (await here.ask("GET", "/users/me"))[1]["email"] == "new@example.com"
+    assert await login(guest, "mina@example.com", OTHER_PASSWORD) is None
+    assert server.to("mina@example.com") == [
+        EN[kind] for kind in (Kind.VERIFY, Kind.RESET, Kind.PASSWORD_CHANGED, Kind.EMAIL_CHANGED)
+    ]
+    assert server.to("nobody@example.com") == []
+    # The address that was given up is anybody's.
+    jun = await register(guest, "mina@example.com")
+
+    # Neither topics nor tables hold a token, and no event an address.
+    await installation.until_published()
+    said = await written(installation.settings, "commands.accounts", "events.accounts")
+    assert b"reset_requested" in said
+    assert not any(token.encode() in said or b"example.com" in said for token in tokens)
+    rows = await installation.stores.database.fetch("SELECT mailing::text AS text FROM accounts")
+    assert not any(token in row["text"] for token in tokens for row in rows)
+
+    # What was sent is exported, and erased with the account.
+    async with (
+        aiohttp.ClientSession(headers=here.headers) as session,
+        session.get(here.url + "/users/me/export") as response,
+    ):
+        exported = await response.json()
+    assert [mail["kind"] for mail in exported["mails"]] == [
+        "verify", "reset", "password_changed", "change", "email_changed",
+    ]  # fmt: skip
+    assert (await here.ask("DELETE", "/users/me", {"password": OTHER_PASSWORD}))[0] == 204
+    stores = installation.stores
+    assert await stores.mails.of(UUID(exported["account"]["id"])) == []
+    told_of = await stores.database.fetch(
+        "SELECT event FROM journal WHERE noun = 'accounts' AND aggregate_id = $1", UUID(exported["account"]["id"])
+    )
+    index = "0" * 64
+    indexes = [
+        event["data"]["email_index"] for row in told_of if "email_index" in (event := json.loads(row["event"]))["data"]
+    ]
+    assert set(indexes) == {index}
+    claims = await stores.database.fetch("SELECT account_id FROM account_claims")
+    assert [str(row["account_id"]) for row in claims] == [jun.id]
+
+
+async def test_of_two_who_confirm_one_address_at_once_one_has_it(installation: System, server: Server) -> None:
+    guest = await started(installation, *GROUPS)
+    callers = [await register(guest, f"{name}@example.com") for name in ("mina", "jun")]
+    tokens = []
+    for number, caller in enumerate(callers, start=1):
+        change = {"password": PASSWORD, "email": "one@example.com"}
+        assert (await caller.ask("PUT", "/users/me/email", change))[0] == 202
+        tokens.append(await server.token("one@example.com", Kind.CHANGE, number))
+    answers = await asyncio.gather(
+        *(guest.ask("POST", "/auth/confirm-email", {"token": token}) for token in tokens),
+        guest.ask("POST", "/auth/register", {"email": "one@example.com", "password": OTHER_PASSWORD}),
+    )
+    assert sum(status < 300 for status, _ in answers) == 1
+    assert {code for status, code in answers if status >= 400} == {"EMAIL_TAKEN"}
+    emails = [row["email_index"] for row in await installation.stores.database.fetch("SELECT * FROM accounts")]
+    claims = [row["email_index"] for row in await installation.stores.database.fetch("SELECT * FROM account_claims")]
+    assert sorted(emails) == sorted(claims)
+
+
+async def test_a_server_that_is_away_is_waited_for_and_one_that_refuses_leaves_a_dead_letter(
+    installation: System, server: Server
+) -> None:
+    guest = await started(installation, *GROUPS)
+    await server.stop()
+    await register(guest, "mina@example.com")
+    worker = installation._processes[0]
+
+    async def waiting() -> bool:
+        return "mail waits" in worker.log.read_text()
+
+    await until(waiting, 30, "the worker says that it waits")
+    assert await worker._is_ready()  # it does everything else
+    await server.start()
+    await server.token("mina@example.com", Kind.VERIFY)
+
+    server.refuses = "jun@example.com"
+    await register(guest, "jun@example.com")
+    database = installation.stores.database
+
+    async def parked() -> Any:
+        return await database.fetch("SELECT id, code, error, attempts FROM dead_letters WHERE state = 'parked'")
+
+    (letter,) = await until(parked, 30, "a dead letter")
+    assert (letter["code"], letter["attempts"]) == ("handler_failed", 3)
+    assert "550 5.1.1" in letter["error"]
+    assert "jun@" not in letter["error"]
+    await register(guest, "han@example.com")
+    await server.token("han@example.com", Kind.VERIFY)  # the others pass
+
+    server.refuses = ""
+    await database.execute("UPDATE dead_letters SET state = 'requested' WHERE id = $1", letter["id"])
+    await server.token("jun@example.com", Kind.VERIFY)
+    assert "jun@" not in worker.log.read_text()
+
+    # Read once more from the beginning, nothing is sent twice.
+    await worker.stop()
+    await database.execute("UPDATE progress SET next_offset = 0, sequence = '' WHERE consumer_group LIKE '%.mail'")
+    await worker.start()
+    await register(guest, "last@example.com")
+    await server.token("last@example.com", Kind.VERIFY)
+
+    async def read() -> bool:
+        return await worker.metric("yeoul_mails_total", kind="verify", outcome="repeat") == 3
+
+    await until(read, 30, "all were read again")
+    assert [len(server.to(f"{name}@example.com")) for name in ("mina", "jun", "han", "last")] == [1] * 4
+    ids = [mail["Message-ID"] for mail in server.mails]
+    assert len(set(ids)) == len(ids)
