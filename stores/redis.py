@@ -24,7 +24,7 @@ def _without_opentelemetry() -> Iterator[None]:
     """An import of it fails meanwhile, as where it is not installed.
 
     redis-py imports its metrics if they are there, for measurements of its own that nothing here asks for: seventy
-    modules and 11 MB in each process. Who exports spans imports what is needed for that, later (telemetry/tracing.py).
+    modules in each process. Who exports spans imports what is needed for that, later (telemetry/tracing.py).
     """
     if "opentelemetry" in sys.modules:
         yield

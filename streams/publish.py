@@ -113,7 +113,7 @@ class Commands:
             known = await self._begin(order, attempt)
             if known is not None:
                 return known
-        span = tracing.sending(order.traceparent, order.tracestate, self._topics[order.noun], str(order.operation))
+        span = tracing.sending(order.traceparent, order.tracestate, self._topics[order.noun], order.operation)
         if span is not None:
             order = msgspec.structs.replace(order, traceparent=span.context.traceparent)
         waiter = self._waiting.enter(order.operation, order.fingerprint, wait, lambda: self._look(order, attempt))

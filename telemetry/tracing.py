@@ -82,12 +82,12 @@ def request(traceparent: str | None, tracestate: str | None, method: str) -> Spa
     return None if context is None else Span(context)
 
 
-def sending(traceparent: str | None, tracestate: str | None, topic: str, operation: str) -> Span | None:
+def sending(traceparent: str | None, tracestate: str | None, topic: str, operation: object) -> Span | None:
     """The span of a command that goes to `topic`, within a request's; None if it is not recorded."""
     if _spans is None:
         return None
     context = read(traceparent, tracestate)
-    return None if context is None or not context.sampled else _spans.sending(context, topic, operation)
+    return None if context is None or not context.sampled else _spans.sending(context, topic, str(operation))
 
 
 def processing(traceparent: str | None, tracestate: str | None, topic: str, group: str, count: int) -> Span | None:

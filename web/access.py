@@ -11,9 +11,10 @@ import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from time import time
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
+import msgspec
 import orjson
 
 from telemetry.logs import Json
@@ -27,7 +28,7 @@ MOST = 5_000
 log = logging.getLogger("yeoul.web")
 
 
-class Line(NamedTuple):
+class Line(msgspec.Struct, frozen=True, gc=False):
     """A request that is done; it took `took` seconds. Ids say nothing to anybody who has no access to the tables."""
 
     method: str
@@ -79,7 +80,7 @@ class AccessLog:
 
 
 def _json(lines: list[tuple[float, Line]]) -> bytes:
-    """The lines as JSON. Of what differs, only the route and the method are anybody's text."""
+    """The lines as JSON. Of what differs, only the route, the method and the caller's id of the request are text."""
     head = b'{"time":"%b.%03d+00:00","level":"info","process":"web","pid":%d,"logger":"%b","message":%b,"request":%b,'
     tail = b'"status":%d,"ms":%.2f%b}\n'
     pid, name = os.getpid(), log.name.encode()
@@ -96,16 +97,11 @@ def _json(lines: list[tuple[float, Line]]) -> bytes:
 
 
 def _ids(line: Line) -> bytes:
-    """What is known besides, as members of the object; none of it needs escaping."""
-    text = "" if line.user is None else f',"user":"{line.user}"'
-    if len(line.operations) == 1:
-        text += f',"operation":"{line.operations[0]}"'
-    elif line.operations:
-        listed = '","'.join(map(str, line.operations))
-        text += f',"operations":["{listed}"]'
-    if line.trace is not None:
-        text += f',"trace_id":"{line.trace.trace_id}","span_id":"{line.trace.span_id}"'
-    return text.encode()
+    """The further members of the object. UUIDs are left to orjson, which is ten times as quick as they are."""
+    found = b"" if line.user is None else b',"user":' + orjson.dumps(line.user)
+    if line.operations or line.trace is not None:
+        found += b"," + orjson.dumps(operation_fields(line.operations) | trace_fields(line.trace))[1:-1]
+    return found
 
 
 def _record(at: float, line: Line) -> logging.LogRecord:
@@ -113,12 +109,15 @@ def _record(at: float, line: Line) -> logging.LogRecord:
     record = logging.LogRecord(log.name, logging.INFO, __file__, 0, said, None, None)
     record.created = at
     fields: dict[str, Any] = {"request": line.request_id, "status": line.status, "ms": round(line.took * 1000, 2)}
-    fields |= {"user": str(line.user)} if line.user is not None else {}
+    fields |= {} if line.user is None else {"user": line.user}
     record.__dict__["fields"] = fields | operation_fields(line.operations) | trace_fields(line.trace)
     return record
 
 
 def operation_fields(operations: Sequence[UUID]) -> dict[str, Any]:
-    """What a line says of what was asked for: one operation by its name, those of a batch as a list."""
-    told = [str(operation) for operation in operations]
-    return {} if not told else {"operation": told[0]} if len(told) == 1 else {"operations": told}
+    """What a line says of what was asked for: one operation as such, those of a batch as a list."""
+    if not operations:
+        return {}
+    if len(operations) == 1:
+        return {"operation": operations[0]}
+    return {"operations": [str(operation) for operation in operations]}

@@ -17,8 +17,8 @@ ENCODINGS = {"Accept-Encoding": "gzip, deflate"}
 NO_VERSION = -1
 """The version of nothing: an If-Match that is well-formed and can't match."""
 
-SPAN: web.RequestKey[Span] = web.RequestKey("span", Span)
-"""The span of the request; not there if nobody traces."""
+SPAN: web.RequestKey[Span | None] = web.RequestKey("span", Span)
+"""The span of the request; None if nobody traces."""
 
 _ID_SIGNS = str.maketrans("", "", "-_.")
 

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from functools import lru_cache
 from time import perf_counter, time
 from typing import Any
+from uuid import UUID
 
 from aiohttp import hdrs, web
 from aiohttp.http_exceptions import ContentEncodingError
@@ -142,9 +143,9 @@ async def around(request: web.Request, handler: Outer) -> web.StreamResponse:
     """Gives every request its id, and every answer its shape; counts and logs it."""
     started = perf_counter()
     request_id = request[REQUEST_ID] = headers.request_id(request)
-    span = headers.traced(request)
-    if span is not None:
-        request[headers.SPAN] = span
+    asked: list[UUID] = []
+    request[ASKED] = asked
+    span = request[headers.SPAN] = headers.traced(request)
     app = request.app
     door = app[DOOR]
     door.running += 1
@@ -180,7 +181,7 @@ async def around(request: web.Request, handler: Outer) -> web.StreamResponse:
         app[ACCESS].note(
             Line(
                 method, route, status, request_id, took,
-                None if who is None else who.id, request.get(ASKED, ()), None if span is None else span.context,
+                None if who is None else who.id, asked, None if span is None else span.context,
             )
         )  # fmt: skip
         if span is not None:
@@ -218,7 +219,8 @@ def _refusal(request: web.Request, error: Exception) -> web.Response:
 
 def _known(request: web.Request) -> dict[str, Any]:
     """What finds everything else that is known of a request."""
-    asked = operation_fields(request.get(ASKED, ()))
+    operations: list[UUID] = request[ASKED]
+    asked = operation_fields(operations)
     return {"request": request[REQUEST_ID], **asked, **fields(headers.trace(request))}
 
 

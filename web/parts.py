@@ -316,10 +316,7 @@ ASKED: web.RequestKey[list[UUID]] = web.RequestKey("asked", list[UUID])
 
 def operations_of(request: web.Request) -> list[UUID]:
     """What the log says that the request asked for; who sends a command for it puts its operation in."""
-    found = request.get(ASKED)
-    if found is None:
-        found = request[ASKED] = []
-    return found
+    return request[ASKED]
 
 
 PARTS: web.AppKey[Parts] = web.AppKey("parts", Parts)
