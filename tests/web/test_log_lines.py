@@ -40,7 +40,9 @@ WRITTEN = (
 
 
 @pytest.fixture(params=[Json("web"), People()], ids=["json", "people"])
-def everything(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+def everything(
+    request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> io.StringIO:
     """What all loggers write together, down to the finest level."""
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
@@ -48,20 +50,20 @@ def everything(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
     handler.addFilter(lambda record: record.name != "aiohttp.access")  # of the tests' server; fronts have none
     root = logging.getLogger()
     monkeypatch.setattr(root, "handlers", [*root.handlers, handler])
-    monkeypatch.setattr(root, "level", logging.DEBUG)
-    monkeypatch.setattr(logging.getLogger("yeoul.web"), "level", logging.DEBUG)
+    caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, "yeoul.web")
     return stream
 
 
 @pytest.fixture
-def lines(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+def lines(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     """The lines of requests, as JSON."""
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     handler.setFormatter(Json("web"))
     handler.addFilter(logging.Filter("yeoul.web"))
     monkeypatch.setattr(logging.getLogger(), "handlers", [handler])
-    monkeypatch.setattr(logging.getLogger("yeoul.web"), "level", logging.INFO)
+    caplog.set_level(logging.INFO, "yeoul.web")
     return stream
 
 
@@ -153,12 +155,12 @@ async def test_a_line_names_every_operation_of_a_batch_and_those_of_sessions(
     assert refreshed["operation"] == refresh
 
 
-async def test_people_are_told_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_people_are_told_the_same(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     handler.setFormatter(People())
     monkeypatch.setattr(logging.getLogger(), "handlers", [handler])
-    monkeypatch.setattr(logging.getLogger("yeoul.web"), "level", logging.INFO)
+    caplog.set_level(logging.INFO, "yeoul.web")
     log = AccessLog()
     log.note(Line("GET", "/x/{id}", 200, "r", 0.0123, OWNER, [OWNER]))
     log.flush()

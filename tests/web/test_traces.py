@@ -25,14 +25,14 @@ TRACE = "00-" + "a" * 32 + "-" + "b" * 16 + "-01"
 
 
 @pytest.fixture
-def lines(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+def lines(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     """What is written as JSON by `yeoul.web`."""
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     handler.setFormatter(Json("web"))
     handler.addFilter(logging.Filter("yeoul.web"))
     monkeypatch.setattr(logging.getLogger(), "handlers", [*logging.getLogger().handlers, handler])
-    monkeypatch.setattr(logging.getLogger("yeoul.web"), "level", logging.INFO)
+    caplog.set_level(logging.INFO, "yeoul.web")
     return stream
 
 
