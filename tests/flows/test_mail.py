@@ -249,17 +249,7 @@ async def test_a_server_that_is_away_is_waited_for_and_one_that_refuses_leaves_a
     await server.token("jun@example.com", Kind.VERIFY)
     assert "jun@" not in worker.log.read_text()
 
-    # Read once more from the beginning, nothing is sent twice.
-    await worker.stop()
-    await database.execute("UPDATE progress SET next_offset = 0, sequence = '' WHERE consumer_group LIKE '%.mail'")
-    await worker.start()
-    await register(guest, "last@example.com")
-    await server.token("last@example.com", Kind.VERIFY)
-
-    async def read() -> bool:
-        return await worker.metric("yeoul_mails_total", kind="verify", outcome="repeat") == 3
-
-    await until(read, 30, "all were read again")
-    assert [len(server.to(f"{name}@example.com")) for name in ("mina", "jun", "han", "last")] == [1] * 4
+    # However often the batch was tried, with those before it in it.
+    assert [len(server.to(f"{name}@example.com")) for name in ("mina", "jun", "han")] == [1] * 3
     ids = [mail["Message-ID"] for mail in server.mails]
     assert len(set(ids)) == len(ids)
