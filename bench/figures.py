@@ -47,7 +47,11 @@ class Options(msgspec.Struct, frozen=True):
     commands: int = 1_000_000
     """Commands after which `worker.memory` is read the last time; the first is at a tenth of it."""
     rows: int = 10_000
-    """Rows that `read.get32` chooses from."""
+    """Rows that `read.get32` and `api.get` choose from."""
+    searched: int = 100_000
+    """Rows that `api.find` searches."""
+    requests: int = 100_000
+    """Requests after which `api.memory` looks at the fronts."""
 
 
 DIRECT = "aiohttp + asyncpg, two processes, inserts directly"
@@ -80,9 +84,37 @@ TWO_CPU = Figure("streams.two_cpu", PER_MILLION, Goal(1.1, at_most=True), "one w
 FRESH = Figure("streams.fresh", "ms, p50", Goal(1000.0, "yeoul", at_most=True), cpu_unit=PER_MILLION)
 FRESH_P99 = Figure("streams.fresh_p99", "ms, p99", Goal(2000.0, "yeoul", at_most=True))
 
+POCKETBASE = "PocketBase"
+TEMPLATE = "the full-stack FastAPI template"
+
+
+def _figures(name: str, unit: str, callers: int, direct: float, pocketbase: float, template: float) -> list[Figure]:
+    """A row of api.*: beside each of the others (0: not compared), and the p99 beside the direct front's."""
+    p99 = Figure(f"{name}.p99", "ms, p99", Goal(1.0, at_most=True), DIRECT, callers=callers)
+    found = [Figure(f"{name}.direct", unit, Goal(direct), DIRECT, PER_1000, callers), p99]
+    others = (("pocketbase", POCKETBASE, pocketbase), ("template", TEMPLATE, template))
+    return found + [
+        Figure(f"{name}.{end}", unit, Goal(goal), by, PER_1000, callers) for end, by, goal in others if goal
+    ]
+
+
+API = (
+    *_figures("api.get", "gets/s", 32, 2.0, 2.5, 20.0),
+    *_figures("api.list", "lists of 20/s", 32, 1.0, 2.5, 10.0),
+    *_figures("api.find", "searches/s", 32, 1.0, 2.5, 0.0),
+    *_figures("api.create32", "creates/s", 32, 0.8, 1.4, 10.0),
+    *_figures("api.create256", "creates/s", 256, 1.3, 0.0, 0.0),
+)
+"""`api.find`: a list of 20 by filter and full text over `Options.searched` rows; the others over `Options.rows`."""
+API_MEMORY = Figure("api.memory", "MB, one front", Goal(150.0, "yeoul", at_most=True), callers=32)
+API_FLOOD = Figure(
+    "api.flood", "ms, p99", Goal(3.0, at_most=True), "the same reads without a flood of logins", callers=32
+)
+
 FIGURES = (
     BATCH, CREATE32, CREATE256, LATENCY1, GET32, START, RECOVERY, MEMORY,
     FAUST, QUIX, BYTEWAX, KAFKA_STREAMS, PLAIN, TWO, TWO_CPU, FRESH, FRESH_P99,
+    *API, API_MEMORY, API_FLOOD,
 )  # fmt: skip
 
 

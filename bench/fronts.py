@@ -40,14 +40,17 @@ async def drive(plan: Plan) -> Outcome:
     return msgspec.json.decode(out, type=Outcome)
 
 
-async def sample(stage: Stage, side: Side, figure: Figure, requests: Requests, seconds: float) -> Sample:
-    """One run of one side."""
+async def sample(
+    stage: Stage, side: Side, figure: Figure, requests: Requests, seconds: float, items: int | None = None
+) -> Sample:
+    """One run of one side; each answer has `items` rows."""
     plan = Plan(
         port=side.port,
         connections=figure.callers,
         requests=list(requests),
         headers=await side.headers(),
-        expect=201 if requests[0][0] == "POST" else 200,
+        expect=side.created if requests[0][0] == "POST" else 200,
+        items=items,
         seconds=seconds,
     )
     costs = stage.costs(side.pids)

@@ -2,7 +2,8 @@
 
 Reads one `Plan` (JSON) from standard input, prints one `Outcome` (JSON) on standard output. Every connection is kept
 alive and sends its next request when the response before it is complete (a closed loop): `connections` is the number
-of callers. Responses need a `Content-Length`; a chunked one ends the run with a message, since it would be miscounted.
+of callers. Responses need a `Content-Length`, or are chunked; any other ends the run with a message, since it would be
+miscounted.
 """
 
 import asyncio
@@ -20,6 +21,11 @@ import uvloop
 
 RECONNECT_S = 0.1
 BODILESS = (204, 304)
+ROW = b'"id":'
+"""What each row of an answer has once."""
+LAST_CHUNK = b"\r\n0\r\n\r\n"
+"""The end of a chunked answer without trailers. JSON has no such line breaks, so it ends nothing else."""
+CHUNKED = -1
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -36,6 +42,8 @@ class Plan(msgspec.Struct, frozen=True):
     """Length of the measured window; the warm-up comes before it and isn't counted."""
     count: int = 10_000_000
     """At most so many responses within the window."""
+    items: int | None = None
+    """How many rows (members `id`) each expected answer must have, else it is counted as `incomplete`; None: any."""
     drain_s: float = 8.0
     """How long requests may still run after the window before they are counted as unanswered."""
 
@@ -45,7 +53,7 @@ class Outcome(msgspec.Struct, frozen=True):
 
     count: int
     errors: dict[str, int]
-    """By status, `closed` (the connection ended before an answer) or `unanswered` (none until the drain was over)."""
+    """By status, `incomplete`, `closed` (it ended before an answer) or `unanswered` (none until the drain was over)."""
     duration_s: float
     rate: float
     p50_ms: float
@@ -75,10 +83,12 @@ class Run:
         self.full = asyncio.Event()
         self.idle = asyncio.Event()
 
-    def answered(self, status: int, started: float) -> None:
+    def answered(self, status: int, started: float, data: bytes) -> None:
         """Count one complete response."""
         self.outstanding -= 1
-        if status == self.plan.expect:
+        if status == self.plan.expect and self.plan.items not in (None, data.count(ROW)):
+            self.errors["incomplete"] += self.measuring
+        elif status == self.plan.expect:
             self.total += 1
             if self.measuring:
                 self.latencies.append(perf_counter() - started)
@@ -106,6 +116,16 @@ def _request(plan: Plan, head: str, method: str, path: str, body: str) -> bytes:
     payload = body.encode()
     length = f"Content-Length: {len(payload)}\r\n" if payload else ""
     return f"{method} {path} HTTP/1.1\r\nHost: {plan.host}:{plan.port}\r\n{head}{length}\r\n".encode() + payload
+
+
+def joined(data: bytes) -> bytes:
+    """The body of a chunked answer in one piece: a row may lie in two chunks."""
+    parts = []
+    at = data.find(b"\r\n\r\n") + 4
+    while size := int(data[at : (end := data.find(b"\r\n", at))], 16):
+        parts.append(data[end + 2 : end + 2 + size])
+        at = end + 2 + size + 2
+    return b"".join(parts)
 
 
 class Caller(asyncio.Protocol):
@@ -146,24 +166,34 @@ class Caller(asyncio.Protocol):
                 self.buffer = data
                 return
             self.status = int(data[9:12])
-            self.needed = end + 4 + self.body_length(data[:end])
-        if len(data) < self.needed:
+            length = self.body_length(data[:end])
+            self.needed = CHUNKED if length == CHUNKED else end + 4 + length
+        if self.needed == CHUNKED:
+            if not data.endswith(LAST_CHUNK):
+                self.buffer = data
+                return
+            data = joined(data)
+        elif len(data) < self.needed:
             self.buffer = data
             return
         self.buffer = b""
         self.needed = 0
         self.waiting = False
-        self.run.answered(self.status, self.started)
+        self.run.answered(self.status, self.started, data)
         self.send()
 
     def body_length(self, head: bytes) -> int:
-        """Bytes of the body that follows `head`."""
+        """Bytes of the body that follows `head`; CHUNKED if only its end tells."""
         start = head.find(b"Content-Length: ")
         if start < 0:
             start = head.lower().find(b"content-length: ")
         if start < 0:
+            if b"transfer-encoding: chunked" in head.lower():
+                return CHUNKED
             if self.status not in BODILESS:
-                self.run.fail(f"a response ({self.status}) without Content-Length: cannot be measured")
+                self.run.fail(
+                    f"a response ({self.status}) that is neither chunked nor of a known length: cannot be measured"
+                )
             return 0
         end = head.find(b"\r", start)
         return int(head[start + 16 : end if end > 0 else len(head)])

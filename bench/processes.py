@@ -178,7 +178,10 @@ class Child:
         await self.process.wait()
 
 
-async def run(name: str, arguments: Iterable[str], environ: Mapping[str, str], logs: Path, seconds: float) -> None:
+async def run(
+    name: str, arguments: Iterable[str], environ: Mapping[str, str], logs: Path, seconds: float,
+    program: Iterable[str] = (sys.executable, "-m"),
+) -> None:  # fmt: skip
     """Run a command to its end. Raises `ChildError` when it fails."""
-    child = await Child.start(name, arguments, environ, logs)
+    child = await Child.start(name, arguments, environ, logs, program=program)
     await child.finished(seconds)

@@ -1,4 +1,4 @@
-"""The programs that streams.* measures beside, each in an environment of its own, made once for this machine.
+"""The programs that streams.* and api.* measure beside, each in an environment of its own, made once for this machine.
 
 An environment is made in the cache folder from a lock with hashes. A program that can't be had here (this Python, this
 system, no network) is left out, with the reason: that is no error of the bench.
@@ -20,6 +20,7 @@ from embedded.java import cached_jars, jars, java
 BASELINES = Path(__file__).with_name("baselines")
 STREAMS_LOCK = BASELINES / "kafka_streams.lock"
 SOURCE = BASELINES / "KafkaStreamsWindows.java"
+POCKETBASE = BASELINES / "pocketbase"
 WARN_ONLY = "-Dlog4j2.level=WARN"
 INSTALL_S = 600.0
 
@@ -75,6 +76,29 @@ async def kafka_streams(stage: Stage) -> Program:
         (classes / "complete").touch()
     arguments = (WARN_ONLY, "-cp", os.pathsep.join((classpath, str(classes))), SOURCE.stem)
     return Program((str(java()),), arguments)
+
+
+async def fastapi_template(stage: Stage) -> Program:
+    """The full-stack FastAPI template, rebuilt. Raises `Unavailable`."""
+    return await _python(stage, "fastapi_template", "FastAPI template")
+
+
+async def pocketbase(stage: Stage) -> Program:
+    """PocketBase, built once from its Go module. Raises `Unavailable`."""
+    go = shutil.which("go")
+    if go is None:
+        raise Unavailable("PocketBase is built from its Go module, and there is no go on this machine")
+    sources = sorted(POCKETBASE.iterdir())
+    folder = stage.cache_dir / f"bench-pocketbase-{_digest(*sources)}"
+    binary = folder / "pocketbase"
+    if not (folder / "complete").exists():
+        stage.say("PocketBase: building it from its module (once for this machine; some minutes)")
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(POCKETBASE, folder)
+        command = [go, "build", "-C", str(folder), "-trimpath", "-mod=readonly", "-ldflags=-s -w", "-o", str(binary)]
+        await _run(command, "PocketBase could not be built")
+        (folder / "complete").touch()
+    return Program((str(binary),), ())
 
 
 async def _python(stage: Stage, module: str, title: str) -> Program:

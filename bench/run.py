@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from bench import freshness, fronts, streams, windows, workers
+from bench import api, freshness, fronts, streams, windows, workers
 from bench.figures import FRESH, FRESH_P99, Figure, Options, selected
 from bench.records import Record
 from bench.stage import Stage, opened
@@ -20,6 +20,7 @@ GROUPS: tuple[tuple[tuple[str, ...], Measure], ...] = (
     (("worker.",), workers.measure),
     ((FRESH.id, FRESH_P99.id), freshness.measure),
     (("streams.",), windows.measure),
+    (("api.",), api.measure),
 )
 """Figures by the beginning of their ids: the first that fits measures them."""
 

@@ -25,6 +25,8 @@ class Side(abc.ABC):
 
     name: str
     path: str
+    created = 201
+    """The status of a create."""
 
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
@@ -88,8 +90,8 @@ class Direct(Side):
 
     async def start(self) -> None:
         """A database of its own, then the processes."""
-        dsn = await self.stage.database(f"bench_{self.name.replace('-', '_')}")
-        arguments = ["bench.baselines.direct_front", "--dsn", dsn, "--port", str(self.port)]
+        self.dsn = await self.stage.database(f"bench_{self.name.replace('-', '_')}")
+        arguments = ["bench.baselines.direct_front", "--dsn", self.dsn, "--port", str(self.port)]
         child = await Child.start(self.name, arguments + self.options, {}, self.stage.logs)
         self.children.append(child)
         await ready(f"http://127.0.0.1:{self.port}/resources/{uuid4()}", child, status=401)

@@ -31,7 +31,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--events", type=int, default=defaults.events, help="events of stream.batch and streams.* (%(default)s)"
     )
     parser.add_argument("--commands", type=int, default=defaults.commands, help="of worker.memory (%(default)s)")
-    parser.add_argument("--rows", type=int, default=defaults.rows, help="rows of read.get32 (%(default)s)")
+    parser.add_argument("--rows", type=int, default=defaults.rows, help="rows of read.get32 and api.* (%(default)s)")
+    parser.add_argument("--searched", type=int, default=defaults.searched, help="rows of api.find (%(default)s)")
+    parser.add_argument("--requests", type=int, default=defaults.requests, help="of api.memory (%(default)s)")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -52,6 +54,8 @@ def run(options: argparse.Namespace) -> int:
         steady_s=options.steady,
         commands=options.commands,
         rows=options.rows,
+        searched=options.searched,
+        requests=options.requests,
     )
     try:
         asyncio.run(measured(options.names, chosen, options.json))

@@ -1,12 +1,17 @@
-"""Password hashes (argon2id), made in a small pool of threads so that the event loop never waits for one.
+"""Password hashes (argon2id), made in a thread beside the event loop, which never waits for one.
 
 Parameters: 19 MiB, 2 passes, 1 lane, the first choice of the OWASP Password Storage Cheat Sheet for argon2id; about
-25 ms of one core. The pool and its queue are bounded: a flood of logins is refused, not queued without end.
+25 ms of one core. The queue is bounded: a flood of logins is refused, not queued without end. The thread gives way to
+who reads and writes: there is one in each front process, of which there are about as many as cores, and where the
+system has priorities of threads (Linux), its is lower.
 """
 
 import asyncio
 import contextlib
+import os
 import secrets
+import sys
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
@@ -16,6 +21,9 @@ from argon2.exceptions import Argon2Error, InvalidHashError
 
 MEMORY_KIB = 19_456
 PASSES = 2
+COURTESY = 5
+"""The nice value of the threads: about a third of what others get when all want the same core. More would let logins
+starve beside many reads."""
 
 T = TypeVar("T")
 
@@ -53,12 +61,18 @@ class TooBusy(Exception):
     retry_after_s = 1
 
 
+def _give_way() -> None:
+    """Lowers the priority of this thread. Elsewhere than on Linux it would be that of the whole process."""
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), os.getpriority(os.PRIO_PROCESS, 0) + COURTESY)
+
+
 class Passwords:
     """Hashes and checks passwords. `threads` at work, at most `waiting` more in the queue (else TooBusy)."""
 
-    def __init__(self, threads: int = 2, waiting: int = 64, memory_kib: int = MEMORY_KIB, passes: int = PASSES) -> None:
+    def __init__(self, threads: int = 1, waiting: int = 64, memory_kib: int = MEMORY_KIB, passes: int = PASSES) -> None:
         self._hasher = PasswordHasher(time_cost=passes, memory_cost=memory_kib, parallelism=1)
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="passwords")
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="passwords", initializer=_give_way)
         self._room = threads + waiting
         # Checked when there is no account, so that an unknown address takes the time of a known one.
         self._nobodys = self._hasher.hash(secrets.token_urlsafe(16))

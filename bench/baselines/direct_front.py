@@ -56,6 +56,10 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, 'open', $8, 1, now(), now()) RETURNING {ROW}
 """
 SELECT = f"SELECT {ROW} FROM resources WHERE id = $1"
 
+SEEN = f"SELECT {ROW} FROM resources WHERE (visibility = 'public' OR owner_id = $1)"
+PAGE = 20
+MOST = 100
+
 ACCESS_LINE = '%t "%r" %s %Tf'
 
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
@@ -129,6 +133,27 @@ async def read(request: web.Request) -> web.Response:
     return answer(200, dict(row))
 
 
+async def listing(request: web.Request) -> web.Response:
+    """What the caller may see, of a `kind` if one is asked for: the newest, or the best that have the words of `q`."""
+    asked = request.query
+    arguments: list[Any] = [request["user"]]
+    statement, order = SEEN, "created_at DESC, id DESC"
+    limit = asked.get("limit", str(PAGE))
+    if not (limit.isascii() and limit.isdigit() and 1 <= int(limit) <= MOST):
+        return answer(400, {"code": "VALIDATION_ERROR", "message": f"limit: 1 to {MOST}"})
+    if "kind" in asked:
+        arguments.append(asked["kind"])
+        statement += f" AND kind = ${len(arguments)}"
+    if "q" in asked:
+        arguments.append(asked["q"])
+        query = f"websearch_to_tsquery('simple', ${len(arguments)})"
+        statement += f" AND search @@ {query}"
+        order = f"ts_rank(search, {query}) DESC, id DESC"
+    arguments.append(int(limit))
+    rows = await request.app[POOL].fetch(f"{statement} ORDER BY {order} LIMIT ${len(arguments)}", *arguments)
+    return answer(200, [dict(row) for row in rows])
+
+
 async def prepare(connection: Any) -> None:
     """JSON columns as Python values."""
     await connection.set_type_codec(
@@ -155,6 +180,7 @@ def build(dsn: str, reset: bool) -> web.Application:
     app = web.Application(middlewares=[authenticated])
     app.cleanup_ctx.append(pool)
     app.router.add_post("/resources", create)
+    app.router.add_get("/resources", listing)
     app.router.add_get("/resources/{id}", read)
     return app
 

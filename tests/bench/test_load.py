@@ -1,12 +1,18 @@
 import asyncio
 from collections.abc import AsyncIterator
 
+import msgspec
 import pytest
 
 from bench.load import Plan, measure
 from bench.processes import free_port
 
 ANSWER = b"HTTP/1.1 %s\r\nContent-Type: text/plain\r\ncontent-length: 5\r\n\r\nhello"
+
+
+CHUNKS = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"".join(
+    b"%x\r\n%b\r\n" % (len(part), part) for part in (b'[{"id":1},{"i', b'd":2}]', b"")
+)
 
 
 @pytest.fixture
@@ -23,6 +29,8 @@ async def server() -> AsyncIterator[tuple[int, list[bytes]]]:
                 if path == b"/gone":
                     return
                 answer = ANSWER % (b"404 Not Found" if path == b"/missing" else b"200 OK")
+                if path == b"/chunks":
+                    answer = CHUNKS
                 writer.write(answer[:40])
                 await writer.drain()
                 writer.write(answer[40:])
@@ -60,6 +68,17 @@ async def test_a_lost_connection_is_counted_and_opened_again(server: tuple[int, 
     outcome = await measure(plan(server[0], "/a", "/gone", count=12))
     assert outcome.count == 12
     assert outcome.errors["closed"] >= 9
+
+
+async def test_answers_in_chunks_are_counted_and_rows_in_two_chunks_are_seen(server: tuple[int, list[bytes]]) -> None:
+    outcome = await measure(msgspec.structs.replace(plan(server[0], "/chunks"), items=2))
+    assert (outcome.count, outcome.errors) == (60, {})
+
+
+async def test_an_answer_without_all_of_its_rows_is_none(server: tuple[int, list[bytes]]) -> None:
+    outcome = await measure(msgspec.structs.replace(plan(server[0], "/chunks", "/a", count=20), items=2))
+    assert outcome.count >= 20
+    assert outcome.errors["incomplete"] >= 15
 
 
 async def test_a_server_that_is_not_there_ends_the_run_with_a_sentence() -> None:

@@ -5,6 +5,8 @@ import base64
 import hashlib
 import itertools
 import json
+import os
+import sys
 import threading
 from typing import Any
 from uuid import UUID
@@ -20,7 +22,7 @@ from domain.access import Actor, Role
 from domain.refusals import Code
 from security import fields, signatures
 from security.fields import SealBroken, Sealer
-from security.passwords import Passwords, TooBusy, weakness
+from security.passwords import COURTESY, Passwords, TooBusy, weakness
 from security.tokens import LEEWAY_S, LIFETIME_S, TokenRefused, Tokens
 
 ONE, TWO = UUID(int=1), UUID(int=2)
@@ -108,6 +110,16 @@ async def test_passwords() -> None:
     assert not await pool.verify(hashed, "wrong horse")
     assert not await pool.verify(None, "correct horse")
     assert not await pool.verify("no hash at all", "x")
+    pool.close()
+
+
+async def test_hashing_gives_way_and_the_loop_does_not() -> None:
+    pool = Passwords(memory_kib=64, passes=1)
+    here = os.getpriority(os.PRIO_PROCESS, 0)
+    there = await asyncio.wrap_future(pool._pool.submit(os.getpriority, os.PRIO_PROCESS, 0))
+    # Elsewhere only whole processes have priorities.
+    assert there == (min(here + COURTESY, 19) if sys.platform == "linux" else here)
+    assert os.getpriority(os.PRIO_PROCESS, 0) == here
     pool.close()
 
 
