@@ -26,7 +26,7 @@ KEY, IF_MATCH, IF_NONE_MATCH, PREFER, LANGUAGE, REQUEST_ID = (
     Parameter("Prefer", str, "`respond-async`: 202 as soon as it is safe. `wait=N`: N seconds, 30 at most.",
               "header", "wait=10"),
     Parameter("Accept-Language", str, "`ko` or `en`, for the sentences.", "header", "en"),
-    Parameter("X-Request-Id", {"type": "string", "pattern": "^[A-Za-z0-9_.-]{1,64}$"}, "An id of yours.",
+    Parameter("X-Request-Id", str, "Yours, 1 to 64 of `A-Z a-z 0-9 - _ .`; instead of another there is a new one.",
               "header", "my-request-1"),
 )  # fmt: skip
 ASK = ("GET /operations/{id}",)
