@@ -15,7 +15,7 @@ from security import api_keys
 from stores.api_keys import Used
 from streams import identity
 from streams.publish import Pending
-from web import headers, queries, users, writes
+from web import headers, users, writes
 from web.auth import LONGEST_BODY, NO_STORE
 from web.parts import ACTOR, PARTS, Parts
 from web.paths import object_id
@@ -86,9 +86,6 @@ async def create(request: web.Request) -> Reply:
 async def listing(request: web.Request) -> Reply:
     """`GET /api-keys`: the caller's keys that are good, the newest first."""
     parts = request.app[PARTS]
-    wrong = Wrong()
-    queries.asked(request, wrong, ())
-    wrong.refuse()
     account = _caller(request)
     held = await parts.stores.api_keys.get(account)
     wrapped = await parts.stores.accounts.key(account)

@@ -47,7 +47,9 @@ class Batch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             check_json(operation)
 
 
-BATCH = Schema(Batch)
+MOST_VALUES = 50_000
+"""Values in all operations of one request."""
+BATCH = Schema(Batch, MOST_VALUES)
 OPERATION = Schema(Operation)
 
 

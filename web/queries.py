@@ -9,6 +9,8 @@ from aiohttp import web
 from domain.refusals import Problem
 from domain.text import printable
 from security import signatures
+from web.permissions import Handler
+from web.presenters import Reply
 from web.refused import Wrong, invalid
 
 
@@ -24,6 +26,19 @@ def asked(request: web.Request, wrong: Wrong, known: Container[str]) -> dict[str
                 raise invalid(name, Problem.TWICE)
             found[name] = query[name]
     return found
+
+
+def without(handler: Handler) -> Handler:
+    """`handler` of an endpoint that knows no parameters; whoever sends one is told before anything is done."""
+
+    async def answer(request: web.Request) -> Reply | web.StreamResponse:
+        if request.query_string:
+            wrong = Wrong()
+            asked(request, wrong, ())
+            wrong.refuse()
+        return await handler(request)
+
+    return answer
 
 
 def limit(text: str | None, default: int, most: int) -> int:

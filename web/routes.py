@@ -6,6 +6,7 @@ Each is there twice, in the dress of v1 and of v2 (web/presenters.py, web/proble
 `in_person`: not by an API key.
 """
 
+import re
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
@@ -34,6 +35,7 @@ from web import (
 from web.documents import serving
 from web.middlewares import endpoint, plain
 from web.permissions import Handler, anyone, in_person, may, signed_in
+from web.queries import without
 from web.quotas import Kind
 
 V1, V2 = "/api/v1", "/api/v2"
@@ -95,6 +97,12 @@ SEARCHES = frozenset({
 })  # fmt: skip
 """Whose GET looks through more than one thing, and is limited as a search (web/quotas.py)."""
 
+ASKED = frozenset({
+    "/users", "/resources", "/resources/{id}/history", "/kinds", "/analytics/{metric}", "/analytics/{metric}/dropped",
+    "/analytics/{metric}/live", "/dead-letters",
+})  # fmt: skip
+"""Whose GET reads its query and refuses what it does not know; every other endpoint knows no parameter at all."""
+
 PLAIN: tuple[tuple[str, str, Callable[[web.Request], Awaitable[web.StreamResponse]]], ...] = (
     ("GET", "/.well-known/jwks.json", auth.jwks),
     ("GET", "/livez", health.live),
@@ -117,10 +125,11 @@ def routes() -> list[web.RouteDef]:
     # One version after the other: aiohttp makes one resource of neighbours with one path, and looks for it once.
     for version in (V1, V2):
         for method, path, guard, handler in API:
-            guarded = handler if guard is None else guard(handler)
+            inner = handler if method == "GET" and path in ASKED else without(handler)
+            guarded = inner if guard is None else guard(inner)
             reads = needs_scope(method, path)
             made = endpoint(guarded, authenticated=guard is not None, kind=kind(method, path), reads=reads)
-            table.append(_route(method, version + path, made))
+            table.append(_route(method, version + _narrowed(path), made))
     return table + [_route(method, path, plain(handler)) for method, path, handler in PLAIN]
 
 
@@ -137,6 +146,21 @@ def kind(method: str, path: str) -> Kind:
     if method == "GET":
         return Kind.SEARCH if path in SEARCHES else Kind.READ
     return Kind.AUTH if path.startswith("/auth/") else Kind.WRITE
+
+
+def _narrowed(path: str) -> str:
+    """The same address, whose last member is none that stands written out beside it: `/users/me` is no `/users/{id}`.
+
+    Else a method that only the other knows would find the one and not be 405.
+    """
+    *before, last = path.split("/")
+    if not last.startswith("{"):
+        return path
+    beside = {other.rpartition("/")[2] for _, other, _, _ in API if other.split("/")[:-1] == before} - {last}
+    if not beside:
+        return path
+    names = "|".join(sorted(map(re.escape, beside)))
+    return "/".join([*before, f"{{{last[1:-1]}:(?!(?:{names})$)[^/]+}}"])
 
 
 def _route(method: str, path: str, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> web.RouteDef:

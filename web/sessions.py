@@ -20,11 +20,11 @@ from security.refresh import RefreshToken, same
 from security.tokens import LIFETIME_S
 from streams import identity
 from streams.publish import Order, Pending
-from web import headers, queries, writes
+from web import headers, writes
 from web.parts import ACTOR, CLIENTS, PARTS, PAYLOAD, REQUEST_ID, Parts, operations_of
 from web.paths import object_id
 from web.presenters import Reply
-from web.refused import Refused, Wrong, refused
+from web.refused import Refused, refused
 from web.validation import Schema
 
 LONGEST_BODY = 8_192
@@ -177,9 +177,6 @@ async def revoke(request: web.Request) -> Reply:
 async def listing(request: web.Request) -> Reply:
     """`GET /sessions`: the caller's sessions that go on, the one that was used last first."""
     parts, account = request.app[PARTS], _caller(request)
-    wrong = Wrong()
-    queries.asked(request, wrong, ())
-    wrong.refuse()
     found = await parts.stores.sessions.get(account)
     wrapped = await parts.stores.accounts.key(account)
     mine = current(request)

@@ -8,9 +8,11 @@ Two ways, one result. The fast way is taken by every good body, in C from end to
    Colons inside strings survive the way through the parser. So the canonical body has as many colons as the body had,
    or fewer if a key was repeated. Only an escaped colon (backslash u003a) can hide one, so a body with such an
    escape takes the slow way. Two `bytes.count` answer it.
-3. Depth: a body with no more than `DEPTH` brackets can't be deeper; others are looked at level by level.
-4. NUL can come as its escape only, which is looked for.
-5. msgspec decodes into the type, with unknown fields forbidden; the type's own check refuses numbers that can't be
+3. Values: a body has no more of them than commas and opening brackets outside of strings, and one. Those are counted
+   before anything is made of it: a megabyte of empty lists is quickly sent, and slowly parsed and looked through.
+4. Depth: a body with no more than `DEPTH` brackets can't be deeper; others are looked at level by level.
+5. NUL can come as its escape only, which is looked for.
+6. msgspec decodes into the type, with unknown fields forbidden; the type's own check refuses numbers that can't be
    kept.
 
 If any of these objects, the slow way reads the body again with everything recorded (repeated keys, exact numbers, lone
@@ -38,8 +40,12 @@ WHOLE = "$"
 
 MOST_ITEMS = 1_000
 """Items of a list that are looked at; every list of ours is shorter, unless it is refused for its length anyway."""
+MOST_VALUES = 2 * text.MOST_VALUES
+"""Values of a whole body: what the free JSON in it may hold, and room for everything beside it."""
 # A string that doesn't end is matched to the end of the text: failing there would look for it again at every quote.
 _STRING_OR_BRACKET = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
+_STRING_OR_SIGN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|[\[\]{},]', re.DOTALL)
+_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)', re.DOTALL)
 _WRONG = (orjson.JSONEncodeError, msgspec.DecodeError, ValueError, RecursionError)
 
 
@@ -51,15 +57,18 @@ class Parsed(NamedTuple, Generic[T]):
 
 
 class Schema(Generic[T]):
-    """Reads bodies of one msgspec struct type."""
+    """Reads bodies of one msgspec struct type, which hold no more than `most_values` values."""
 
-    def __init__(self, kind: type[T]) -> None:
+    def __init__(self, kind: type[T], most_values: int = MOST_VALUES) -> None:
         self.kind = kind
+        self._most_values = most_values
         self._decode = msgspec.json.Decoder(kind).decode
         self._type = inspect.type_info(kind)
 
     def read(self, body: bytes) -> Parsed[T]:
         """The value in `body`. Raises Refused with VALIDATION_ERROR or MALFORMED_BODY."""
+        if len(body) > self._most_values:
+            _refuse_many(body, self._most_values)
         try:
             document = orjson.loads(body)
         except orjson.JSONDecodeError:
@@ -146,6 +155,28 @@ def _place(error: Exception, body: bytes) -> str:
 def _brackets(body: bytes) -> int:
     """No document is deeper than this."""
     return body.count(b"[") + body.count(b"{")
+
+
+def _refuse_many(body: bytes, most: int) -> None:
+    """Raises Refused if `body` holds more values than `most`, naming the member of the document where it does."""
+    if body.count(b",") + _brackets(body) < most:
+        return
+    bare = _STRING.sub(b"", body)
+    if bare.count(b",") + _brackets(bare) < most:
+        return
+    member, depth, values = WHOLE.encode(), 0, 1
+    for token in _STRING_OR_SIGN.finditer(body):
+        sign = token.group()
+        if sign in (b"[", b"{", b","):
+            values += 1
+            depth += sign != b","
+            if values > most:
+                break
+        elif sign in (b"]", b"}"):
+            depth -= 1
+        elif depth == 1:
+            member = sign[1:-1]
+    raise invalid(text.printable(member.decode(errors="replace")), Problem.TOO_LONG, str(most))
 
 
 def _deep(document: Any) -> bool:

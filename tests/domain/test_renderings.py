@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 import pyarrow as pa
+import pytest
 from pyarrow import parquet
 
 from domain import sketches
@@ -53,16 +54,27 @@ def test_json_has_the_numbers_own_digits() -> None:
     assert b'"start":"2027-01-15T09:00:00Z"' in as_json(ORDERS, NOTHING, UTC_ZONE)
 
 
-def test_csv_is_what_it_was() -> None:
+def test_csv_is_what_it_was_but_for_formulas() -> None:
     rows = list(csv.reader(io.StringIO(as_csv(ORDERS, [FULL, NOTHING], UTC_ZONE).decode(), newline="")))
     assert rows == [
         ["start", "type", "data.size", "count", "revenue", "mean", "buyers", "took.p50", "took.p99.9", "pages"],
         [
-            "2027-01-15T08:00:00Z", '=a,"여울', "7", "3", str(TOTAL), "100", "2", "1.5", "2.5",
+            "2027-01-15T08:00:00Z", '\'=a,"여울', "7", "3", str(TOTAL), "100", "2", "1.5", "2.5",
             '[{"value":"/a","count":2},{"value":3,"count":1}]',
         ],
         ["2027-01-15T09:00:00Z", "", "true", "0", "0", "", "0", "", "", "[]"],
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("value", "cell"),
+    [("=1+1", "'=1+1"), ("+1", "'+1"), ("-1", "'-1"), ("@a", "'@a"), ("\t=1", "'\t=1"), ("\r=1", "'\r=1"),
+     ("\n=1", "'\n=1"), (-1, "-1"), (-0.5, "-0.5"), ("a=1", "a=1"), ("'=1", "'=1"), ("", ""), (None, "")],
+)  # fmt: skip
+def test_a_text_is_no_formula_and_a_number_stays_one(value: object, cell: str) -> None:
+    line = msgspec.structs.replace(NOTHING, group=json.dumps([value, value]))
+    _, row = csv.reader(io.StringIO(as_csv(ORDERS, [line], UTC_ZONE).decode(), newline=""))
+    assert row[1:3] == [cell, cell]
 
 
 def test_parquet_has_exact_decimals_and_times_of_the_zone() -> None:

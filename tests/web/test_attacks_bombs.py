@@ -11,14 +11,19 @@ from contextlib import contextmanager
 from time import process_time
 from typing import Any
 
+import orjson
 import pytest
 
 from domain import highlights, words
 from domain.access import Role
-from domain.refusals import Problem
+from domain.refusals import Code, Problem
 from domain.schemas import refused, unsatisfied
 from tests.web.conftest import ADMIN, Client
 from tests.web.fakes import Fakes
+from web.batches import BATCH
+from web.refused import Refused
+from web.resources import BODY
+from web.validation import Schema
 
 Bearer = Callable[..., dict[str, str]]
 PATH, KIND = "/api/v1/resources", "/api/v1/kinds/box"
@@ -237,3 +242,26 @@ def test_a_question_takes_no_longer_than_its_text(question: str) -> None:
             list(words.tokens(text))
             highlights.highlight(text[:200], sought)
             assert len(highlights.excerpt((text * 7)[:100_000], sought)) < 20_000
+
+
+@pytest.mark.parametrize("piece", [b"[]", b"{}", b"0", b'""', b"[[[]]]", b'"\\""', b'{"[":[]}'])
+@pytest.mark.parametrize(("schema", "member"), [(BODY, "attributes"), (BATCH, "operations")])
+def test_a_body_of_very_many_values_is_refused_before_anything_is_made_of_it(
+    monkeypatch: pytest.MonkeyPatch, piece: bytes, schema: Schema[Any], member: str
+) -> None:
+    def never(body: bytes) -> None:
+        raise AssertionError("it was parsed")
+
+    monkeypatch.setattr(orjson, "loads", never)
+    many = b"[" + b",".join([piece] * (LONG // (len(piece) + 1))) + b"]"
+    body = b'{"kind":"note","title":"x","%b":{"a":%b}}' % (member.encode(), many)
+    with pytest.raises(Refused) as no:
+        schema.read(body)
+    (detail,) = no.value.refusal.details
+    assert (no.value.refusal.code, detail.field, detail.problem) == (Code.VALIDATION_ERROR, member, Problem.TOO_LONG)
+
+
+def test_signs_within_text_are_no_values() -> None:
+    text = '[{,"\\' * 12_000
+    body = json.dumps({"kind": "note", "title": "x", "body": text}).encode()
+    assert BODY.read(body).value.body == text

@@ -153,7 +153,7 @@ async def test_the_access_line_says_nothing_personal(
     assert "han" not in stream.getvalue().replace("handle", "")
     (line,) = [record for record in caplog.records if record.name == "yeoul.web"]
     fields = line.__dict__["fields"]
-    assert line.getMessage() == "POST /api/v1/auth/login 401"
+    assert line.getMessage() == "POST /api/v1/auth/login 400"
     assert set(fields) == {"request", "status", "ms"}
     assert "han" not in str(line.__dict__)
 

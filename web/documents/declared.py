@@ -84,4 +84,6 @@ def limit(default: int, most: int, says: str = "") -> Parameter:
     return Parameter("limit", schema, says or "How many at most.")
 
 
-CURSOR = Parameter("cursor", str, "The `next_cursor` of the page before; it belongs to its question.")
+CURSOR = Parameter(
+    "cursor", {"type": "string", "minLength": 1}, "The `next_cursor` of the page before; it belongs to its question."
+)

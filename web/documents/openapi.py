@@ -26,7 +26,7 @@ KEY, IF_MATCH, IF_NONE_MATCH, PREFER, LANGUAGE, REQUEST_ID, PARENT, STATE = (
     Parameter("Prefer", str, "`respond-async`: 202 as soon as it is safe. `wait=N`: N seconds, 30 at most.",
               "header", "wait=10"),
     Parameter("Accept-Language", str, "`ko` or `en`, for the sentences.", "header", "en"),
-    Parameter("X-Request-Id", {"type": "string", "pattern": "^[A-Za-z0-9_.-]{1,64}$"}, "An id of yours.",
+    Parameter("X-Request-Id", str, "Yours, 1 to 64 of `A-Z a-z 0-9 - _ .`; instead of another there is a new one.",
               "header", "my-request-1"),
     Parameter("traceparent", str, "Where in which trace you ask (W3C Trace Context). A malformed one counts as none.",
               "header", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),

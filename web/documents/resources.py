@@ -1,11 +1,17 @@
 """Resources and their kinds, declared."""
 
+from typing import Any
+
+import msgspec
+
 from domain.refusals import Code
+from domain.resources import Tag, Title
 from stores.narrowing import FIELDS, Op
 from stores.pages import SORTABLE
 from web import batches, filters, history, kinds, resource_lists, resources
 from web.documents import shapes
 from web.documents.declared import CURSOR, Endpoint, Parameter, limit, many, nothing, one
+from web.documents.schemas import clean
 
 RESOURCES, KINDS = "Resources", "Kinds (admins)"
 NOTE = {"kind": "note", "title": "hello", "tags": ["first"], "visibility": "public"}
@@ -13,14 +19,36 @@ NEXT = ("GET /resources/{id}", "PUT /resources/{id}", "PATCH /resources/{id}", "
         "POST /resources/{id}/restore", "GET /resources/{id}/history")  # fmt: skip
 
 
+_MOMENT = {"type": "string", "format": "date-time"}
+SHAPES: dict[str, Any] = {"created_at": _MOMENT, "updated_at": _MOMENT, "title": Title, "tags": Tag}
+"""What a value of these fields looks like, where their type does not say it."""
+
+
 def _filters() -> tuple[Parameter, ...]:
     """A parameter for each field and each of its comparisons; the first one needs no name."""
     found = []
     for name, (kind, ops) in FIELDS.items():
         for place, op in enumerate(ops):
-            schema = {"type": "string"} if op is Op.IN else kind
+            schema = _choices(kind) if op is Op.IN else SHAPES.get(name, kind)
             found.append(Parameter(f"filter[{name}]" if not place else f"filter[{name}][{op}]", schema, _says(op)))
     return tuple(found)
+
+
+def _by_commas(one: str, most: int) -> str:
+    return f"^{one}(,{one}){{0,{most - 1}}}$"
+
+
+def _choices(kind: Any) -> dict[str, str]:
+    """Several of a kind, by commas: where one is an enum each is one of its members, else each has its pattern."""
+    schema = clean(msgspec.json.schema(kind))
+    schema = schema.get("$defs", {}).get(schema.get("$ref", "").rpartition("/")[2], schema)
+    if "enum" in schema:
+        one = f"({'|'.join(schema['enum'])})"
+    elif schema.get("format") == "uuid":
+        one = "[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"
+    else:
+        one = schema["pattern"].strip("^$").replace("*", f"{{0,{schema['maxLength'] - 1}}}")
+    return {"type": "string", "pattern": _by_commas(one, filters.MOST_CHOICES)}
 
 
 def _says(op: Op) -> str:
@@ -30,6 +58,8 @@ def _says(op: Op) -> str:
         Op.GTE: "Then or later.", Op.GT: "Later.", Op.LTE: "Then or earlier.", Op.LT: "Earlier.",
     }[op]  # fmt: skip
 
+
+_FIELD = f"({'|'.join(resource_lists.FIELDS)})"
 
 ENDPOINTS: dict[str, Endpoint] = {
     "GET /resources": Endpoint(
@@ -41,11 +71,19 @@ ENDPOINTS: dict[str, Endpoint] = {
             CURSOR,
             Parameter(
                 "sort",
-                {"type": "string", "default": resource_lists.DEFAULT_SORT},
+                {
+                    "type": "string",
+                    "default": resource_lists.DEFAULT_SORT,
+                    "pattern": _by_commas(f"-?({'|'.join((*SORTABLE, 'deleted_at'))})", resource_lists.MOST_SORTS),
+                },
                 f"By commas, `-` for descending: {', '.join(SORTABLE)}; with `deleted`, `deleted_at`.",
                 example="-updated_at",
             ),
-            Parameter("fields", str, f"Only these members, by commas: {', '.join(resource_lists.FIELDS)}."),
+            Parameter(
+                "fields",
+                {"type": "string", "pattern": f"^{_FIELD}(,{_FIELD})*$"},
+                f"Only these members, by commas: {', '.join(resource_lists.FIELDS)}.",
+            ),
             Parameter(
                 "q",
                 {"type": "string", "minLength": 1, "maxLength": resource_lists.LONGEST_QUESTION},
