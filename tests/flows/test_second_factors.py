@@ -9,7 +9,9 @@ from uuid import UUID
 
 import pytest
 
+from cli.orders import NotDone, order
 from domain.access import Role
+from domain.second_factors import ResetSecondFactor
 from security import totp
 from security.fields import Sealer
 from tests.flows.harness import System, until
@@ -117,7 +119,15 @@ async def test_a_disabled_account_keeps_no_session_and_is_asked_for_no_code(inst
     assert status == 200
     admin = await installation.token("admin@example.org", Role.ADMIN)
     assert (await mine.browser.ask("DELETE", f"/users/{mine.account}/second-factor", admin))[0] == 204
+    email = mine.browser._who["email"]
+    for who, told in ((email, "No second factor is on"), ("nobody@example.org", "there is no account")):
+        with pytest.raises(NotDone, match=told):
+            await order(installation.settings, who, "second_factors", "reset_second_factor", ResetSecondFactor())
     assert await mine.browser.takes(mine.tokens) == await mine.browser.takes(tokens) == {200}
+    assert (await mine.login())[0] == 200
+    await mine.enable()
+    assert await mine.login() == REQUIRED
+    await order(installation.settings, email, "second_factors", "reset_second_factor", ResetSecondFactor())
     assert (await mine.login())[0] == 200
     await mine.enable()
     path = f"/users/{mine.account}/status"
