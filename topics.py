@@ -71,6 +71,11 @@ COMMANDS_API_KEYS = Topic(
     name="commands.api_keys", key="account id", owner="web", repeats=Repeats.OPERATION,
     carries="signed commands for API keys: create_api_key, revoke_api_key, revoke_api_keys",
 )  # fmt: skip
+COMMANDS_SECOND_FACTORS = Topic(
+    name="commands.second_factors", key="account id", owner="web", repeats=Repeats.OPERATION,
+    carries="signed commands for second factors: begin_second_factor, confirm_second_factor, use_second_factor, "
+    "renew_recovery_codes, remove_second_factor, reset_second_factor",
+)  # fmt: skip
 EVENTS_ACCOUNTS = Topic(
     name="events.accounts", key="account id", owner="accounts", repeats=Repeats.SEQUENCE,
     carries="what happened to accounts; partition p is fed by the owner of command partition p",
@@ -95,6 +100,10 @@ EVENTS_API_KEYS = Topic(
     name="events.api_keys", key="account id", owner="api_keys", repeats=Repeats.SEQUENCE,
     carries="what happened to the API keys of accounts; partition p is fed by the owner of command partition p",
 )  # fmt: skip
+EVENTS_SECOND_FACTORS = Topic(
+    name="events.second_factors", key="account id", owner="second_factors", repeats=Repeats.SEQUENCE,
+    carries="what happened to the second factors of accounts; partition p is fed by the owner of command partition p",
+)  # fmt: skip
 DEAD_LETTER_PARKED = "dead_letter.parked"
 """Type of the events in it."""
 DEAD_LETTERS = Topic(
@@ -108,11 +117,13 @@ TOPICS: tuple[Topic, ...] = (
     COMMANDS_KINDS,
     COMMANDS_SESSIONS,
     COMMANDS_API_KEYS,
+    COMMANDS_SECOND_FACTORS,
     EVENTS_ACCOUNTS,
     EVENTS_RESOURCES,
     EVENTS_KINDS,
     EVENTS_SESSIONS,
     EVENTS_API_KEYS,
+    EVENTS_SECOND_FACTORS,
     INGEST,
     DEAD_LETTERS,
 )
@@ -123,6 +134,7 @@ COMMANDS_OF = {
     "kinds": COMMANDS_KINDS,
     "sessions": COMMANDS_SESSIONS,
     "api_keys": COMMANDS_API_KEYS,
+    "second_factors": COMMANDS_SECOND_FACTORS,
 }
 EVENTS_OF = {
     "accounts": EVENTS_ACCOUNTS,
@@ -130,4 +142,5 @@ EVENTS_OF = {
     "kinds": EVENTS_KINDS,
     "sessions": EVENTS_SESSIONS,
     "api_keys": EVENTS_API_KEYS,
+    "second_factors": EVENTS_SECOND_FACTORS,
 }

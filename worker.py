@@ -9,7 +9,18 @@ import signal
 
 import uvloop
 
-from agents import accounts, analytics, api_keys, erasures, kinds, mail, resources, revocations, sessions
+from agents import (
+    accounts,
+    analytics,
+    api_keys,
+    erasures,
+    kinds,
+    mail,
+    resources,
+    revocations,
+    second_factors,
+    sessions,
+)
 from config import Settings
 from config.metrics import load
 from stores import StoresAway
@@ -39,6 +50,7 @@ GROUPS: dict[str, Group] = {
     "kinds": kinds.GROUP,
     "sessions": sessions.GROUP,
     "api_keys": api_keys.GROUP,
+    "second_factors": second_factors.GROUP,
     "revocations": revocations.GROUP,
     "analytics": analytics.GROUP,
     "erasures": erasures.GROUP,
@@ -48,7 +60,17 @@ GROUPS: dict[str, Group] = {
 PROCESSES: dict[str, tuple[str, ...]] = {
     # The owners of the tables apart from the readers, so that a flood of events doesn't slow writes.
     # Those that read what accounts do, which is little, must not wait behind a flood either.
-    "commands": ("accounts", "resources", "kinds", "sessions", "api_keys", "revocations", "erasures", "mail"),
+    "commands": (
+        "accounts",
+        "resources",
+        "kinds",
+        "sessions",
+        "api_keys",
+        "second_factors",
+        "revocations",
+        "erasures",
+        "mail",
+    ),
     "readers": ("analytics",),
 }
 

@@ -19,7 +19,7 @@ from aiokafka.structs import ConsumerRecord
 
 import topics
 from config.metrics import load, load_plain
-from domain import accounts, api_keys, kinds, resources, sessions
+from domain import accounts, api_keys, kinds, resources, second_factors, sessions
 from domain.metrics import Metric
 from domain.plain_json import Unmapped, mapped
 from domain.tables import Additions, Plan, Table, add_up, latest
@@ -51,6 +51,8 @@ OURS = frozenset().union(
     sessions.COMMANDS,
     api_keys.EVENTS,
     api_keys.COMMANDS,
+    second_factors.EVENTS,
+    second_factors.COMMANDS,
     (topics.DEAD_LETTER_PARKED,),
 )
 """Types of ours, which strangers can't use."""

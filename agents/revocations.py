@@ -10,9 +10,10 @@ import msgspec
 from aiokafka.structs import ConsumerRecord
 
 import topics
-from domain import api_keys, sessions
+from domain import api_keys, second_factors, sessions
 from domain.access import SCOPES, Role
 from domain.api_keys import RevokeApiKeys
+from domain.second_factors import ResetSecondFactor
 from domain.sessions import RevokeSessions
 from streams.consequences import Cause, Follower, read_cause
 from streams.envelope import Unreadable
@@ -70,6 +71,8 @@ class Revocations(Follower):
         orders = [self._of_sessions(event, data)]
         if event.type not in PERSONAL or data.end_api_keys:
             orders.append(self._of_keys(event, data))
+        if event.type == "account.erased":
+            orders.append(self._of_second_factor(event))
         return _Change(event.id, event.source, event.sequence, tuple(orders))
 
     def _of_sessions(self, event: Cause, data: _Data) -> Order:
@@ -84,6 +87,10 @@ class Revocations(Follower):
         command = RevokeApiKeys(api_keys.Reason(REASONS[event.type]), event.aggregateversion, kept)
         encoded = msgspec.json.encode(command)
         return self.consequences.order("api_keys", "revoke_api_keys", event.subject, encoded, of=event)
+
+    def _of_second_factor(self, event: Cause) -> Order:
+        encoded = msgspec.json.encode(ResetSecondFactor(second_factors.Reason.ERASED))
+        return self.consequences.order("second_factors", "reset_second_factor", event.subject, encoded, of=event)
 
     async def follow(self, messages: Sequence[_Change]) -> None:
         """See Follower.follow."""

@@ -1,15 +1,20 @@
-"""`admin`: makes the account of an admin. Who has the settings of an installation may; in every environment."""
+"""`admin`: makes the account of an admin, and lets in one who has lost the app and every recovery code.
+
+Who has the settings of an installation may; in every environment.
+"""
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import getpass
 import sys
 
 from cli.connection import settings
+from cli.orders import order
 from embedded.errors import EmbeddedError
 
-HELP = "make the account of an admin, with a password that is asked for; in every environment"
+HELP = "make the account of an admin, or turn off a second factor that was lost; in every environment"
 
 
 class NoPassword(EmbeddedError):
@@ -23,11 +28,20 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     create = actions.add_parser("create", help=words, description=words, allow_abbrev=False)
     create.add_argument("email", metavar="EMAIL")
     create.add_argument("--name", default="", help="how the admin is called")
+    words = "turn off the second factor of whoever has lost the app and every recovery code"
+    reset = actions.add_parser("reset-second-factor", help=words, description=words, allow_abbrev=False)
+    reset.add_argument("email", metavar="EMAIL")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Returns when the account is there. Raises `NoPassword`, NotMade, StoresAway, BrokerAway."""
+    """Returns when it is done. Raises `NoPassword`, NotMade, NotDone, StoresAway, BrokerAway."""
     known = settings("kafka", "postgres", "redis", keys=True)
+    if options.action == "reset-second-factor":
+        from domain.second_factors import ResetSecondFactor
+
+        asyncio.run(order(known, options.email, "second_factors", "reset_second_factor", ResetSecondFactor()))
+        print(f"{options.email}: no second factor")
+        return 0
     password = _asked() if sys.stdin.isatty() else _read()
     from web.accounts import create_admin
 

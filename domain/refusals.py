@@ -20,18 +20,22 @@ class Code(StrEnum):
     TOKEN_INVALID = "TOKEN_INVALID"  # noqa: S105 (a code, not a secret)
     TOKEN_EXPIRED = "TOKEN_EXPIRED"  # noqa: S105 (a code, not a secret)
     INVALID_CREDENTIALS = "INVALID_CREDENTIALS"
+    SECOND_FACTOR_REQUIRED = "SECOND_FACTOR_REQUIRED"
     SESSION_ENDED = "SESSION_ENDED"
     API_KEY_INVALID = "API_KEY_INVALID"
     FORBIDDEN = "FORBIDDEN"
     SESSION_REQUIRED = "SESSION_REQUIRED"
     WRONG_PASSWORD = "WRONG_PASSWORD"  # noqa: S105 (a code, not a secret)
     EMAIL_UNVERIFIED = "EMAIL_UNVERIFIED"
+    WRONG_CODE = "WRONG_CODE"
     NOT_FOUND = "NOT_FOUND"
     METHOD_NOT_ALLOWED = "METHOD_NOT_ALLOWED"
     ALREADY_EXISTS = "ALREADY_EXISTS"
     EMAIL_TAKEN = "EMAIL_TAKEN"
     LAST_ADMIN = "LAST_ADMIN"
     TOO_MANY_API_KEYS = "TOO_MANY_API_KEYS"
+    SECOND_FACTOR_ON = "SECOND_FACTOR_ON"
+    SECOND_FACTOR_OFF = "SECOND_FACTOR_OFF"
     OPERATION_RUNNING = "OPERATION_RUNNING"
     ACCOUNT_ERASED = "ACCOUNT_ERASED"
     RESTORE_EXPIRED = "RESTORE_EXPIRED"
@@ -63,18 +67,22 @@ STATUS: dict[Code, int] = {
     Code.TOKEN_INVALID: 401,
     Code.TOKEN_EXPIRED: 401,
     Code.INVALID_CREDENTIALS: 401,
+    Code.SECOND_FACTOR_REQUIRED: 401,
     Code.SESSION_ENDED: 401,
     Code.API_KEY_INVALID: 401,
     Code.FORBIDDEN: 403,
     Code.SESSION_REQUIRED: 403,
     Code.WRONG_PASSWORD: 403,
     Code.EMAIL_UNVERIFIED: 403,
+    Code.WRONG_CODE: 403,
     Code.NOT_FOUND: 404,
     Code.METHOD_NOT_ALLOWED: 405,
     Code.ALREADY_EXISTS: 409,
     Code.EMAIL_TAKEN: 409,
     Code.LAST_ADMIN: 409,
     Code.TOO_MANY_API_KEYS: 409,
+    Code.SECOND_FACTOR_ON: 409,
+    Code.SECOND_FACTOR_OFF: 409,
     Code.OPERATION_RUNNING: 409,
     Code.ACCOUNT_ERASED: 410,
     Code.RESTORE_EXPIRED: 410,
@@ -159,18 +167,22 @@ MESSAGES: dict[str, dict[Code, str]] = {
         Code.TOKEN_INVALID: "The access token is not valid.",
         Code.TOKEN_EXPIRED: "The access token has expired.",
         Code.INVALID_CREDENTIALS: "The e-mail address or the password is wrong.",
+        Code.SECOND_FACTOR_REQUIRED: "Log in again with the code of your app, or a recovery code, as code.",
         Code.SESSION_ENDED: "This session has ended. Log in again.",
         Code.API_KEY_INVALID: "The API key is wrong, has expired or was revoked. Make another one.",
         Code.FORBIDDEN: "You may not do this.",
         Code.SESSION_REQUIRED: "An API key may not do this. Log in, and use the token that you get.",
         Code.WRONG_PASSWORD: "The present password is wrong.",
         Code.EMAIL_UNVERIFIED: "Verify your e-mail address first: a mail with a token is on its way to you.",
+        Code.WRONG_CODE: "This code is wrong, or was used already. Take the next one of your app, or a recovery code.",
         Code.NOT_FOUND: "There is no such thing here.",
         Code.METHOD_NOT_ALLOWED: "This method is not allowed here.",
         Code.ALREADY_EXISTS: "This Idempotency-Key has made it already. Send a new key to make another one.",
         Code.EMAIL_TAKEN: "This e-mail address is taken.",
         Code.LAST_ADMIN: "This is the last active admin. Make another account an admin first.",
         Code.TOO_MANY_API_KEYS: "This account has as many API keys as it may have. Revoke one first.",
+        Code.SECOND_FACTOR_ON: "The second factor is on already. Turn it off first.",
+        Code.SECOND_FACTOR_OFF: "No second factor is on, and none waits for its first code. Begin one.",
         Code.OPERATION_RUNNING: "The same request is still running. Ask again in a moment.",
         Code.ACCOUNT_ERASED: "The key of this account is gone, and its data with it. Register again.",
         Code.RESTORE_EXPIRED: "It was deleted too long ago to be restored. Create it anew.",
@@ -201,18 +213,22 @@ MESSAGES: dict[str, dict[Code, str]] = {
         Code.TOKEN_INVALID: "액세스 토큰이 올바르지 않습니다.",
         Code.TOKEN_EXPIRED: "액세스 토큰이 만료되었습니다.",
         Code.INVALID_CREDENTIALS: "이메일 또는 비밀번호가 올바르지 않습니다.",
+        Code.SECOND_FACTOR_REQUIRED: "앱의 인증 코드 또는 복구 코드를 code에 넣어 다시 로그인해 주세요.",
         Code.SESSION_ENDED: "세션이 종료되었습니다. 다시 로그인해 주세요.",
         Code.API_KEY_INVALID: "API 키가 올바르지 않거나 만료 또는 폐기되었습니다. 새로 만들어 주세요.",
         Code.FORBIDDEN: "권한이 없습니다.",
         Code.SESSION_REQUIRED: "API 키로는 할 수 없습니다. 로그인하여 받은 토큰을 사용해 주세요.",
         Code.WRONG_PASSWORD: "현재 비밀번호가 올바르지 않습니다.",
         Code.EMAIL_UNVERIFIED: "먼저 이메일 주소를 확인해 주세요. 토큰이 담긴 메일을 보내 드립니다.",
+        Code.WRONG_CODE: "틀렸거나 이미 사용된 코드입니다. 앱의 다음 코드나 복구 코드를 사용해 주세요.",
         Code.NOT_FOUND: "찾을 수 없습니다.",
         Code.METHOD_NOT_ALLOWED: "허용되지 않는 메서드입니다.",
         Code.ALREADY_EXISTS: "이 Idempotency-Key로 이미 생성되었습니다. 새로 만들려면 새 키를 보내 주세요.",
         Code.EMAIL_TAKEN: "이미 사용 중인 이메일입니다.",
         Code.LAST_ADMIN: "마지막 활성 관리자입니다. 먼저 다른 계정을 관리자로 지정해 주세요.",
         Code.TOO_MANY_API_KEYS: "이 계정의 API 키가 너무 많습니다. 먼저 하나를 폐기해 주세요.",
+        Code.SECOND_FACTOR_ON: "2단계 인증이 이미 켜져 있습니다. 먼저 꺼 주세요.",
+        Code.SECOND_FACTOR_OFF: "켜져 있거나 첫 코드를 기다리는 2단계 인증이 없습니다. 먼저 등록을 시작해 주세요.",
         Code.OPERATION_RUNNING: "같은 요청이 아직 처리 중입니다. 잠시 후 다시 시도해 주세요.",
         Code.ACCOUNT_ERASED: "이 계정의 키가 없어져 데이터를 읽을 수 없습니다. 다시 가입해 주세요.",
         Code.RESTORE_EXPIRED: "삭제된 지 너무 오래되어 복원할 수 없습니다. 새로 생성해 주세요.",

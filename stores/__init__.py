@@ -20,6 +20,7 @@ from stores.reports import Reports
 from stores.resources import Resources
 from stores.revocations import Revoked
 from stores.search import PostgresSearch, Search
+from stores.second_factors import SecondFactors
 from stores.sessions import SessionStore
 from stores.watching import Watching
 
@@ -44,6 +45,7 @@ class Stores:
         self.dead_letters = DeadLetters(database)
         self.sessions = SessionStore(database)
         self.api_keys = ApiKeyStore(database)
+        self.second_factors = SecondFactors(database)
         self.revoked = Revoked(database, redis)
         self.watching = Watching(database, redis)
         self.limits = Counts(redis)

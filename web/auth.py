@@ -17,7 +17,7 @@ from stores import StoresAway
 from streams import identity
 from streams.publish import Answer, BrokerAway, Order, Pending
 from telemetry.tracecontext import TraceContext
-from web import headers, mail_orders, sessions, writes
+from web import headers, mail_orders, second_step, sessions, writes
 from web.mail_orders import noted, verification_again
 from web.parts import PARTS, REQUEST_ID, Parts, operations_of
 from web.presenters import Reply, language_of
@@ -35,6 +35,8 @@ Email = Annotated[
 ]
 Password = Annotated[str, msgspec.Meta(min_length=8, max_length=128)]
 Name = Annotated[str, msgspec.Meta(max_length=100)]
+OneTimeCode = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+"""A code of a second factor, or a recovery code: one of another form is wrong, and is told so by nobody sooner."""
 Phone = Annotated[str, msgspec.Meta(pattern=r"^\+?[0-9 ().-]{5,30}\Z", extra={"like": "+82 10 1234 5678"})]
 
 
@@ -52,6 +54,7 @@ class Login(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     email: Annotated[str, msgspec.Meta(min_length=1, max_length=254)]
     password: Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+    code: OneTimeCode | None = None
 
 
 REGISTRATION = Schema(Registration)
@@ -101,22 +104,27 @@ async def register(request: web.Request) -> Reply:
 
 
 async def login(request: web.Request) -> Reply:
-    """`POST /auth/login`: tokens, or 401, which costs the same work for an unknown address as for a wrong password."""
+    """`POST /auth/login`: tokens, or 401, which costs the same work for an unknown address as for a wrong password.
+
+    Only who has the right password is told that a code is wanted, or that it is wrong (web/second_step.py).
+    """
     parts = request.app[PARTS]
     given = (await writes.read_body(request, LOGIN, LONGEST_BODY)).value
     ready = parts.commands.ready()
     if ready != "ok":
         raise BrokerAway(ready)  # before the work: no session can begin
     index = fields.index(parts.settings.index_key, given.email)
+    caller = sessions.caller_of(request)
     async with parts.quotas.attempt(request, index):
         account = await parts.stores.accounts.by_email_index(index)
         right = await parts.passwords.verify(await _hash_of(parts, account), given.password)
         if account is None or not right or account.status is not accounts.AccountStatus.ACTIVE:
             raise refused(Code.INVALID_CREDENTIALS)
+        await second_step.passed(parts, caller, account, given.code)
     if parts.settings.email_verification == "required" and not account.email_verified:
         await verification_again(request, account.id)
         raise refused(Code.EMAIL_UNVERIFIED)
-    granted = await sessions.begin(parts, sessions.caller_of(request), account.id, account.role, account.version)
+    granted = await sessions.begin(parts, caller, account.id, account.role, account.version)
     return Reply(orjson.dumps(granted), headers=NO_STORE)
 
 

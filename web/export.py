@@ -2,6 +2,7 @@
 
     {"exported_at", "account": {…}, "account_history": [{"type", "time", "version"}],
      "api_keys": [{…}], "api_key_history": [{"type", "time", "version", "api_key", …}],
+     "second_factor": {…}, "second_factor_history": [{"type", "time", "version"}],
      "sessions": [{…}], "session_history": [{"type", "time", "version", "session", …}],
      "mails": [{"kind", "sent_at"}], "resources": [{…, "deleted_at", "history": [event]}]}
 
@@ -26,7 +27,7 @@ from domain.accounts import Account
 from domain.refusals import Code
 from domain.resources import Resource
 from stores.belongings import FIRST, Told
-from web import api_keys, sessions, users
+from web import api_keys, second_factors, sessions, users
 from web.parts import CORS, PARTS, REQUEST_ID, Parts
 from web.presenters import base_headers
 from web.quotas import RATE
@@ -169,6 +170,10 @@ async def _document(parts: Parts, account: Account, wrapped: bytes, about: bytes
     yield b'],"api_keys":%b,"api_key_history":[' % _encode(keys)
     async for piece in _history(parts, "api_keys", account.id, partial(_of_key, parts, account.id, wrapped)):
         yield piece
+    factor = second_factors.shown(await parts.stores.second_factors.get(account.id))
+    yield b'],"second_factor":%b,"second_factor_history":[' % _encode(factor)
+    async for piece in _history(parts, "second_factors", account.id, _in_short):
+        yield piece
     held = sessions.shown(parts, wrapped, await parts.stores.sessions.get(account.id))
     yield b'],"sessions":%b,"session_history":[' % _encode(held)
     async for piece in _history(parts, "sessions", account.id, partial(_of_session, parts, account.id, wrapped)):
@@ -204,7 +209,7 @@ def _whole(told: Told) -> bytes:
 
 
 def _in_short(told: Told) -> bytes:
-    """What happened to the account and when; what was sealed in it stands opened above, as it is now."""
+    """What happened and when; what was sealed in it stands opened above, as it is now, unless it is a secret."""
     seen = _seen(told.event)
     return _encode({"type": seen.type, "time": seen.time, "version": told.version})
 

@@ -18,6 +18,7 @@ from domain.kinds import Kind
 from domain.questions import Question
 from domain.reports import Line
 from domain.resources import Resource
+from domain.second_factors import SecondFactor
 from domain.sessions import Sessions
 from domain.tables import Table
 from domain.words import Term
@@ -135,6 +136,13 @@ class ApiKeyStore(Protocol):
         """Writes down that a key was used, unless that was done a moment ago. Raises StoresAway."""
 
 
+class SecondFactorStore(Protocol):
+    """Second factors as a login needs them."""
+
+    async def get(self, account: UUID) -> SecondFactor | None:
+        """That of an account; None if it never began one. Raises StoresAway."""
+
+
 class RevokedSessions(Protocol):
     """Sessions, and API keys, that ended while access tokens of theirs may still be about; asks nobody."""
 
@@ -217,6 +225,10 @@ class ReadStores(Protocol):
     @property
     def api_keys(self) -> ApiKeyStore:
         """API keys."""
+
+    @property
+    def second_factors(self) -> SecondFactorStore:
+        """Second factors."""
 
     @property
     def revoked(self) -> RevokedSessions:

@@ -25,7 +25,7 @@ RATE: web.RequestKey[Rate] = web.RequestKey("rate", tuple)
 """What `RateLimit-Policy` and `RateLimit` say of this request; not there where nothing is limited."""
 
 
-GUESSED_WRONG = frozenset({Code.INVALID_CREDENTIALS, Code.WRONG_PASSWORD})
+GUESSED_WRONG = frozenset({Code.INVALID_CREDENTIALS, Code.WRONG_PASSWORD, Code.WRONG_CODE})
 """How a check says that the secret was not the right one."""
 
 

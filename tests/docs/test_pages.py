@@ -9,7 +9,7 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from cli.main import COMMANDS
 from config.settings import VARIABLES
-from domain import accounts, api_keys, kinds, resources, sessions
+from domain import accounts, api_keys, kinds, resources, second_factors, sessions
 from domain.refusals import STATUS, Code
 from stores.narrowing import FIELDS
 from stores.pages import SORTABLE
@@ -72,6 +72,7 @@ def test_producers_find_every_topic_as_it_is(topic: object) -> None:
         ("kinds", kinds.COMMANDS),
         ("sessions", sessions.COMMANDS),
         ("api_keys", api_keys.COMMANDS),
+        ("second_factors", second_factors.COMMANDS),
     ],
 )
 def test_a_topic_of_commands_names_each_of_them(noun: str, commands: dict[str, type]) -> None:

@@ -16,6 +16,7 @@ from aiohttp.test_utils import TestServer
 from domain.access import Role
 from domain.metrics import declared
 from domain.tables import Table
+from security import totp
 from stores.dead_letters import Parked
 from tests.web.conftest import ADMIN
 from tests.web.fakes import SETTINGS, Fakes
@@ -96,6 +97,12 @@ class Caller:
             found["ID"] = granted["user"]["id"]
         elif path.startswith("/dead-letters"):
             found["ID"] = "4"
+        if "second-factor" in path and operation["operationId"] != "postUsersMeSecondFactor":
+            password = {"password": WHO["password"]}
+            secret = (await self.ask("POST", "/users/me/second-factor", password))["secret"]
+            found["CODE"] = totp.code_of(secret, int(time.time()) // totp.STEP_S)
+            if not path.endswith("/confirm"):
+                await self.ask("POST", "/users/me/second-factor/confirm", {"code": found["CODE"]})
         if path.endswith("/restore"):
             await self.ask("DELETE", f"/resources/{found['ID']}")
         if {"bearer": ["admin"]} in operation["security"]:

@@ -13,7 +13,7 @@ from uuid import UUID
 import msgspec
 
 from config import Settings
-from domain import accounts, api_keys, kinds, resources, sessions
+from domain import accounts, api_keys, kinds, resources, second_factors, sessions
 from domain.access import Actor, Role, may_read
 from domain.account_mails import ConfirmEmailChange
 from domain.aggregates import Context, fold
@@ -103,6 +103,7 @@ class FakeCommands:
     def apply(self, order: Order) -> Answer:
         nouns = {
             "resources": resources, "accounts": accounts, "kinds": kinds, "sessions": sessions, "api_keys": api_keys,
+            "second_factors": second_factors,
         }  # fmt: skip
         noun: Any = nouns[order.noun]
         states: dict[UUID, Any] = getattr(self.stores, order.noun).states
@@ -259,6 +260,14 @@ class FakeSessions:
     states: dict[UUID, sessions.Sessions] = field(default_factory=dict)
 
     async def get(self, account: UUID) -> sessions.Sessions | None:
+        return self.states.get(account)
+
+
+@dataclass
+class FakeSecondFactors:
+    states: dict[UUID, second_factors.SecondFactor] = field(default_factory=dict)
+
+    async def get(self, account: UUID) -> second_factors.SecondFactor | None:
         return self.states.get(account)
 
 
@@ -477,6 +486,7 @@ class FakeStores:
     def __post_init__(self) -> None:
         self.belongings = FakeBelongings(self.resources)
         self.api_keys = FakeApiKeys(self.accounts)
+        self.second_factors = FakeSecondFactors()
 
     async def ready(self) -> dict[str, str]:
         return self.states

@@ -145,6 +145,9 @@ IN_PERSON = [
     ("POST", "/auth/logout"), ("POST", "/auth/logout-all"), ("GET", "/sessions"), ("DELETE", "/sessions/{id}"),
     ("GET", "/api-keys"), ("POST", "/api-keys"), ("DELETE", "/api-keys/{id}"), ("DELETE", "/users/me"),
     ("PUT", "/users/me/password"), ("GET", "/users/me/export"), ("DELETE", "/users/{id}"), ("PUT", "/users/{id}/role"),
+    ("GET", "/users/me/second-factor"), ("POST", "/users/me/second-factor"), ("DELETE", "/users/me/second-factor"),
+    ("POST", "/users/me/second-factor/confirm"), ("POST", "/users/me/second-factor/recovery-codes"),
+    ("DELETE", "/users/{id}/second-factor"),
 ]  # fmt: skip
 
 

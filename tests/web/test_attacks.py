@@ -27,6 +27,23 @@ ATTACKS: dict[str, str] = {
     "refresh of another's session": "web/test_sessions.py::test_tokens_that_were_never_given_do_nothing",
     "session fixation": "web/test_sessions.py::test_no_session_is_chosen_by_its_client",
     "one kind of token for the other": "web/test_attacks_tokens.py::test_a_token_of_one_kind_is_none_of_the_other",
+    # The second factor
+    "a code replayed": "web/test_second_factors.py::test_a_code_is_good_once",
+    "a code replayed by two at once": "flows/test_second_factors.py::test_of_logins_with_one_code_at_once_one_gets_in",
+    "a recovery code replayed": "web/test_second_factors.py::test_each_recovery_code_is_good_once",
+    "guessing codes": "web/test_second_factors.py::test_codes_are_guessed_as_seldom_as_passwords",
+    "guessing codes with a stolen token": "web/test_second_factors.py::test_a_stolen_token_guesses_no_code",
+    "a second factor put on with a stolen token":
+        "web/test_second_factors.py"
+        "::test_beginning_asks_for_the_password_and_changes_nothing_of_one_that_is_on",
+    "a second factor taken away by whom it keeps out": "web/test_second_factors.py::test_an_admin_resets_it",
+    "codes and recovery codes of one that was turned off":
+        "web/test_second_factors.py"
+        "::test_turned_off_by_the_password_or_a_code",
+    "user enumeration: second step": "web/test_second_factors.py::test_nobody_without_the_password_learns_of_it",
+    "a session of a disabled account with a second factor":
+        "flows/test_second_factors.py"
+        "::test_a_disabled_account_keeps_no_session_and_is_asked_for_no_code",
     # API keys
     "an API key beyond its scopes": "web/test_api_keys.py::test_scopes_are_what_a_key_may_do",
     "an API key of an admin without the scope": "web/test_api_keys.py::test_a_key_of_an_admin_is_one_only_by_its_scope",

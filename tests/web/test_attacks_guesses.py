@@ -17,14 +17,15 @@ from security.fields import Sealer
 from security.passwords import Passwords
 from security.refresh import RefreshToken
 from tests.web.conftest import Client
-from tests.web.fakes import SETTINGS, FakeAccounts, Fakes, FakeSessions
+from tests.web.fakes import SETTINGS, FakeAccounts, Fakes, FakeSecondFactors, FakeSessions
 from web.app import create
 
 V1 = "/api/v1"
 PASSWORD = "rapids of a river"
 WORK = (
     (FakeAccounts, "by_email_index"), (FakeAccounts, "key"), (FakeAccounts, "get"), (FakeAccounts, "put_key"),
-    (FakeSessions, "get"), (Sealer, "open"), (Sealer, "seal"), (Sealer, "new_key"), (Passwords, "verify"),
+    (FakeSessions, "get"), (FakeSecondFactors, "get"),
+    (Sealer, "open"), (Sealer, "seal"), (Sealer, "new_key"), (Passwords, "verify"),
     (Passwords, "hash"),
 )  # fmt: skip
 

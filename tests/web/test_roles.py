@@ -106,6 +106,12 @@ async def api_key(world: World) -> str:
     return str((await world.ask("owner", "POST", "/api-keys", MACHINE))["id"])
 
 
+async def second_factor(world: World) -> str:
+    if (await world.ask("owner", "GET", "/users/me/second-factor"))["status"] != "pending":
+        await world.ask("owner", "POST", "/users/me/second-factor", {"password": PASSWORD})
+    return world.ids["owner"]
+
+
 async def private(world: World, visibility: str = "private") -> str:
     return str((await world.ask("owner", "POST", "/resources", NOTE | {"visibility": visibility}))["id"])
 
@@ -184,6 +190,8 @@ async def another_email(world: World) -> Any:
 BATCH = {"operations": [{"op": "create", "resource": NOTE}]}
 OTHER_PASSWORD = {"current_password": PASSWORD, "new_password": "another of these"}
 ANYBODY, ADMINS = (200, 200, 200, 200, 401), (401, 403, 403, 200, 401)
+NONE_ON = (401, 409, 409, 409, 401)
+"""There is nothing that could be confirmed or taken away; how that is done: tests/web/test_second_factors.py."""
 MINE, HIDDEN = (401, 200, 200, 200, 401), (404, 200, 404, 200, 401)
 TABLE = (
     Row("POST /auth/register", None, new_account, (201, 201, 201, 201, 201)),
@@ -207,6 +215,12 @@ TABLE = (
     Row("PUT /users/me/password", None, OTHER_PASSWORD, (401, 204, 204, 204, 401)),
     Row("PUT /users/me/email", None, another_email, (401, 202, 202, 202, 401)),
     Row("GET /users/me/export", None, None, MINE),
+    Row("GET /users/me/second-factor", None, None, MINE),
+    Row("POST /users/me/second-factor", None, {"password": PASSWORD}, (401, 201, 201, 201, 401)),
+    Row("POST /users/me/second-factor/confirm", None, {"code": "000000"}, NONE_ON),
+    Row("POST /users/me/second-factor/recovery-codes", None, {"password": PASSWORD}, NONE_ON),
+    Row("DELETE /users/me/second-factor", None, {"password": PASSWORD}, NONE_ON),
+    Row("DELETE /users/{id}/second-factor", second_factor, None, (401, 403, 403, 204, 401)),
     Row("GET /users", None, None, ADMINS),
     Row("GET /users/{id}", account, None, ADMINS),
     Row("DELETE /users/{id}", account, None, (401, 403, 403, 204, 401)),

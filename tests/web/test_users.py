@@ -218,8 +218,8 @@ async def test_an_export_has_everything_of_ones_own(client: Client, fakes: Fakes
     assert answer.headers["Content-Disposition"] == 'attachment; filename="export.json"'
     found = await answer.json()
     assert list(found) == [
-        "exported_at", "account", "account_history", "api_keys", "api_key_history", "sessions", "session_history",
-        "mails", "resources",
+        "exported_at", "account", "account_history", "api_keys", "api_key_history", "second_factor",
+        "second_factor_history", "sessions", "session_history", "mails", "resources",
     ]  # fmt: skip
     assert found["account"] == me["user"]
     assert found["account_history"] == [{"type": "account.created", "time": "2026-01-01T00:00:00Z", "version": 1}]

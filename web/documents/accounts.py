@@ -2,7 +2,7 @@
 
 from domain.refusals import Code
 from web import admin_users, api_keys, auth, mails, sessions, users
-from web.documents import shapes
+from web.documents import second_factors, shapes
 from web.documents.declared import CURSOR, Endpoint, Parameter, limit, many, nothing, one
 
 AUTH, SESSIONS, KEYS, ACCOUNT, USERS = "Auth", "Sessions", "API keys", "My account", "Accounts (admins)"
@@ -25,9 +25,17 @@ ENDPOINTS: dict[str, Endpoint] = {
         summary="Log in",
         body=auth.LOGIN,
         example=WHO,
+        says="Where a second factor is on, the right password alone is 401 `SECOND_FACTOR_REQUIRED`: ask for a code of"
+        " the app or a recovery code, and log in again with it as `code`.",
         answers={200: one(shapes.Tokens, "Tokens of a new session.")},
         command=True,
-        refuses=(Code.INVALID_CREDENTIALS, Code.SESSION_ENDED, Code.EMAIL_UNVERIFIED),
+        refuses=(
+            Code.INVALID_CREDENTIALS,
+            Code.SESSION_ENDED,
+            Code.EMAIL_UNVERIFIED,
+            Code.SECOND_FACTOR_REQUIRED,
+            Code.WRONG_CODE,
+        ),
     ),
     "POST /auth/refresh": Endpoint(
         tag=AUTH,
@@ -204,6 +212,7 @@ ENDPOINTS: dict[str, Endpoint] = {
         },
         refuses=(Code.NOT_FOUND, Code.ACCOUNT_ERASED),
     ),
+    **second_factors.ENDPOINTS,
     "GET /users": Endpoint(
         tag=USERS,
         summary="List accounts",

@@ -5,14 +5,15 @@ from typing import Any
 
 import msgspec
 
-from domain import accounts, api_keys, kinds, resources, sessions
+from domain import accounts, api_keys, kinds, resources, second_factors, sessions
 from streams import envelope
 from topics import COMMANDS_OF, DEAD_LETTER_PARKED, DEAD_LETTERS, EVENTS_OF, INGEST, TOPICS, Topic
 from web.documents.declared import Json
 from web.documents.schemas import clean, ref
 
 NOUNS: Mapping[str, Any] = {
-    "accounts": accounts, "api_keys": api_keys, "kinds": kinds, "resources": resources, "sessions": sessions,
+    "accounts": accounts, "api_keys": api_keys, "kinds": kinds, "resources": resources,
+    "second_factors": second_factors, "sessions": sessions,
 }  # fmt: skip
 PARKED: Json = {
     "type": "object",

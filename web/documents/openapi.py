@@ -10,6 +10,7 @@ from domain.refusals import STATUS, Code
 from web.documents import replies, samples
 from web.documents.declared import Answer, Endpoint, Json, Parameter
 from web.documents.schemas import Schemas, ref, refusal_schemas, result_schemas
+from web.documents.second_factors import SHOWN_ONCE
 from web.documents.table import API, PAGES, PLAIN
 from web.permissions import InPerson, May, anyone
 from web.routes import API as ROUTES
@@ -33,7 +34,7 @@ KEY, IF_MATCH, IF_NONE_MATCH, PREFER, LANGUAGE, REQUEST_ID, PARENT, STATE = (
     Parameter("tracestate", str, "Your tracing systems' own words, passed on with `traceparent`.",
               "header", "vendor=1"),
 )  # fmt: skip
-AWAITED = frozenset({"POST /auth/login", "POST /auth/refresh", "POST /resources/batch", "POST /api-keys"})
+AWAITED = frozenset({"POST /auth/login", "POST /auth/refresh", "POST /resources/batch", "POST /api-keys", *SHOWN_ONCE})
 ASK = ("GET /operations/{id}",)
 SHARED = (LANGUAGE, REQUEST_ID, PARENT, STATE)
 IDS: dict[str, Json] = {

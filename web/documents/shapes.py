@@ -91,8 +91,30 @@ class NewApiKey(ApiKey, frozen=True):
     key: str | None
 
 
+class SecondFactor(msgspec.Struct, frozen=True):
+    """Whether a login asks for a code."""
+
+    status: Literal["off", "pending", "on"]
+    enabled_at: datetime | None
+    recovery_codes_left: int
+
+
+class Secret(msgspec.Struct, frozen=True):
+    """What an app makes codes of, shown this once. `uri` is for a QR code; `expires_in` is in seconds."""
+
+    secret: str
+    uri: str
+    expires_in: int
+
+
+class RecoveryCodes(msgspec.Struct, frozen=True):
+    """Each takes the place of one code of the app; shown this once."""
+
+    recovery_codes: tuple[str, ...]
+
+
 class AccountChange(msgspec.Struct, frozen=True):
-    """Something that happened to an account."""
+    """Something that happened to an account, or to its second factor."""
 
     type: str
     time: datetime
@@ -163,6 +185,8 @@ class Export(msgspec.Struct, frozen=True):
     account_history: tuple[AccountChange, ...]
     api_keys: tuple[ApiKey, ...]
     api_key_history: tuple[ApiKeyChange, ...]
+    second_factor: SecondFactor
+    second_factor_history: tuple[AccountChange, ...]
     sessions: tuple[HeldSession, ...]
     session_history: tuple[SessionChange, ...]
     mails: tuple[SentMail, ...]
