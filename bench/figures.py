@@ -108,7 +108,7 @@ API = (
 """`api.find`: a list of 20 by filter and full text over `Options.searched` rows; the others over `Options.rows`."""
 API_MEMORY = Figure("api.memory", "MB, one front", Goal(150.0, "yeoul", at_most=True), callers=32)
 API_FLOOD = Figure(
-    "api.flood", "ms, p99", Goal(3.0, at_most=True), "the same reads without a flood of logins", callers=32
+    "api.flood", "ms, p99", Goal(3.0, at_most=True), "the same reads without a flood of logins", PER_1000, 32
 )
 
 FIGURES = (
