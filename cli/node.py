@@ -16,7 +16,7 @@ MARK = MODULES / ".yeoul"
 """Holds the digest of the lock that was installed."""
 HOW = (
     "The tests of the documents need Node.js 20 or newer and the packages of tests/client. Install nodejs and npm"
-    " (apt-get, dnf, brew), then run ./yeoul test, or: cd tests/client && npm ci --ignore-scripts"
+    " (apt-get, dnf, brew), then run ./yeoul test"
 )
 
 

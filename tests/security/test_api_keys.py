@@ -36,6 +36,7 @@ def test_the_checksum_tells_every_typing_error() -> None:
 @pytest.mark.parametrize(
     "text",
     ["", TEXT[:-1], TEXT + "A", " " + TEXT[1:], TEXT.upper(), "yeoul_" + "é" * 71, "yeoul_" + "-" * 71, TEXT * 2],
+    ids=["empty", "shorter", "longer", "no prefix", "upper case", "no ASCII", "no digits", "twice"],
 )
 def test_what_has_another_form_is_none(text: str) -> None:
     assert ApiKey.read(text) is None
