@@ -147,7 +147,7 @@ IN_PERSON = [
     ("PUT", "/users/me/password"), ("GET", "/users/me/export"), ("DELETE", "/users/{id}"), ("PUT", "/users/{id}/role"),
     ("GET", "/users/me/second-factor"), ("POST", "/users/me/second-factor"), ("DELETE", "/users/me/second-factor"),
     ("POST", "/users/me/second-factor/confirm"), ("POST", "/users/me/second-factor/recovery-codes"),
-    ("DELETE", "/users/{id}/second-factor"),
+    ("DELETE", "/users/{id}/second-factor"), ("POST", "/auth/resend-verification"), ("PUT", "/users/me/email"),
 ]  # fmt: skip
 
 

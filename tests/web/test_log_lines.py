@@ -133,7 +133,7 @@ async def test_a_line_says_whose_request_it_was_and_what_for(
     assert (made["user"], made["operation"]) == (str(OWNER), str(order.operation))
     assert 0 < made["ms"] < 60_000
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00", made["time"])
-    assert (got["message"], got["user"], "operation" in got) == (f"GET {PATH}/{{id}} 200", str(OWNER), False)
+    assert (got["message"], got["user"], "operation" in got) == (f"GET {PATH}/{{id}} 400", str(OWNER), False)
     assert (missed["message"], "user" in missed) == ("GET unmatched 404", False)
     assert len({line["request"] for line in (made, got, missed)}) == 3
 

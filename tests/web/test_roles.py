@@ -271,7 +271,7 @@ OUTSIDE = tuple(
 )  # fmt: skip
 CODES = {"guest": "TOKEN_MISSING", "ended": "SESSION_ENDED"}
 NOT_BY_KEYS = {f"{method} {path}" for method, path in IN_PERSON}
-ANY_TOKEN = {"POST /auth/register", "POST /auth/login", "POST /auth/refresh"}
+ANY_TOKEN = {f"{method} {path}" for method, path, guard, _ in API if guard is None}
 """Where a token is not even looked at."""
 
 

@@ -327,7 +327,7 @@ async def test_reads_are_answered_while_every_thread_for_passwords_is_busy(
     me = {"headers": {"Authorization": f"Bearer {registered['access_token']}"}}
     id = await note(client, me, "read me")
     wrong = {"email": NEW["email"], "password": "a wrong guess"}
-    room = 2 + 64  # threads and queue of security.passwords.Passwords
+    room = 1 + 64  # thread and queue of security.passwords.Passwords
     async with aiohttp.ClientSession(client.make_url("/"), connector=aiohttp.TCPConnector(limit=0)) as many:
         flood = [asyncio.create_task(many.post("/api/v1/auth/login", json=wrong)) for _ in range(room + 20)]
         refused = [task async for task in _done(flood, 20)]
