@@ -241,5 +241,5 @@ GROUP = ReaderGroup(
     "analytics",
     (topics.EVENTS_ACCOUNTS, topics.EVENTS_RESOURCES, topics.EVENTS_SESSIONS, topics.INGEST, topics.DEAD_LETTERS),
     build,
-    max_records=20_000,
+    max_records=50_000,
 )

@@ -48,6 +48,8 @@ class _Cancellable:
         try:
             async with asyncio.timeout(patience):
                 await super().send_packed_command(command, check_health)  # type: ignore[misc]
+        except TimeoutError:
+            raise redis.exceptions.TimeoutError(f"Redis took no command within {patience:g} s") from None
         finally:
             self.socket_timeout = patience
 
