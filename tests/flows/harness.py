@@ -18,8 +18,10 @@ import aiohttp
 import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+import config
 import stores
 from config import Settings
+from config.shields import SHIELDS
 from domain.access import SYSTEM, Actor, Role
 from stores import migrations
 from streams import admin, identity
@@ -47,6 +49,12 @@ async def until(condition: Callable[[], Awaitable[Any]], within_s: float, what: 
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {within_s:.0f} s: {what}")
         await asyncio.sleep(0.05)
+
+
+def unlimited(settings: Settings) -> Settings:
+    """The same settings with limits that no test comes near to."""
+    limits = {variable.name: "1000000/60" for variable in SHIELDS if variable.name.startswith("YEOUL_LIMIT_")}
+    return config.load(settings.environ() | limits)
 
 
 class Process:
@@ -160,12 +168,13 @@ class System:
         self._processes.append(process)
         return process
 
-    def front(self) -> Process:
-        """A front of two processes; `url_of` says where."""
+    def front(self, processes: int = 2) -> Process:
+        """A front of as many processes; `url_of` says where."""
         port = free_port()
         process = Process(
-            self.settings, ["-m", "cli", "web"], self._folder / "front.log",
-            YEOUL_STATE_DIR=str(self._folder / "state"), YEOUL_WEB_PORT=str(port), YEOUL_WEB_PROCESSES="2",
+            self.settings, ["-m", "cli", "web"], self._folder / f"front-{port}.log",
+            YEOUL_STATE_DIR=str(self._folder / "state"), YEOUL_WEB_PORT=str(port),
+            YEOUL_WEB_PROCESSES=str(processes),
         )  # fmt: skip
         self._urls[process] = f"http://127.0.0.1:{port}/api/v1"
         self._processes.append(process)

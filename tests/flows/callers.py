@@ -1,0 +1,242 @@
+"""Callers of the API beside their model: who they are, how they ask, and what happens to accounts."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import time
+from collections.abc import Callable
+from http.client import HTTPConnection
+from typing import Any
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+
+from tests import documented
+from tests.flows.model import Account, Json, Model, No, Resource, same
+
+ENDED_S = 2.0
+"""A session that ended is over in every process within a second."""
+WAIT = {"Prefer": "wait=30"}
+NOWHERE = "0190aaaa-0000-7000-8000-00000000dead"
+numbers = itertools.count(1)
+
+
+class Front:
+    """A front over HTTP, on one connection; every answer is held against the documents."""
+
+    def __init__(self, url: str) -> None:
+        self._host, self._prefix = url.removeprefix("http://").split("/", 1)
+        self._connection = HTTPConnection(self._host, timeout=60)
+
+    def ask(self, method: str, path: str, body: Any, headers: dict[str, str]) -> tuple[int, dict[str, str], Any]:
+        """Status, headers, document."""
+        path = f"/{self._prefix}{path}"
+        data = None if body is None else json.dumps(body).encode()
+        more = {} if body is None else {"Content-Type": "application/json"}
+        self._connection.request(method, path, data, {**headers, **more})
+        answer = self._connection.getresponse()
+        shown = answer.read()
+        documented.check(method, path.partition("?")[0], answer.status, answer.headers, shown)
+        return answer.status, dict(answer.headers), json.loads(shown) if shown else None
+
+
+callers = st.sampled_from(["guest", "ann", "bob", "root"])
+people = st.sampled_from(["ann", "bob"])
+places = st.integers(0, 5)
+matching = st.sampled_from(["none", "none", "now", "old", "*"])
+keys = st.none() | st.sampled_from(["k1", "k2"])
+
+
+class Callers(RuleBasedStateMachine):
+    """What two users, an admin and a guest may do, in any order."""
+
+    fronts: tuple[Front, ...] = ()
+    chief: str = ""
+    """The token of an admin who is always there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.number = next(numbers)
+        self.kind = f"k{self.number}"
+        self.model = Model()
+        self.keyed: dict[tuple[str, str, str, str], tuple[Any, int, Any]] = {}
+        self.turn = 0
+
+    # -- asking ------------------------------------------------------------------------------------------------------
+
+    def ask(
+        self, who: Account | str | None, method: str, path: str, body: Any = None, **headers: str
+    ) -> tuple[int, dict[str, str], Any]:
+        """Each call goes to the next front."""
+        self.turn += 1
+        token = who if isinstance(who, str) else who.token if who else ""
+        given = {name.replace("_", "-"): value for name, value in headers.items()}
+        given |= {"Authorization": f"Bearer {token}"} if token else {}
+        return self.fronts[self.turn % len(self.fronts)].ask(method, path, body, given)
+
+    def who(self, name: str) -> Account | None:
+        """A caller; who has no session asks as a guest."""
+        found = self.model.accounts.get(name)
+        return found if found is not None and found.token else None
+
+    def expect(self, answer: tuple[int, dict[str, str], Any], status: int, promised: Callable[[], Any]) -> Any:
+        """What the model says; a refusal must be the answer, a value is given back with the document."""
+        got, headers, document = answer
+        refused = None
+        try:
+            value = promised()
+        except No as no:
+            refused = (no.status, no.code)
+        if refused is not None:
+            assert (got, (document or {}).get("error", {}).get("code")) == refused, document
+            return None
+        assert got == status, (got, document)
+        return value, headers, document["data"] if document else None
+
+    def is_shown(self, found: Resource, headers: dict[str, str], document: Json) -> None:
+        assert same({name: document[name] for name in found.shown()}, found.shown()), (document, found.shown())
+        assert headers.get("ETag", f'"{found.version}"') == f'"{found.version}"'
+
+    def write(
+        self, who: Account | None, method: str, path: str, body: Any, match: str, version: int, key: str | None,
+        status: int, promised: Callable[[Any], Any],
+    ) -> Any:  # fmt: skip
+        """A change, with its precondition and its key: the same key again gets the first answer, or a refusal."""
+        expected: Any = {"none": None, "now": version, "old": version - 1, "*": "*"}[match]
+        headers = dict(WAIT)
+        if expected is not None:
+            headers["If-Match"] = "*" if expected == "*" else f'"{expected}"'
+        if key is not None:
+            headers["Idempotency-Key"] = f"{self.kind}-{key}"
+        request = (body, None if expected == "*" else expected)
+        place = (who.id if who else "", method, path, key or "")
+        before = self.keyed.get(place) if key is not None and who is not None else None
+        if before is None:
+            answer = self.ask(who, method, path, body, **headers)
+            # What a front refuses by itself is no operation, and its key is free again.
+            if key is not None and who is not None and not (path.startswith("/users") and answer[0] == 403):
+                self.keyed[place] = (request, answer[0], answer[2])
+            return self.expect(answer, status, lambda: promised(expected))
+        got, shown, document = self.ask(who, method, path, body, **headers)
+        if not same(before[0], request):
+            assert (got, document["error"]["code"]) == (422, "KEY_REUSED")
+            return None
+        assert got == before[1], document
+        assert shown.get("Idempotency-Replayed") == "true"
+        if document and "data" in document:
+            assert same(document["data"], before[2]["data"])
+        return None
+
+    def pick(self, place: int) -> Resource | None:
+        """One of the resources there are; sometimes none."""
+        there = list(self.model.resources.values())
+        return there[place % len(there)] if there and place < 5 else None
+
+    def address(self, place: int) -> tuple[str, int]:
+        found = self.pick(place)
+        return (found.id, found.version) if found else (NOWHERE, 1)
+
+    # -- accounts ----------------------------------------------------------------------------------------------------
+
+    @initialize()
+    def arrive(self) -> None:
+        for name in ("ann", "bob", "root"):
+            self.register(name)
+        root = self.model.accounts["root"]
+        status, _, shown = self.ask(self.chief, "PUT", f"/users/{root.id}/role", {"role": "admin"}, **WAIT)
+        assert (status, shown["data"]["version"]) == (200, 2)
+        root.role, root.version = "admin", 2
+        self.over(root)
+        self.log_in("root", True)
+
+    def register(self, name: str) -> None:
+        email, password = f"{name}-{self.number}@example.org", f"the secret of {name}"
+        body = {"email": email, "password": password, "name": name}
+        status, _, shown = self.ask(None, "POST", "/auth/register", body, **WAIT)
+        assert status == 201, shown
+        account = shown["data"]["user"]
+        assert (account["email"], account["role"], account["version"]) == (email, "user", 1)
+        self.model.accounts[name] = Account(name, email, password, account["id"], token=shown["data"]["access_token"])
+
+    def over(self, who: Account) -> None:
+        """Its session has ended, in every front within a second."""
+        deadline = time.monotonic() + ENDED_S
+        token, who.token = who.token, ""
+        who.ended = token or who.ended
+        if not token:
+            return
+        for front in self.fronts:
+            while True:
+                status, _, shown = front.ask("GET", "/users/me", None, {"Authorization": f"Bearer {token}"})
+                if status == 401:
+                    assert shown["error"]["code"] == "SESSION_ENDED"
+                    break
+                assert time.monotonic() < deadline, f"{who.name} goes on"
+
+    @rule(name=people, upper=st.booleans())
+    def take_a_taken_address(self, name: str, upper: bool) -> None:
+        email = self.model.accounts[name].email
+        body = {"email": email.upper() if upper else email, "password": "another secret"}
+        status, _, shown = self.ask(None, "POST", "/auth/register", body, **WAIT)
+        assert (status, shown["error"]["code"]) == (409, "EMAIL_TAKEN")
+
+    @rule(name=st.sampled_from(["ann", "bob", "root"]), right=st.sampled_from([True, True, True, False]))
+    def log_in(self, name: str, right: bool) -> None:
+        who = self.model.accounts[name]
+        password = who.password if right else "a wrong secret"
+        status, _, shown = self.ask(None, "POST", "/auth/login", {"email": who.email, "password": password})
+        if self.model.may_log_in(who, password):
+            assert status == 200, shown
+            who.token = shown["data"]["access_token"]
+        else:
+            assert (status, shown["error"]["code"]) == (401, "INVALID_CREDENTIALS")
+
+    @rule(name=people)
+    def log_out(self, name: str) -> None:
+        who = self.who(name)
+        status, _, shown = self.ask(who, "POST", "/auth/logout", **WAIT)
+        if who is None:
+            assert (status, shown["error"]["code"]) == (401, "TOKEN_MISSING")
+        else:
+            assert status == 204
+            self.over(who)
+
+    @rule(name=people)
+    def ask_with_a_token_that_has_ended(self, name: str) -> None:
+        ended = self.model.accounts[name].ended
+        if ended:
+            status, _, shown = self.ask(ended, "GET", "/resources?limit=1")
+            assert (status, shown["error"]["code"]) == (401, "SESSION_ENDED")
+
+    @rule(
+        caller=callers, name=people, match=matching, key=keys,
+        to=st.sampled_from([("role", "admin"), ("role", "user"), ("status", "disabled"), ("status", "active")]),
+    )  # fmt: skip
+    def administer(self, caller: str, name: str, match: str, key: str | None, to: tuple[str, str]) -> None:
+        who, of = self.who(caller), self.model.accounts[name]
+        what, value = to
+        ended: list[bool] = []
+
+        def promised(expected: Any) -> Account:
+            ended.append(self.model.administer(who, of, what, value, expected))
+            return of
+
+        found = self.write(
+            who, "PUT", f"/users/{of.id}/{what}", {what: value}, match, of.version, key, 200, promised
+        )  # fmt: skip
+        if found is not None:
+            document = found[2]
+            assert (document["role"], document["status"], document["version"]) == (of.role, of.status, of.version)
+        if any(ended):
+            self.over(of)
+
+    @rule(caller=callers, name=people)
+    def read_an_account(self, caller: str, name: str) -> None:
+        who, of = self.who(caller), self.model.accounts[name]
+        answer = self.ask(who, "GET", f"/users/{of.id}")
+        found = self.expect(answer, 200, lambda: self.model.administered(who, of, None))
+        if found is not None:
+            shown = found[2]
+            assert (shown["email"], shown["role"], shown["version"]) == (of.email, of.role, of.version)
+            assert shown["status"] == of.status
