@@ -10,6 +10,7 @@ from msgspec import UNSET, UnsetType
 from domain import account_mails
 from domain.access import Role
 from domain.account_mails import Language, Token
+from domain.versions import Expected
 
 Sealed = Annotated[str, msgspec.Meta(min_length=1, max_length=4_096)]
 Index = Annotated[str, msgspec.Meta(min_length=64, max_length=64)]
@@ -40,7 +41,7 @@ class ChangeRole(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Give an account another role. For an admin or the system."""
 
     role: Role
-    expected_version: int | None = None
+    expected_version: Expected = None
 
 
 class UpdateAccount(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -49,7 +50,7 @@ class UpdateAccount(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     name_sealed: Sealed | UnsetType = UNSET
     phone_sealed: Sealed | UnsetType | None = UNSET
     language: Language | UnsetType | None = UNSET
-    expected_version: int | None = None
+    expected_version: Expected = None
 
 
 class ChangePassword(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -63,25 +64,25 @@ class ChangePassword(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     checked_sealed: Sealed
     kept_session: UUID | None = None
     end_api_keys: bool = False
-    expected_version: int | None = None
+    expected_version: Expected = None
 
 
 class DisableAccount(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Nobody may log in to it, until it is enabled again. For an admin or the system."""
 
-    expected_version: int | None = None
+    expected_version: Expected = None
 
 
 class EnableAccount(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """It may be used again. For an admin or the system."""
 
-    expected_version: int | None = None
+    expected_version: Expected = None
 
 
 class EraseAccount(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Make everything personal of it unreadable, for ever. For the account itself, an admin or the system."""
 
-    expected_version: int | None = None
+    expected_version: Expected = None
 
 
 # Events

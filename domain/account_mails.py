@@ -16,6 +16,7 @@ from domain.access import Role
 from domain.account_states import Account, AccountStatus, Asked, Mailing, Purpose, Ticket
 from domain.aggregates import Context
 from domain.refusals import Code, Refusal
+from domain.versions import Expected
 
 LIFETIMES = {Purpose.RESET: timedelta(hours=1), Purpose.VERIFY: timedelta(hours=24), Purpose.CHANGE: timedelta(hours=1)}
 """How long a token of each purpose is good."""
@@ -77,7 +78,7 @@ class RequestEmailChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     checked_sealed: Sealed
     token: Token
     kept_session: UUID | None = None
-    expected_version: int | None = None
+    expected_version: Expected = None
 
 
 class ConfirmEmailChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

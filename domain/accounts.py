@@ -37,6 +37,7 @@ from domain.account_mails import LIFETIMES, RequestEmailChange, RequestVerificat
 from domain.account_states import Account, AccountStatus, Mailing, Purpose, Ticket
 from domain.aggregates import Context, Occurrence
 from domain.refusals import Code, Refusal
+from domain.versions import is_stale
 
 __all__ = [
     "COMMANDS", "EVENTS", "EVENT_NAMES", "Account", "AccountCreated", "AccountDisabled", "AccountEnabled",
@@ -84,7 +85,7 @@ def decide(state: Account | None, command: Command, context: Context) -> tuple[E
     if not _may(command, context, state, itself=itself):
         return FORBIDDEN
     expected = None if isinstance(command, RequestVerification) else command.expected_version
-    if expected is not None and expected != state.version:
+    if is_stale(expected, state.version):
         return STALE
     return _change(state, command, context.now)
 

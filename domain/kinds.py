@@ -16,6 +16,7 @@ from domain.aggregates import Context, Occurrence
 from domain.refusals import Code, Refusal
 from domain.schemas import refused
 from domain.text import Slug, check_json
+from domain.versions import Expected, is_stale
 
 Schema = Annotated[dict[str, Any], msgspec.Meta(max_length=256)]
 
@@ -37,7 +38,7 @@ class PutKind(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     kind: Slug
     schema: Schema
-    expected_version: int | None = None
+    expected_version: Expected = None
 
     def __post_init__(self) -> None:
         check_json(self.schema)
@@ -46,7 +47,7 @@ class PutKind(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class DeleteKind(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """From now on the attributes of this kind may be anything."""
 
-    expected_version: int | None = None
+    expected_version: Expected = None
 
 
 class KindDefined(msgspec.Struct, frozen=True):
@@ -81,8 +82,8 @@ def decide(state: Kind | None, command: Command, context: Context) -> tuple[Even
     if isinstance(command, DeleteKind):
         if state is None or gone:
             return Refusal(Code.NOT_FOUND)
-        return Refusal(Code.STALE_VERSION) if expected not in (None, state.version) else (KindRemoved(state.kind),)
-    if expected is not None and (state is None or gone or expected != state.version):
+        return Refusal(Code.STALE_VERSION) if is_stale(expected, state.version) else (KindRemoved(state.kind),)
+    if expected is not None and (state is None or gone or is_stale(expected, state.version)):
         return Refusal(Code.STALE_VERSION)
     if wrong := refused(command.schema):
         return Refusal(Code.VALIDATION_ERROR, wrong)

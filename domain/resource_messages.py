@@ -8,6 +8,7 @@ from msgspec import UNSET, UnsetType
 
 from domain.access import Visibility
 from domain.text import Slug, check, check_json
+from domain.versions import Expected
 
 Title = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 Body = Annotated[str, msgspec.Meta(max_length=100_000)]
@@ -44,7 +45,7 @@ class UpdateResource(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     `merge` is a patch of the attributes (RFC 7396), applied to what they are by then.
     """
 
-    expected_version: int | None = None
+    expected_version: Expected = None
     kind: Slug | UnsetType = UNSET
     title: Title | UnsetType = UNSET
     body: Body | UnsetType = UNSET
@@ -70,13 +71,13 @@ class UpdateResource(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 class DeleteResource(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Delete a resource (softly). `expected_version` as in an update."""
 
-    expected_version: int | None = None
+    expected_version: Expected = None
 
 
 class RestoreResource(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Bring a deleted resource back as it was, within RESTORABLE."""
 
-    expected_version: int | None = None
+    expected_version: Expected = None
 
 
 # Events. Each names kind, visibility and owner, so that its readers know whom it concerns without asking a store.

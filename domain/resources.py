@@ -32,6 +32,7 @@ from domain.resource_messages import (
     Title,
     UpdateResource,
 )
+from domain.versions import is_stale
 
 __all__ = [
     "COMMANDS",
@@ -104,7 +105,7 @@ def decide(state: Resource | None, command: Command, context: Context) -> tuple[
         return NOT_FOUND
     if not may_change(context.actor, state.owner_id):
         return FORBIDDEN
-    if command.expected_version is not None and command.expected_version != state.version:
+    if is_stale(command.expected_version, state.version):
         return STALE
     if isinstance(command, UpdateResource):
         return _update(state, command)
@@ -136,7 +137,7 @@ def _restore(state: Resource | None, command: RestoreResource, context: Context)
         return NOT_FOUND
     if not may_change(context.actor, state.owner_id):
         return FORBIDDEN if may_read(context.actor, state.owner_id, state.visibility) else NOT_FOUND
-    if command.expected_version is not None and command.expected_version != state.version:
+    if is_stale(command.expected_version, state.version):
         return STALE
     if state.deleted_at is None:
         return ()  # it is there, which is what was wanted

@@ -12,6 +12,7 @@ from domain.access import Role
 from domain.accounts import Account, AccountStatus, ChangeRole, DisableAccount, EnableAccount, EraseAccount
 from domain.refusals import Code, Problem
 from domain.text import problem
+from domain.versions import Expected
 from security import fields
 from stores.accounts import AccountQuery
 from web import headers, queries, users, writes
@@ -128,7 +129,7 @@ async def erase(request: web.Request) -> Reply:
 
 
 async def _change(
-    request: web.Request, name: str, command: Any, key: str | None, expected: int | None, canonical: bytes
+    request: web.Request, name: str, command: Any, key: str | None, expected: Expected, canonical: bytes
 ) -> Reply:
     id = object_id(request)
     answer = await users.submit(request, id, name, command, key=key, matching=expected, canonical=canonical)

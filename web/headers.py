@@ -1,10 +1,12 @@
 """The request headers that mean something here, read without regular expressions. Wrong ones are refused by name."""
 
 import os
+import re
 
 from aiohttp import web
 
 from domain.refusals import Problem
+from domain.versions import Expected
 from telemetry import tracing
 from telemetry.tracecontext import TraceContext
 from telemetry.tracing import Span
@@ -15,6 +17,11 @@ LONGEST_KEY = 255
 ENCODINGS = {"Accept-Encoding": "gzip, deflate"}
 """What a refusal of another Content-Encoding says (RFC 9110, 12.5.3)."""
 NO_VERSION = -1
+LONGEST_IF_MATCH = 1_000
+"""Characters; a list of tags is mostly of one."""
+TAG = re.compile(r'(?:W/)?"([^"]*)"')
+TAGS = re.compile(rf"[ \t]*+{TAG.pattern}(?:[ \t]*+,[ \t,]*+{TAG.pattern})*+[ \t,]*+")
+VERSION = re.compile("[0-9]{1,18}")
 """The version of nothing: an If-Match that is well-formed and can't match."""
 
 SPAN: web.RequestKey[Span | None] = web.RequestKey("span", Span)
@@ -66,17 +73,16 @@ def idempotency_key(request: web.Request) -> str | None:
     return key
 
 
-def if_match(request: web.Request) -> int | None:
-    """The version that If-Match asks for; None if any will do (no header, or `*`)."""
+def if_match(request: web.Request) -> Expected:
+    """The version that If-Match asks for, or those; None if any will do (no header, or `*`)."""
     given = _one(request, "If-Match")
     if given is None or given.strip() == "*":
         return None
-    tag = given.strip().removeprefix("W/")
-    inner = tag[1:-1]
-    if len(tag) < 3 or tag[0] != '"' or tag[-1] != '"' or '"' in inner:
+    if len(given) > LONGEST_IF_MATCH or TAGS.fullmatch(given) is None:
         raise invalid("If-Match", Problem.PATTERN, '"<version>"')
-    # Anything else between quotes is a tag of somebody: it matches no version, which is for `decide` to say.
-    return int(inner) if len(inner) <= 18 and inner.isascii() and inner.isdigit() else NO_VERSION
+    # What is no number between its quotes is a tag of somebody: it matches no version, which is for `decide` to say.
+    versions = tuple(int(tag) if VERSION.fullmatch(tag) else NO_VERSION for tag in TAG.findall(given))
+    return versions[0] if len(versions) == 1 else versions
 
 
 def no_none_match(request: web.Request) -> None:

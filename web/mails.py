@@ -22,6 +22,7 @@ from domain.account_mails import (
 )
 from domain.account_states import Account, Purpose, Ticket
 from domain.refusals import Code
+from domain.versions import Expected
 from security import fields
 from security.mail_tokens import LONGEST, MailToken
 from streams import identity
@@ -136,9 +137,7 @@ async def change_email(request: web.Request) -> Reply:
     return await _requested(request, account.id, "request_email_change", command, matching=expected)
 
 
-async def _requested(
-    request: web.Request, account: UUID, kind: str, command: Any, matching: int | None = None
-) -> Reply:
+async def _requested(request: web.Request, account: UUID, kind: str, command: Any, matching: Expected = None) -> Reply:
     """202: the owner asked for a mail. Without the caller's key: its token is another one each time anyway."""
     try:
         await users.submit(request, account, kind, command, matching=matching)

@@ -12,6 +12,7 @@ from domain.access import Visibility, may_read
 from domain.refusals import Code
 from domain.resources import Attributes, CreateResource, UpdateResource
 from domain.text import Slug, check, check_json
+from domain.versions import Expected
 from streams.publish import Answer
 from web import headers, kinds, writes
 from web.parts import ACTOR, PARTS
@@ -46,7 +47,7 @@ class Patch(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         if isinstance(self.attributes, dict):
             check_json(self.attributes)
 
-    def command(self, expected: int | None) -> UpdateResource:
+    def command(self, expected: Expected) -> UpdateResource:
         """The change that it asks for."""
         attributes = self.attributes
         given: Any = {"attributes": {}} if attributes is None else {}
@@ -67,7 +68,7 @@ class Patch(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 PATCH = Schema(Patch)
 
 
-def replacement(new: CreateResource, expected: int | None) -> UpdateResource:
+def replacement(new: CreateResource, expected: Expected) -> UpdateResource:
     """The change that makes a resource what `new` says."""
     return UpdateResource(
         expected_version=expected,
@@ -174,14 +175,14 @@ async def restore(request: web.Request) -> Reply:
 
 
 async def _changed(
-    request: web.Request, id: UUID, command: str, data: bytes, key: str | None, expected: int | None, canonical: bytes
+    request: web.Request, id: UUID, command: str, data: bytes, key: str | None, expected: Expected, canonical: bytes
 ) -> Reply:
     answer = await _change(request, id, command, data, key, expected, canonical)
     return Reply(answer.document, version=answer.version, headers=writes.reply_headers(answer))
 
 
 async def _change(
-    request: web.Request, id: UUID, command: str, data: bytes, key: str | None, expected: int | None, canonical: bytes
+    request: web.Request, id: UUID, command: str, data: bytes, key: str | None, expected: Expected, canonical: bytes
 ) -> Answer:
     return writes.answered(
         await writes.submit(

@@ -13,6 +13,7 @@ from msgspec import UNSET, UnsetType
 from domain.account_states import Purpose
 from domain.accounts import Account, AccountStatus, ChangePassword, EraseAccount, UpdateAccount, document
 from domain.refusals import Code
+from domain.versions import Expected
 from streams.publish import Answer
 from web import headers, sessions, writes
 from web.auth import LONGEST_BODY, NO_STORE, Name, Password, Phone
@@ -125,7 +126,7 @@ async def erase(request: web.Request) -> Reply:
 # What changes of accounts share, here and in web/admin_users.py
 
 
-async def asked(request: web.Request, schema: Schema[T]) -> tuple[str | None, int | None, Parsed[T]]:
+async def asked(request: web.Request, schema: Schema[T]) -> tuple[str | None, Expected, Parsed[T]]:
     """Idempotency-Key, If-Match and the body of a change, all that is wrong named at once. Raises Refused."""
     wrong = Wrong()
     key = expected = parsed = None
@@ -144,7 +145,7 @@ async def asked(request: web.Request, schema: Schema[T]) -> tuple[str | None, in
 
 async def submit(
     request: web.Request, account: UUID, command: str, data: Any, *, key: str | None = None,
-    matching: int | None = None, canonical: bytes = b"",
+    matching: Expected = None, canonical: bytes = b"",
 ) -> Answer:  # fmt: skip
     """The answer to a command for `account` that succeeded. Raises Refused, Unfinished.
 

@@ -1,12 +1,12 @@
 """The way of a write through the front: an order to the command path, and its answer as a reply."""
 
 from hashlib import sha256
-from typing import Any
 from uuid import UUID
 
 from aiohttp import web
 
 from domain.refusals import Code, Refusal
+from domain.versions import Expected
 from security.signatures import sign
 from streams import identity
 from streams.publish import Answer, Order, Pending
@@ -48,7 +48,7 @@ async def read_body(
     return schema.read(body)
 
 
-def preconditions(request: web.Request, wrong: Wrong) -> tuple[str | None, int | None]:
+def preconditions(request: web.Request, wrong: Wrong) -> tuple[str | None, Expected]:
     """The Idempotency-Key and the version that If-Match asks for, of a change of something that is there."""
     key = expected = None
     with wrong:
@@ -69,7 +69,7 @@ async def submit(
     key: str | None,
     canonical: bytes = b"",
     aggregate_id: UUID | None = None,
-    matching: int | None = None,
+    matching: Expected = None,
     personal: bool = False,
     wait: float | None = None,
 ) -> Answer | Pending:
@@ -135,5 +135,7 @@ def reply_headers(answer: Answer, **more: str) -> dict[str, str] | None:
     return more or None
 
 
-def _text(matching: Any) -> bytes:
-    return b"" if matching is None else b"%d" % matching
+def _text(matching: Expected) -> bytes:
+    if matching is None:
+        return b""
+    return ",".join(map(str, matching if isinstance(matching, tuple) else (matching,))).encode()

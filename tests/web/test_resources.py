@@ -110,7 +110,8 @@ async def test_a_replacement_that_changes_nothing_keeps_the_version(client: Clie
     ("tag", "status"),
     [
         ('"1"', 200), ('W/"1"', 200), ("*", 200), ('"7"', 412), ('"abc"', 412), (f'"{10**30}"', 412),
-        ('""', 400), ("1", 400), ("", 400),
+        ('"7", "1"', 200), ('"a,b" , ,W/"1",', 200), ('"7", "8"', 412), ('""', 412), ('"1" "2"', 400), ('"1", 2', 400),
+        ('"1", *', 400), ('"1"' + ', "2"' * 300, 400), ("1", 400), ("", 400),
     ],
 )  # fmt: skip
 async def test_if_match(client: Client, bearer: Any, fakes: Fakes, tag: str, status: int) -> None:
