@@ -46,6 +46,7 @@ log = logging.getLogger("yeoul.web")
 
 CHALLENGE = {"WWW-Authenticate": 'Bearer realm="yeoul"'}
 AGAIN = {"Retry-After": "1"}
+ADDED = {401: CHALLENGE, 429: AGAIN, 503: AGAIN}
 SHIELDS = frozenset({
     "X-Content-Type-Options", "Content-Security-Policy", "Referrer-Policy", "Cross-Origin-Resource-Policy",
     "Strict-Transport-Security",
@@ -208,8 +209,9 @@ def _refusal(request: web.Request, error: Exception) -> web.Response:
     metrics.HTTP_REFUSALS.labels(no.refusal.code.value).inc()
     language = presenters.language_of(request.headers.get("Accept-Language"), parts.settings.language)
     presenter = parts.presenters.of(request.path)
-    # RFC 9110 wants one with each 401, whoever refuses: here, a handler, or a worker's answer.
-    more = {**CHALLENGE, **(no.headers or {})} if no.refusal.status == 401 else no.headers
+    # RFC 9110 wants a challenge with each 401, and the documents promise when to come again, whoever refuses: here, a
+    # handler, or a worker's answer.
+    more = {**ADDED.get(no.refusal.status, {}), **(no.headers or {})}
     response = presenter.refusal(no.refusal, language, more, request_id=request[REQUEST_ID])
     rate = request.get(RATE)
     if rate is not None:

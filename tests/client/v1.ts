@@ -25,7 +25,7 @@ must("an address is taken once", taken.error?.error.code === ("EMAIL_TAKEN" sati
 
 const made = await client.POST("/api/v1/resources", {
   headers,
-  params: { header: { "Idempotency-Key": crypto.randomUUID(), Prefer: "wait=30" } },
+  params: { header: { "Idempotency-Key": `v1-${Date.now()}`, Prefer: "wait=30" } },
   body: { kind: "note", title: "from TypeScript", visibility: "public", attributes: { size: 7 } },
 });
 must("a resource is made", made.response.status === 201 && made.data !== undefined && "title" in made.data.data);

@@ -117,7 +117,7 @@ GUARDED = ("/api/v1/kinds/", "/api/v1/users/", "/api/v1/dead-letters/", "/api/v2
 @pytest.mark.parametrize("bent", PATHS)
 async def test_a_path_leads_to_nothing_else(running: tuple[int, web.Application], bent: str) -> None:
     port, _ = running
-    for folder in ("/live/", "/problems/", "/api/v1/analytics/", "/api/v1/resources/", *GUARDED):
+    for folder in ("/live/", "/docs/", "/problems/", "/api/v1/analytics/", "/api/v1/resources/", *GUARDED):
         for leaf in ("app.py", "etc/passwd", "api/v1/users", "VENDORED.md"):
             answer = await raw(port, f"GET {folder}{bent.format(leaf) if '{}' in bent else bent} HTTP/1.1".encode())
             status = int(answer[9:12])
@@ -165,7 +165,9 @@ async def test_text_of_people_is_never_served_as_a_page(client: Client, bearer: 
     assert shown > 10  # it was there to be shown, and only as JSON
 
 
-@pytest.mark.parametrize("path", ["/live?{}", "/live/{}", "/problems/{}", "/{}", "/livez?{}", "/readyz?{}"])
+@pytest.mark.parametrize(
+    "path", ["/live?{}", "/live/{}", "/docs?{}", "/docs/{}", "/problems/{}", "/{}", "/livez?{}", "/readyz?{}"]
+)
 async def test_a_page_repeats_nothing_of_its_address(client: Client, path: str) -> None:
     answer = await client.get(path.format(SCRIPT), allow_redirects=False)
     assert "alert(1)" not in await answer.text()

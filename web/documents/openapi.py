@@ -113,12 +113,12 @@ def _schemas(endpoints: dict[str, Endpoint]) -> Schemas:
 
 def refusals(endpoint: Endpoint, method: str, path: str, guard: Guard | None) -> dict[int, tuple[Code, ...]]:
     """Every code that a route may answer with, by status, in the order of `Code`."""
-    found = {*endpoint.refuses}
+    found = {
+        *endpoint.refuses, Code.MALFORMED_REQUEST, Code.EXPECTATION_FAILED, Code.HEADERS_TOO_LARGE,
+        Code.REQUEST_TIMEOUT, Code.UNSUPPORTED_ENCODING, Code.INTERNAL_ERROR, Code.TOO_BUSY,
+    }  # fmt: skip
     if not endpoint.bare:
-        found |= {
-            Code.VALIDATION_ERROR, Code.MALFORMED_REQUEST, Code.EXPECTATION_FAILED, Code.TOO_MANY_REQUESTS,
-            Code.HEADERS_TOO_LARGE, Code.REQUEST_TIMEOUT, Code.INTERNAL_ERROR, Code.TOO_BUSY, Code.STORES_AWAY,
-        }  # fmt: skip
+        found |= {Code.VALIDATION_ERROR, Code.TOO_MANY_REQUESTS, Code.STORES_AWAY}
         if "{" in path:
             found.add(Code.NOT_FOUND)
     if isinstance(guard, InPerson):
@@ -135,7 +135,7 @@ def refusals(endpoint: Endpoint, method: str, path: str, guard: Guard | None) ->
         if guard.scope == "admin":
             found.add(Code.NOT_FOUND)
     if endpoint.body is not None:
-        found |= {Code.MALFORMED_BODY, Code.BODY_TOO_LARGE, Code.UNSUPPORTED_MEDIA_TYPE, Code.UNSUPPORTED_ENCODING}
+        found |= {Code.MALFORMED_BODY, Code.BODY_TOO_LARGE, Code.UNSUPPORTED_MEDIA_TYPE}
     if endpoint.command:
         found |= {Code.BROKER_AWAY, Code.OPERATION_FAILED, Code.REFUSED}
     if endpoint.keyed:
@@ -245,8 +245,8 @@ class _Made:
                 made["links"] = self._links(next_ones)
             found[str(status)] = made
         for status, codes in refusals(endpoint, method, path, guard).items():
-            name = replies.refusal_name(codes)
-            self.refusals.setdefault(name, replies.refusal(codes, self._version))
+            name = replies.refusal_name(codes) + (".bare" if endpoint.bare else "")
+            self.refusals.setdefault(name, replies.refusal(codes, self._version, bare=endpoint.bare))
             found[str(status)] = {"$ref": f"#/components/responses/{name}"}
         return found
 

@@ -1,4 +1,4 @@
-"""Requests as one pastes them: curl, with `$U` for the address of the server and `$TOKEN` for the access token."""
+"""Requests as one pastes them: curl, with `$ORIGIN` for the address of the server and `$TOKEN` for the access token."""
 
 import shlex
 from typing import Any
@@ -15,7 +15,12 @@ def curl(method: str, path: str, endpoint: Endpoint, guard: Any) -> str:
     for name, value in NAMES.items():
         path = path.replace("{" + name + "}", value)
     query = f"?{endpoint.query}" if endpoint.query else ""
-    words = ["curl -sg", *([] if method == "GET" else [f"-X {method}"]), f'"$U{path}{query}"']
+    streams = any("text/event-stream" in answer.media for answer in endpoint.answers.values())
+    words = [
+        "curl -sgN" if streams else "curl -sg",
+        *([] if method == "GET" else [f"-X {method}"]),
+        f'"$ORIGIN{path}{query}"',
+    ]
     if guard is not None:
         words.append('-H "Authorization: Bearer $TOKEN"')
     if endpoint.body is not None:

@@ -10,7 +10,7 @@ from web import headers
 from web.documents import asyncapi as kafka
 from web.parts import REQUEST_ID
 
-HEADERS = {"Cache-Control": "public, max-age=300", "Content-Type": "application/json"}
+HEADERS = {"Cache-Control": "public, no-cache", "Content-Type": "application/json"}
 
 
 async def openapi_v1(request: web.Request) -> web.Response:

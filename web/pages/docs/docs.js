@@ -18,7 +18,9 @@ function beginning(api) {
   return make("section", { class: "operation" },
     ...prose(api.info.description),
     make("p", {}, "The examples need these:"),
-    sample(`U=${location.origin}\nTOKEN=…   # access_token of a login`));
+    sample(`ORIGIN=${location.origin}\nTOKEN=…    # access_token of a login\nREFRESH=…  # refresh_token of a login\n`
+      + "ID=…       # id of what the address names\nKIND=…     # name of a kind\nMETRIC=…   # name of a metric\n"
+      + "MAIL_TOKEN=…  # token of a mail\nCODE=…        # code of an app"));
 }
 
 function draw(api) {
@@ -61,7 +63,7 @@ function find() {
 }
 
 function point() {
-  const id = decodeURIComponent(location.hash.slice(1));
+  const id = location.hash.slice(1);
   for (const link of contents.querySelectorAll("a")) {
     if (link.hash === location.hash && id) link.setAttribute("aria-current", "true");
     else link.removeAttribute("aria-current");
