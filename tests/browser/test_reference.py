@@ -72,7 +72,7 @@ async def test_an_answer_is_opened_down_to_its_members(page: cdp.Page, server: T
     await page.until(f"{section}.innerText.includes('owner_id')")
     text = await page.evaluate(f"{section}.innerText")
     assert "Idempotency-Key" in text
-    assert 'curl -sg -X POST "$U/api/v1/resources"' in text
+    assert 'curl -sg -X POST "$ORIGIN/api/v1/resources"' in text
 
 
 async def test_a_phone_shows_it_without_scrolling_sideways(page: cdp.Page, server: TestServer) -> None:
