@@ -15,7 +15,7 @@ import aiohttp
 import orjson
 
 from bench.api_rows import PAGE, Question
-from bench.api_sides import START, Api, Requests
+from bench.api_sides import START, Requests, Searched
 from bench.processes import READY_S, Child, run
 from bench.rivals import Program
 from bench.sides import ready
@@ -49,7 +49,7 @@ COLLECTION: Mapping[str, Any] = {
 LETTERS = string.ascii_lowercase + string.digits
 
 
-class PocketBase(Api):
+class PocketBase(Searched):
     """One process that uses all cores. It has no index of words: a search is its `~`, as its users write it."""
 
     title = "PocketBase"

@@ -7,10 +7,9 @@ that have nothing to do for a row but keep it get them where they keep it.
 import abc
 import asyncio
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from urllib.parse import quote
 from uuid import uuid4
 
 import aiohttp
@@ -25,6 +24,7 @@ from bench.sides import Side, ready
 from bench.stage import Stage
 
 Requests = Sequence[tuple[str, str, str]]
+Get = Callable[[str], Awaitable[Any]]
 BODIES = 500
 FILLERS = 12
 CHECKED = 20
@@ -37,10 +37,9 @@ COLUMNS = (
 
 
 class Api(Side):
-    """A side that gets, lists, creates, and finds if it can. `ids` are of the rows, by number."""
+    """A side that gets, lists and creates. `ids` are of the rows, by number."""
 
     title: str
-    finds_text = True
 
     def prepared(self, rows: Rows) -> None:
         """Which rows it is to have."""
@@ -54,10 +53,6 @@ class Api(Side):
     @abc.abstractmethod
     def listing(self, limit: int) -> str:
         """The path of a list of the newest."""
-
-    @abc.abstractmethod
-    def search(self, question: Question, limit: int) -> str:
-        """The path of a search."""
 
     @abc.abstractmethod
     def found(self, answer: Any) -> list[dict[str, Any]]:
@@ -82,10 +77,6 @@ class Api(Side):
         """Reads of the newest."""
         return [("GET", self.listing(PAGE), "")]
 
-    def finds(self) -> Requests:
-        """Searches by a kind and a word, each for another."""
-        return [("GET", self.search(question, PAGE), "") for question in self.rows.questions()]
-
     def creates(self) -> Requests:  # type: ignore[override]  # a list is a sequence, of another row
         """Requests that create, each another row than those that are there."""
         path = f"{self.path}{'/' if self.path.endswith('items') else ''}"
@@ -108,13 +99,11 @@ class Api(Side):
                 self._judge([row], {number}, f"get of row {number}")
             newest = self.found(await get(self.listing(PAGE)))
             self._judge(newest, None, "list")
-            if self.finds_text and len(self.ids) == self.rows.total:
-                for question, numbers in list(self.rows.questions().items())[:CHECKED]:
-                    self._judge(self.found(await get(self.search(question, MOST))), numbers, f"search for {question}")
-                    page = self.found(await get(self.search(question, PAGE)))
-                    self._judge(page, {number_of(row) for row in page} & numbers, f"search for {question}")
-                    self._full(page, f"search for {question}")
             self._full(newest, "list")
+            await self._check_more(get)
+
+    async def _check_more(self, get: Get) -> None:
+        """What only some can do."""
 
     def _judge(self, found: list[dict[str, Any]], numbers: frozenset[int] | set[int] | None, what: str) -> None:
         told = wrong(self.rows, found)
@@ -128,7 +117,28 @@ class Api(Side):
             raise SystemExit(f"{self.title}, {what}: {len(page)} rows, not {PAGE}")
 
 
-class Yeoul(Api, sides.Yeoul):
+class Searched(Api):
+    """A side that finds, too."""
+
+    @abc.abstractmethod
+    def search(self, question: Question, limit: int) -> str:
+        """The path of a search."""
+
+    def finds(self) -> Requests:
+        """Searches by a kind and a word, each for another."""
+        return [("GET", self.search(question, PAGE), "") for question in self.rows.questions()]
+
+    async def _check_more(self, get: Get) -> None:
+        if len(self.ids) < self.rows.total:
+            return
+        for question, numbers in list(self.rows.questions().items())[:CHECKED]:
+            self._judge(self.found(await get(self.search(question, MOST))), numbers, f"search for {question}")
+            page = self.found(await get(self.search(question, PAGE)))
+            self._judge(page, {number_of(row) for row in page} & numbers, f"search for {question}")
+            self._full(page, f"search for {question}")
+
+
+class Yeoul(Searched, sides.Yeoul):
     """The product."""
 
     title = "Yeoul"
@@ -181,7 +191,7 @@ class Yeoul(Api, sides.Yeoul):
         return row
 
 
-class Direct(Api, sides.Direct):
+class Direct(Searched, sides.Direct):
     """`baselines/direct_front.py`."""
 
     title = "the direct front"
@@ -234,7 +244,6 @@ class Template(Api):
     name = "template"
     path = "/api/v1/items"
     created = 200
-    finds_text = False
 
     def __init__(self, stage: Stage, program: Program) -> None:
         super().__init__(stage)
@@ -287,10 +296,6 @@ class Template(Api):
     def listing(self, limit: int) -> str:
         """With a total, there is no other."""
         return f"{self.path}/?limit={limit}"
-
-    def search(self, question: Question, limit: int) -> str:
-        """There is none. Raises `NotImplementedError`."""
-        raise NotImplementedError(quote(f"{question} {limit}"))
 
     found = Yeoul.found
 

@@ -1,5 +1,6 @@
 """One connection, with a bound to everything that the other side can make it wait for or hold."""
 
+import abc
 import asyncio
 from typing import Any
 
@@ -23,7 +24,7 @@ class TooSlow(BadHttpMessage):
         super().__init__("too slow")
 
 
-class BoundedConnection(RequestHandler):
+class BoundedConnection(RequestHandler, abc.ABC):
     """As aiohttp's, with a crowd around it."""
 
     __slots__ = (
@@ -139,9 +140,9 @@ class BoundedConnection(RequestHandler):
         answer.force_close()
         return answer
 
+    @abc.abstractmethod
     def no_room(self, request: web.BaseRequest) -> web.StreamResponse:
         """What somebody is told for whom there is no room."""
-        raise NotImplementedError
 
     def _give_up(self, error: BadHttpMessage) -> None:
         """Answers what can't become a request, and ends with it; as aiohttp does for what it can't parse."""
