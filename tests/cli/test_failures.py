@@ -25,7 +25,7 @@ from config import Settings
 from embedded.state import free_port
 from stores import StoresUnfit
 from stores.dead_letters import Letter, park
-from tests.cli.test_commands import ROOT, Finished, yeoul
+from tests.cli.harness import ROOT, Finished, yeoul
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from config.metrics import load
 from stores import migrations
 from stores.metrics import Metrics
 from stores.postgres import of
-from tests.cli.test_commands import yeoul
+from tests.cli.harness import yeoul
 
 GOOD = '[metrics.orders]\nevents = ["order.*"]\nwindows = { minute = "2d" }\n'
 PLAIN = '[plain]\nid = "id"\ntype = { constant = "reading" }\nsource = { constant = "/meters" }\n'

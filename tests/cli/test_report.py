@@ -19,7 +19,7 @@ from stores import migrations
 from stores.analytics import Adding
 from stores.metrics import begin
 from stores.postgres import of
-from tests.cli.test_commands import Finished, yeoul
+from tests.cli.harness import Finished, yeoul
 
 HOUR = int(time.time()) // 3600 * 3600
 Report = Callable[..., Finished]

@@ -23,7 +23,7 @@ import psutil
 from config import Settings
 from embedded.stack import Stack
 from embedded.state import State, free_port
-from tests.cli.test_commands import ROOT, yeoul
+from tests.cli.harness import ROOT, yeoul
 
 POLL_S = 0.2
 

@@ -10,7 +10,7 @@ from aiokafka.structs import ConsumerRecord
 
 import topics
 from streams.admin import ensure_topics
-from tests.cli.test_commands import yeoul
+from tests.cli.harness import yeoul
 from tests.contracts.harness import until
 from tests.delivery.conftest import MakeScene
 from tests.delivery.harness import Scene, event

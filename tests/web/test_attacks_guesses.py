@@ -17,7 +17,8 @@ from security.fields import Sealer
 from security.passwords import Passwords
 from security.refresh import RefreshToken
 from tests.web.conftest import Client
-from tests.web.fakes import SETTINGS, FakeAccounts, Fakes, FakeSecondFactors, FakeSessions
+from tests.web.fake_accounts import FakeAccounts, FakeSecondFactors, FakeSessions
+from tests.web.fakes import SETTINGS, Fakes
 from web.app import create
 
 V1 = "/api/v1"

@@ -18,7 +18,8 @@ from security.passwords import Passwords
 from stores import StoresAway
 from streams.publish import BrokerAway
 from tests.web.conftest import Client
-from tests.web.fakes import SETTINGS, FakeAccounts, Fakes
+from tests.web.fake_accounts import FakeAccounts
+from tests.web.fakes import SETTINGS, Fakes
 from web import accounts
 from web.app import create
 

@@ -12,7 +12,8 @@ from domain.account_states import Purpose
 from security.mail_tokens import MailToken
 from stores.mails import Sent
 from tests.web.conftest import Client
-from tests.web.fakes import SETTINGS, FakeAccounts, Fakes
+from tests.web.fake_accounts import FakeAccounts
+from tests.web.fakes import SETTINGS, Fakes
 from tests.web.test_attacks_guesses import counted, registered, told
 from web.app import create
 
