@@ -35,7 +35,7 @@ class CloudEvent(envelope.Foreign, frozen=True):
 
 ABOUT = """\
 Each record is a CloudEvent 1.0 in structured mode (`content-type: application/cloudevents+json`); `ingest` takes binary
-mode too. Commands are signed, and only fronts send them: to change something from elsewhere, use the REST API, or
+mode too. Commands are signed, and only Yeoul sends them: to change something from elsewhere, use the REST API, or
 produce an event of your own to `ingest`. Types change by addition only.
 """
 
