@@ -54,8 +54,8 @@ class FirstCode(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Proving(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Who asks is the owner: by the password, by a code, or by both."""
 
-    password: Present | None = None
-    code: OneTimeCode | None = None
+    password: Present | msgspec.UnsetType = msgspec.UNSET
+    code: OneTimeCode | msgspec.UnsetType = msgspec.UNSET
 
 
 BEGINNING, FIRST_CODE, PROVING = Schema(Beginning), Schema(FirstCode), Schema(Proving)
@@ -156,7 +156,7 @@ def _recovery_codes(parts: Parts, account: UUID) -> tuple[list[str], tuple[str, 
 
 async def _proving(request: web.Request) -> tuple[Account, Proving]:
     given = (await writes.read_body(request, PROVING, LONGEST_BODY)).value
-    if given.password is None and given.code is None:
+    if given.password is msgspec.UNSET and given.code is msgspec.UNSET:
         raise invalid("password", Problem.REQUIRED)
     return await users.own(request), given
 
@@ -164,12 +164,12 @@ async def _proving(request: web.Request) -> tuple[Account, Proving]:
 async def _prove(request: web.Request, account: Account, given: Proving, name: str, command: Any) -> None:
     """Has `command`, made of the proof if there is one, carried out if all that is given is right. Raises Refused."""
     parts = request.app[PARTS]
-    if given.password is not None:
+    if given.password is not msgspec.UNSET:
         await users.check_password(request, account, given.password)
     factor = await parts.stores.second_factors.get(account.id)
     if factor is None or not factor.on:
         raise refused(Code.SECOND_FACTOR_OFF)
-    if given.code is None:
+    if given.code is msgspec.UNSET:
         await _submit(request, account.id, name, command(None))
         return
     async with parts.quotas.attempt(request, account.email_index or ""):

@@ -39,10 +39,10 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """One route.
 
-    `command`: it goes through Kafka, so it may be answered later (`command="always here"`: it is waited for, or
-    refused). `keyed`: it takes an Idempotency-Key. `conditional`: it takes If-Match. `tagged`: its answer has an ETag
-    that If-None-Match may name. `refuses`: the codes of its own, besides those of its kind. `example`: a body that
-    works, and `query` a query that does. `links`: what may be done next with what its answer names.
+    `command`: it goes through Kafka. `keyed`: it takes an Idempotency-Key. `conditional`: it takes If-Match. `tagged`:
+    its answer has an ETag that If-None-Match may name. `refuses`: the codes of its own, besides those of its kind.
+    `besides`: what of its body's schema the type can't say. `example`: a body that works, and `query` a query that
+    does. `links`: what may be done next with what its answer names.
     """
 
     tag: str
@@ -51,6 +51,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     says: str = ""
     parameters: tuple[Parameter, ...] = ()
     body: Schema[Any] | None = None
+    besides: Json = {}
     merging: bool = False
     command: bool = False
     keyed: bool = False

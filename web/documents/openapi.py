@@ -178,7 +178,7 @@ class _Made:
 
     def _body(self, endpoint: Endpoint) -> Json:
         assert endpoint.body is not None
-        content: Json = {"schema": self._schemas.of(endpoint.body.kind)}
+        content: Json = {"schema": self._schemas.of(endpoint.body.kind) | endpoint.besides}
         if endpoint.example is not None:
             content["example"] = endpoint.example
         types = [replies.JSON, *(["application/merge-patch+json"] if endpoint.merging else [])]
