@@ -14,14 +14,13 @@ from domain.refusals import Code
 from security import api_keys
 from stores.api_keys import Used
 from streams import identity
-from streams.publish import Pending
 from web import headers, users, writes
 from web.auth import LONGEST_BODY, NO_STORE
 from web.parts import ACTOR, PARTS, Parts
 from web.paths import object_id
 from web.presenters import Reply
 from web.refused import Wrong, refused
-from web.sessions import LEAST_WAIT_S, opened
+from web.sessions import opened
 from web.validation import Schema
 
 
@@ -67,12 +66,8 @@ async def create(request: web.Request) -> Reply:
     answer = await writes.submit(
         request, noun="api_keys", command="create_api_key", data=_encode(command), key=idempotency_key,
         canonical=parsed.canonical, aggregate_id=account.id, personal=True,
-        # What can't be answered later is waited for, whatever the caller prefers.
-        wait=max(LEAST_WAIT_S, headers.wait(request, parts.settings.answer_wait_s)),
+        awaited=True,
     )  # fmt: skip
-    if isinstance(answer, Pending):
-        raise refused(Code.STORES_AWAY, Retry_After="1")
-    answer = writes.answered(answer)
     held = await parts.stores.api_keys.get(account.id)
     found = None if held is None else held.keys.find(id, datetime.now(UTC))
     if held is None or found is None:
@@ -99,7 +94,6 @@ async def revoke(request: web.Request) -> Reply:
         request, noun="api_keys", command="revoke_api_key", data=_encode(RevokeApiKey(key)),
         key=headers.idempotency_key(request), aggregate_id=_caller(request),
     )  # fmt: skip
-    answer = writes.answered(answer)
     request.app[PARTS].stores.revoked.add(key)  # in other processes a moment later
     return Reply(status=204, headers=writes.reply_headers(answer))
 

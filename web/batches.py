@@ -120,17 +120,15 @@ async def _sent(
     request: web.Request, document: Free, key: str | None, command: str, data: bytes, id: UUID | None,
     expected: int | None,
 ) -> Answer:  # fmt: skip
-    return writes.answered(
-        await writes.submit(
-            request,
-            noun="resources",
-            command=command,
-            data=data,
-            key=key,
-            canonical=orjson.dumps(document, option=orjson.OPT_SORT_KEYS),
-            aggregate_id=id,
-            matching=expected,
-        )
+    return await writes.submit(
+        request,
+        noun="resources",
+        command=command,
+        data=data,
+        key=key,
+        canonical=orjson.dumps(document, option=orjson.OPT_SORT_KEYS),
+        aggregate_id=id,
+        matching=expected,
     )
 
 

@@ -96,15 +96,13 @@ async def create(request: web.Request) -> Reply:
         parsed = await writes.read_body(request, BODY)
         await kinds.check(request.app[PARTS], parsed.value.kind, parsed.value.attributes)
     wrong.refuse()
-    answer = writes.answered(
-        await writes.submit(
-            request,
-            noun="resources",
-            command="create_resource",
-            data=encode(parsed.value),
-            key=key,
-            canonical=parsed.canonical,
-        )
+    answer = await writes.submit(
+        request,
+        noun="resources",
+        command="create_resource",
+        data=encode(parsed.value),
+        key=key,
+        canonical=parsed.canonical,
     )
     return Reply(
         answer.document,
@@ -184,15 +182,13 @@ async def _changed(
 async def _change(
     request: web.Request, id: UUID, command: str, data: bytes, key: str | None, expected: Expected, canonical: bytes
 ) -> Answer:
-    return writes.answered(
-        await writes.submit(
-            request,
-            noun="resources",
-            command=command,
-            data=data,
-            key=key,
-            canonical=canonical,
-            aggregate_id=id,
-            matching=expected,
-        )
+    return await writes.submit(
+        request,
+        noun="resources",
+        command=command,
+        data=data,
+        key=key,
+        canonical=canonical,
+        aggregate_id=id,
+        matching=expected,
     )

@@ -26,7 +26,7 @@ from domain.second_factors import (
     SecondFactor,
 )
 from security import totp
-from streams.publish import Answer, Pending
+from streams.publish import Answer
 from web import headers, queries, users, writes
 from web.auth import LONGEST_BODY, NO_STORE, OneTimeCode
 from web.parts import PARTS, Parts
@@ -34,7 +34,6 @@ from web.paths import object_id
 from web.presenters import Reply
 from web.refused import Wrong, invalid, refused
 from web.second_step import SECRET, proof_of
-from web.sessions import LEAST_WAIT_S
 from web.users import Present
 from web.validation import Schema
 
@@ -133,7 +132,6 @@ async def reset(request: web.Request) -> Reply:
         request, noun="second_factors", command="reset_second_factor", data=_encode(ResetSecondFactor()), key=key,
         aggregate_id=account.id,
     )  # fmt: skip
-    answer = writes.answered(answer)
     return Reply(status=204, headers=writes.reply_headers(answer))
 
 
@@ -178,10 +176,7 @@ async def _prove(request: web.Request, account: Account, given: Proving, name: s
 
 
 async def _submit(request: web.Request, account: UUID, name: str, command: Any) -> Answer:
-    answer = await writes.submit(
+    return await writes.submit(
         request, noun="second_factors", command=name, data=_encode(command), key=None, aggregate_id=account,
-        wait=max(LEAST_WAIT_S, headers.wait(request, request.app[PARTS].settings.answer_wait_s)),
+        awaited=True,
     )  # fmt: skip
-    if isinstance(answer, Pending):
-        raise refused(Code.STORES_AWAY, Retry_After="1")
-    return writes.answered(answer)
