@@ -14,13 +14,12 @@ from domain.refusals import Code
 from security import api_keys
 from stores.api_keys import Used
 from streams import identity
-from web import headers, users, writes
+from web import headers, sessions, users, writes
 from web.auth import LONGEST_BODY, NO_STORE
-from web.parts import ACTOR, PARTS, Parts
+from web.parts import PARTS, Parts
 from web.paths import object_id
 from web.presenters import Reply
 from web.refused import Wrong, refused
-from web.sessions import opened
 from web.validation import Schema
 
 
@@ -75,13 +74,13 @@ async def create(request: web.Request) -> Reply:
     # Of two tries under one Idempotency-Key one has made it, and only that one knows it.
     secret = made.text if found.hash == hashed else None
     body = _encode({**_shown(parts, wrapped, account.id, held, found), "key": secret})
-    return Reply(body, status=201, headers={**NO_STORE, **(writes.reply_headers(answer) or {})})
+    return Reply(body, status=201, headers=writes.reply_headers(answer, **NO_STORE))
 
 
 async def listing(request: web.Request) -> Reply:
     """`GET /api-keys`: the caller's keys that are good, the newest first."""
     parts = request.app[PARTS]
-    account = _caller(request)
+    account = sessions.account_of(request)
     held = await parts.stores.api_keys.get(account)
     wrapped = await parts.stores.accounts.key(account)
     return Reply(items=[_encode(one) for one in shown(parts, wrapped, account, held)], headers=NO_STORE)
@@ -92,7 +91,7 @@ async def revoke(request: web.Request) -> Reply:
     key = object_id(request)
     answer = await writes.submit(
         request, noun="api_keys", command="revoke_api_key", data=_encode(RevokeApiKey(key)),
-        key=headers.idempotency_key(request), aggregate_id=_caller(request),
+        key=headers.idempotency_key(request), aggregate_id=sessions.account_of(request),
     )  # fmt: skip
     request.app[PARTS].stores.revoked.add(key)  # in other processes a moment later
     return Reply(status=204, headers=writes.reply_headers(answer))
@@ -109,16 +108,9 @@ def shown(parts: Parts, wrapped: bytes | None, account: UUID, held: Used | None)
 def _shown(parts: Parts, wrapped: bytes | None, account: UUID, held: Used, one: ApiKey) -> dict[str, Any]:
     return {
         "id": one.id,
-        "name": opened(parts, wrapped, account, "api_key", one.name_sealed),
+        "name": sessions.opened(parts, wrapped, account, "api_key", one.name_sealed),
         "scopes": one.scopes,
         "created_at": one.created_at,
         "last_used_at": held.at.get(one.id),
         "expires_at": one.expires_at,
     }
-
-
-def _caller(request: web.Request) -> UUID:
-    account = request[ACTOR].id
-    if account is None:
-        raise refused(Code.TOKEN_MISSING)
-    return account

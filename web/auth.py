@@ -115,10 +115,11 @@ async def login(request: web.Request) -> Reply:
     caller = sessions.caller_of(request)
     async with parts.quotas.attempt(request, index):
         account = await parts.stores.accounts.by_email_index(index)
-        right = await parts.passwords.verify(await _hash_of(parts, account), given.password)
+        wrapped = await parts.stores.accounts.key(fields.NOBODY if account is None else account.id)
+        right = await parts.passwords.verify(_hash_of(parts, account, wrapped), given.password)
         if account is None or not right or account.status is not accounts.AccountStatus.ACTIVE:
             raise refused(Code.INVALID_CREDENTIALS)
-        await second_step.passed(parts, caller, account, given.code)
+        await second_step.passed(parts, caller, account, wrapped, given.code)
     if parts.settings.email_verification == "required" and not account.email_verified:
         await verification_again(request, account.id)
         raise refused(Code.EMAIL_UNVERIFIED)
@@ -126,9 +127,8 @@ async def login(request: web.Request) -> Reply:
     return Reply(orjson.dumps(granted), headers=NO_STORE)
 
 
-async def _hash_of(parts: Parts, account: accounts.Account | None) -> str | None:
+def _hash_of(parts: Parts, account: accounts.Account | None, wrapped: bytes | None) -> str | None:
     """The hash of the account's password; None, for the same work, if there is no account or its key was erased."""
-    wrapped = await parts.stores.accounts.key(fields.NOBODY if account is None else account.id)
     if account is None or wrapped is None:
         parts.sealer.open_nothing()
         return None

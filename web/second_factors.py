@@ -27,12 +27,12 @@ from domain.second_factors import (
 )
 from security import totp
 from streams.publish import Answer
-from web import headers, queries, users, writes
+from web import headers, users, writes
 from web.auth import LONGEST_BODY, NO_STORE, OneTimeCode
 from web.parts import PARTS, Parts
 from web.paths import object_id
 from web.presenters import Reply
-from web.refused import Wrong, invalid, refused
+from web.refused import invalid, refused
 from web.second_step import SECRET, proof_of
 from web.users import Present
 from web.validation import Schema
@@ -64,9 +64,6 @@ _encode = msgspec.json.Encoder().encode
 async def read(request: web.Request) -> Reply:
     """`GET /users/me/second-factor`: whether a login asks for a code, and how many recovery codes are left."""
     parts = request.app[PARTS]
-    wrong = Wrong()
-    queries.asked(request, wrong, ())
-    wrong.refuse()
     account = await users.own(request)
     return Reply(_encode(shown(await parts.stores.second_factors.get(account.id))), headers=NO_STORE)
 
@@ -162,8 +159,10 @@ async def _proving(request: web.Request) -> tuple[Account, Proving]:
 async def _prove(request: web.Request, account: Account, given: Proving, name: str, command: Any) -> None:
     """Has `command`, made of the proof if there is one, carried out if all that is given is right. Raises Refused."""
     parts = request.app[PARTS]
-    if given.password is not msgspec.UNSET:
-        await users.check_password(request, account, given.password)
+    if given.password is msgspec.UNSET:
+        wrapped = await users.key_of(parts, account)
+    else:
+        wrapped = await users.check_password(request, account, given.password)
     factor = await parts.stores.second_factors.get(account.id)
     if factor is None or not factor.on:
         raise refused(Code.SECOND_FACTOR_OFF)
@@ -171,7 +170,7 @@ async def _prove(request: web.Request, account: Account, given: Proving, name: s
         await _submit(request, account.id, name, command(None))
         return
     async with parts.quotas.attempt(request, account.email_index or ""):
-        proof: Proof = proof_of(parts, await users.key_of(parts, account), factor, given.code)
+        proof: Proof = proof_of(parts, wrapped, factor, given.code)
         await _submit(request, account.id, name, command(proof))
 
 

@@ -23,8 +23,10 @@ SECRET = "second_factor"  # noqa: S105 (the name of a field)
 """As what the secret is sealed."""
 
 
-async def passed(parts: Parts, caller: Caller, account: Account, code: str | None) -> None:
+async def passed(parts: Parts, caller: Caller, account: Account, wrapped: bytes | None, code: str | None) -> None:
     """Returns if a login with the right password may go on, its code being used up. Raises Refused, StoresAway.
+
+    `wrapped`: the account's key.
 
     Ask it of nobody whose password is wrong: it tells whether there is a second factor.
     """
@@ -33,7 +35,6 @@ async def passed(parts: Parts, caller: Caller, account: Account, code: str | Non
         return
     if code is None:
         raise refused(Code.SECOND_FACTOR_REQUIRED)
-    wrapped = await parts.stores.accounts.key(account.id)
     command = UseSecondFactor(proof_of(parts, wrapped, factor, code))
     order = writes.order_of(
         caller.origin, "second_factors", "use_second_factor", account.id, Actor(account.id, account.role),

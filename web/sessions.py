@@ -148,7 +148,7 @@ async def logout_all(request: web.Request) -> Reply:
     data = msgspec.json.encode(RevokeSessions(Reason.LOGOUT_ALL))
     answer = await writes.submit(
         request, noun="sessions", command="revoke_sessions", data=data, key=headers.idempotency_key(request),
-        aggregate_id=_caller(request),
+        aggregate_id=account_of(request),
     )  # fmt: skip
     session = current(request)
     if session is not None:
@@ -163,7 +163,7 @@ async def revoke(request: web.Request) -> Reply:
 
 async def listing(request: web.Request) -> Reply:
     """`GET /sessions`: the caller's sessions that go on, the one that was used last first."""
-    parts, account = request.app[PARTS], _caller(request)
+    parts, account = request.app[PARTS], account_of(request)
     found = await parts.stores.sessions.get(account)
     wrapped = await parts.stores.accounts.key(account)
     mine = current(request)
@@ -195,7 +195,7 @@ def opened(parts: Parts, wrapped: bytes | None, account: UUID, field: str, seale
     try:
         return None if wrapped is None else parts.sealer.open(wrapped, account, field, sealed)
     except SealBroken:
-        return None  # the session can still be seen, and ended
+        return None  # what it belongs to can still be seen, and ended
 
 
 def current(request: web.Request) -> UUID | None:
@@ -242,7 +242,7 @@ async def _revoke(request: web.Request, session: UUID, reason: Reason) -> Reply:
     data = msgspec.json.encode(RevokeSession(session, reason))
     answer = await writes.submit(
         request, noun="sessions", command="revoke_session", data=data, key=headers.idempotency_key(request),
-        aggregate_id=_caller(request),
+        aggregate_id=account_of(request),
     )  # fmt: skip
     _ended(request.app[PARTS], session)
     return Reply(status=204, headers=writes.reply_headers(answer))
@@ -253,7 +253,8 @@ def _ended(parts: Parts, session: UUID) -> None:
     parts.stores.revoked.add(session)
 
 
-def _caller(request: web.Request) -> UUID:
+def account_of(request: web.Request) -> UUID:
+    """Whose session or key it is that asks. Raises Refused for nobody's."""
     account = request[ACTOR].id
     if account is None:
         raise refused(Code.TOKEN_MISSING)

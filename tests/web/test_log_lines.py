@@ -163,11 +163,12 @@ async def test_a_line_of_a_login_names_the_code_that_was_used_up_too(client: Cli
     bearer = {"Authorization": f"Bearer {made['access_token']}"}
     begun = await data(await client.post(FACTOR, json={"password": NEW["password"]}, headers=bearer), 201)
     now = int(time.time()) // totp.STEP_S
-    confirmed = {"code": totp.code_of(begun["secret"], now - 1)}
+    confirmed = {"code": totp.code_of(begun["secret"], now)}
     await data(await client.post(f"{FACTOR}/confirm", json=confirmed, headers=bearer), 200)
     who = {name: NEW[name] for name in ("email", "password")}
     trace = {"traceparent": f"00-{'a' * 32}-{'b' * 16}-01", "tracestate": "vendor=1"}
-    await data(await client.post(LOGIN, json=who | {"code": totp.code_of(begun["secret"], now)}, headers=trace), 200)
+    given = who | {"code": totp.code_of(begun["secret"], now + 1)}
+    await data(await client.post(LOGIN, json=given, headers=trace), 200)
     *_, login = read(client, lines)
     *_, used, session = fakes.commands.submitted
     assert used.type == "use_second_factor"
