@@ -50,9 +50,18 @@ class Stores:
         self.watching = Watching(database, redis)
         self.limits = Counts(redis)
         self._late: set[asyncio.Task[str]] = set()
+        self._looking: asyncio.Task[dict[str, str]] | None = None
 
     async def ready(self) -> dict[str, str]:
-        """Each store by name: `ok`, or why not; within READY_S, and none says anything about another."""
+        """Each store by name: `ok`, or why not; within READY_S, and none says anything about another.
+
+        Anybody may ask for it, so all who ask at once share one look.
+        """
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._look())
+        return await asyncio.shield(self._looking)
+
+    async def _look(self) -> dict[str, str]:
         postgres, redis = await asyncio.gather(self._within(self.database.ready()), self._within(self.redis.ready()))
         return {"postgres": postgres, "redis": redis}
 

@@ -40,6 +40,28 @@ async def test_a_frozen_store_is_named_alone_and_within_its_time(settings: Setti
             assert found[name] not in ("ok", "", "TimeoutError")
 
 
+async def test_all_who_ask_at_once_share_one_look(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    await migrations.apply(settings.postgres_url)
+    async with stores.open(settings) as opened:
+        looks = 0
+        look = opened.database.ready
+
+        async def counted() -> str:
+            nonlocal looks
+            looks += 1
+            return await look()
+
+        monkeypatch.setattr(opened.database, "ready", counted)
+        first = asyncio.create_task(opened.ready())
+        others = [asyncio.create_task(opened.ready()) for _ in range(100)]
+        await asyncio.sleep(0)
+        first.cancel()  # who goes away takes it from nobody
+        assert await asyncio.gather(*others) == [{"postgres": "ok", "redis": "ok"}] * 100
+        assert looks == 1
+        await opened.ready()
+        assert looks == 2
+
+
 async def test_tables_that_are_not_up_to_date_wait_for_an_operator(own_settings: Settings) -> None:
     async with stores.open(own_settings) as opened:
         assert (await opened.ready())["postgres"] == f'{stores.OPERATOR}: relation "migrations" does not exist'
