@@ -29,13 +29,22 @@ def every_answer_is_documented() -> Generator[None]:
 
     async def asked(session: aiohttp.ClientSession, *arguments: Any, **options: Any) -> aiohttp.ClientResponse:
         answer = await ask(session, *arguments, **options)
-        # What is not of a known length is a stream, and whether it is read to its end is for the test to say.
+        # What is not of a known length is a stream, and whether it is read to its end is for the test to say: `whole`.
         body = await answer.read() if answer.content_length is not None else None
         documented.check(answer.method, answer.url.raw_path, answer.status, answer.headers, body)
         return answer
 
+    read = aiohttp.ClientResponse.read
+
+    async def whole(answer: aiohttp.ClientResponse) -> bytes:
+        body = await read(answer)
+        if answer.content_length is None:
+            documented.check(answer.method, answer.url.raw_path, answer.status, answer.headers, body)
+        return body
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(aiohttp.ClientSession, "_request", asked)
+        patch.setattr(aiohttp.ClientResponse, "read", whole)
         yield
 
 
