@@ -8,6 +8,7 @@ from uuid import uuid4
 import aiohttp
 import pytest
 
+from stores.narrowing import FIELDS
 from tests.flows.harness import System
 from tests.flows.test_own_writes import Client
 from tests.flows.test_resources import opened
@@ -25,10 +26,10 @@ SQL = (
 """Texts that mean something to SQL, to its drivers, to tsquery, or to `str.format`."""
 ADDRESSES: dict[str, tuple[str, ...]] = {
     "/resources": (
-        "filter[kind]", "filter[kind][in]", "filter[kind][ne]", "filter[status]", "filter[visibility]",
-        "filter[owner_id]", "filter[owner_id][in]", "filter[created_at]", "filter[created_at][gte]",
-        "filter[updated_at][lt]", "filter[title]", "filter[title][contains]", "filter[tags]", "filter[attributes.a]",
-        "filter[attributes.a.b]", "filter[attributes.{}]", "filter[{}]", "filter[kind][{}]", "{}", "sort", "fields",
+        *(f"filter[{field}]" for field in FIELDS),
+        *(f"filter[{field}][{op}]" for field, (_, ops) in FIELDS.items() for op in ops),
+        "filter[attributes.a]", "filter[attributes.a][eq]", "filter[attributes.a.b]",
+        "filter[attributes.{}]", "filter[{}]", "filter[kind][{}]", "{}", "sort", "fields",
         "q", "cursor", "limit", "total", "deleted",
     ),
     "/resources/{id}/history": ("limit", "cursor", "{}"),
@@ -37,6 +38,7 @@ ADDRESSES: dict[str, tuple[str, ...]] = {
     "/dead-letters": ("filter[group]", "filter[state]", "filter[topic]", "cursor", "limit"),
     "/analytics/{metric}": ("window", "from", "to", "tz", "fill", "limit", "cursor", "format", "{group}", "group[{}]"),
     "/analytics/{metric}/dropped": ("from", "to"),
+    "/analytics/{metric}/live": ("window", "since", "{group}", "group[{}]", "{}"),
 }  # fmt: skip
 PLACES = ("/resources/{}", "/resources/{}/history", "/kinds/{}", "/users/{}", "/operations/{}", "/dead-letters/{}",
           "/analytics/{}", "/analytics/{}/dropped", "/analytics/{}/live")  # fmt: skip
@@ -55,6 +57,8 @@ async def test_nothing_that_is_asked_for_is_ever_part_of_a_statement(installatio
 
     async def ask(session: aiohttp.ClientSession, path: str, query: str) -> None:
         async with session.get(f"{url}{path}?{query}" if query else url + path) as answer:
+            if answer.content_type == "text/event-stream":
+                return  # it took the question for one, and goes on for ever
             told = await answer.text()
             assert answer.status in (200, 400, 404), (path, query, answer.status, told)
             assert not [word for word in ("asyncpg", "PostgreSQL", "syntax error", "argon2") if word in told], told
