@@ -28,7 +28,7 @@ MOST = 100
 Free = dict[str, Any]
 
 
-class Operation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class BatchOperation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One change. `resource`: what a create or an update would have as its body (an update is a merge patch)."""
 
     op: Literal["create", "update", "delete"]
@@ -50,7 +50,7 @@ class Batch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 MOST_VALUES = 50_000
 """Values in all operations of one request."""
 BATCH = Schema(Batch, MOST_VALUES)
-OPERATION = Schema(Operation)
+OPERATION = Schema(BatchOperation)
 
 
 async def run(request: web.Request) -> Reply:

@@ -39,6 +39,18 @@ const listed = await client.GET("/api/v1/resources", {
 must("it is listed", listed.data?.data.some((one) => one.id === resource.id) === true);
 must("the list ends", listed.data.meta.next_cursor === null);
 
+const many = await client.POST("/api/v1/resources/batch", {
+  headers,
+  body: { operations: [{ op: "create", resource: { kind: "note", title: "one of many" } }, { op: "delete", id: "0190aaaa-0000-7000-8000-00000000dead" }] },
+});
+must("each of a batch is done", many.data?.data.map((one) => one.status).join() === "201,404");
+const wrong = await client.POST("/api/v1/resources/batch", {
+  headers,
+  // @ts-expect-error the compiler knows what operations there are
+  body: { operations: [{ op: "explode" }] },
+});
+must("each of a batch is refused by itself", wrong.data?.data.map((one) => one.status).join() === "400");
+
 const refused = await client.POST("/api/v1/resources", { headers, body: { kind: "No Kind", title: "" } });
 must("every wrong field is named", refused.error !== undefined && refused.error.error.details !== undefined);
 must("by its path", refused.error.error.details.map((one) => one.field).sort().join() === "kind,title");

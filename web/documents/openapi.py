@@ -7,7 +7,8 @@ from functools import cache
 from typing import Any
 
 from domain.refusals import STATUS, Code
-from web.documents import replies, samples
+from web import batches
+from web.documents import replies, resources, samples
 from web.documents.declared import Answer, Endpoint, Json, Parameter
 from web.documents.schemas import Schemas, ref, refusal_schemas, result_schemas
 from web.documents.table import API, PAGES, PLAIN
@@ -105,7 +106,10 @@ def _schemas(endpoints: dict[str, Endpoint]) -> Schemas:
         for answer in endpoint.answers.values():
             types += [answer.shape or "", *answer.meta.values(), *answer.media.values()]
     types += [str]
-    return Schemas(types, [endpoint.body.kind for endpoint in endpoints.values() if endpoint.body is not None])
+    bodies = [endpoint.body.kind for endpoint in endpoints.values() if endpoint.body is not None]
+    made = Schemas(types, [*bodies, batches.BatchOperation])
+    resources.opened_up(made.components)
+    return made
 
 
 def refusals(endpoint: Endpoint, method: str, path: str, guard: Guard | None) -> dict[int, tuple[Code, ...]]:

@@ -10,8 +10,8 @@ from stores.narrowing import FIELDS, Op
 from stores.pages import SORTABLE
 from web import batches, filters, history, kinds, resource_lists, resources
 from web.documents import shapes
-from web.documents.declared import CURSOR, Endpoint, Parameter, limit, many, nothing, one
-from web.documents.schemas import clean
+from web.documents.declared import CURSOR, Endpoint, Json, Parameter, limit, many, nothing, one
+from web.documents.schemas import clean, ref
 
 RESOURCES, KINDS = "Resources", "Kinds (admins)"
 NOTE = {"kind": "note", "title": "hello", "tags": ["first"], "visibility": "public"}
@@ -207,3 +207,9 @@ ENDPOINTS: dict[str, Endpoint] = {
         conditional=True,
     ),
 }
+
+
+def opened_up(components: Json) -> None:
+    """Says of the operations of a batch what the type of the batch leaves open, as each is read by itself."""
+    components["Batch"]["properties"]["operations"]["items"] = ref("BatchOperation")
+    components["BatchOperation"]["properties"]["resource"] = {"anyOf": [ref("CreateResource"), ref("Patch")]}
