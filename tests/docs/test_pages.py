@@ -9,7 +9,7 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from cli.main import COMMANDS
 from config.settings import VARIABLES
-from domain import accounts, api_keys, kinds, resources, second_factors, sessions
+from domain.nouns import NOUNS
 from domain.refusals import STATUS, Code
 from stores.narrowing import FIELDS
 from stores.pages import SORTABLE
@@ -64,19 +64,9 @@ def test_producers_find_every_topic_as_it_is(topic: object) -> None:
     assert cells[4:6] == [str(partitions), f"{retention.days} days"]
 
 
-@pytest.mark.parametrize(
-    ("noun", "commands"),
-    [
-        ("accounts", accounts.COMMANDS),
-        ("resources", resources.COMMANDS),
-        ("kinds", kinds.COMMANDS),
-        ("sessions", sessions.COMMANDS),
-        ("api_keys", api_keys.COMMANDS),
-        ("second_factors", second_factors.COMMANDS),
-    ],
-)
-def test_a_topic_of_commands_names_each_of_them(noun: str, commands: dict[str, type]) -> None:
-    topic = COMMANDS_OF[noun]
+@pytest.mark.parametrize("noun", NOUNS)
+def test_a_topic_of_commands_names_each_of_them(noun: str) -> None:
+    topic, commands = COMMANDS_OF[noun], NOUNS[noun].COMMANDS
     assert topic.carries.partition(": ")[2].split(", ") == list(commands)
     row = next(line for line in page("docs/kafka.md").splitlines() if line.startswith(f"| `{topic.name}` |"))
     assert all(f"`{name}`" in row for name in commands)
