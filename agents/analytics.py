@@ -231,7 +231,7 @@ def build(connections: Connections, group: str) -> MetricTables:
 
 GROUP = ReaderGroup(
     "analytics",
-    (topics.EVENTS_ACCOUNTS, topics.EVENTS_RESOURCES, topics.EVENTS_SESSIONS, topics.INGEST, topics.DEAD_LETTERS),
+    (*topics.EVENTS_OF.values(), topics.INGEST, topics.DEAD_LETTERS),
     build,
     max_records=50_000,
 )
