@@ -31,13 +31,12 @@ from security.mail_tokens import MailToken
 from stores.accounts import Accounts
 from stores.dead_letters import Parked
 from stores.mails import Mails
-from stores.postgres import MailServerAway
 from stores.progress import Move
 from streams.envelope import Name, Unreadable, read_foreign_as
 from streams.groups import Connections, ReaderGroup
 from streams.progress import Owned
 from streams.readers import Reader
-from streams.work import Part, Work
+from streams.work import MailServerAway, Part, Work
 from telemetry import metrics
 
 log = logging.getLogger("yeoul.agents.mail")

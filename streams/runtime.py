@@ -12,7 +12,6 @@ from aiokafka.errors import KafkaError
 
 import topics
 from stores import StoresAway
-from stores.postgres import MAIL_SERVER
 from streams.app import GroupApp, build_app
 from streams.batches import Batch
 from streams.consumer import BatchConsumer
@@ -21,6 +20,7 @@ from streams.delivery import Delivery
 from streams.groups import Connections, Group
 from streams.publisher import Publisher
 from streams.slots import Slot
+from streams.work import MAIL_SERVER
 from telemetry import metrics
 
 log = logging.getLogger("yeoul.streams.runtime")

@@ -23,9 +23,9 @@ from security.mail_tokens import MailToken, new_nonce
 from stores import migrations
 from stores.accounts import TABLE
 from stores.mails import Mails
-from stores.postgres import MailServerAway, waits_for
 from streams.envelope import Unreadable
 from streams.groups import Connections
+from streams.work import MailServerAway, waits_for
 from telemetry import metrics
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
