@@ -114,7 +114,7 @@ async def _housekeeping(connections: Connections) -> None:
     while True:
         await asyncio.sleep(HOUSEKEEPING_S)
         for what, sweep in (
-            ("operations", operations.forget_all),
+            ("operations", operations.forget),
             ("parts of the metrics", retention.sweep),
             ("sessions", sessions.sweep),
             ("API keys", keys.sweep),

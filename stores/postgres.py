@@ -71,6 +71,8 @@ OPEN_S = 3.0
 TELL_EVERY_S = 60.0
 """How often the same refusal is told in the log, seconds."""
 READY_S = 2.0
+PIECE = 1_000
+"""Rows that are read or changed at a time where there may be any number."""
 LATE = f"no answer within {READY_S:g} s"
 OPERATOR = "waits for an operator"
 NEWEST_MIGRATION = max(path.stem for path in Path(__file__).with_name("migrations").glob("[0-9]*.sql"))
@@ -187,6 +189,18 @@ class Database:
         async with self.connection() as connection:
             status: str = await connection.execute(query, *arguments)
             return status
+
+    async def in_pieces(self, statement: str, *arguments: Any) -> int:
+        """Run a statement that changes as many rows at most as its last argument says, until none is left; how many.
+
+        Nothing is locked for long. Raises StoresAway.
+        """
+        total = 0
+        while True:
+            count = int((await self.execute(statement, *arguments, PIECE)).split()[-1])
+            total += count
+            if count < PIECE:
+                return total
 
     async def ready(self) -> str:
         """`ok`, or why not, within READY_S: it does not answer, or is not what this version needs."""
