@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from domain.access import Actor, Role
+from domain.access import Actor, Role, may_read
 from domain.resources import Resource
 from domain.words import Term
 from stores import vectors
@@ -181,12 +181,8 @@ class Pages:
             f"SELECT {READ} FROM resources WHERE id = ANY($1::uuid[]) AND deleted_at IS NULL ORDER BY {_by(sort)}",
             row["ids"] or [],
         )
-        return [row for row in rows if _seen(row, query.visible_to)]
-
-
-def _seen(row: Any, actor: Actor) -> bool:
-    """Still to be seen: it was found a moment ago."""
-    return actor.role is Role.ADMIN or row["visibility"] == "public" or row["owner_id"] == actor.id
+        # Still to be seen: they were found a moment ago.
+        return [row for row in rows if may_read(query.visible_to, row["owner_id"], row["visibility"])]
 
 
 def _by(sort: Sort) -> str:
