@@ -133,15 +133,13 @@ class Pages:
             scope = [_KEPT, *asked.ranges.get(first, []), *([] if lead is None else [lead])]
             conditions = [condition for condition in conditions if condition not in scope]
         by = _by(sort)
+        statement = Statement()
+        walked = _walked(statement, scope, sort, query.after)
         if not conditions:
-            statement = Statement()
-            walked = _walked(statement, scope, sort, query.after)
             rows = await self._database.fetch(
                 f"SELECT {READ} {walked} LIMIT {statement.argument(query.limit + 1)}", *statement.arguments
             )
             return rows, None
-        statement = Statement()
-        walked = _walked(statement, scope, sort, query.after)
         rows = await self._database.fetch(
             f"SELECT {READ} FROM (SELECT {READ}, search {walked} LIMIT {LOOKED}) AS walked "
             f"WHERE {statement.all_of(conditions)} ORDER BY {by} LIMIT {statement.argument(query.limit + 1)}",
