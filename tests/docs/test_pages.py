@@ -14,7 +14,7 @@ from domain.refusals import STATUS, Code
 from stores.narrowing import FIELDS
 from stores.pages import SORTABLE
 from telemetry import metrics
-from topics import COMMANDS_OF, TOPICS
+from topics import COMMANDS_OF, EVENTS_OF, TOPICS, Topic
 from web.routes import API, PLAIN, V1
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -62,6 +62,14 @@ def test_producers_find_every_topic_as_it_is(topic: object) -> None:
     row = next(line for line in page("docs/kafka.md").splitlines() if line.startswith(f"| `{name}` |"))
     cells = [cell.strip() for cell in row.split("|")]
     assert cells[4:6] == [str(partitions), f"{retention.days} days"]
+
+
+@pytest.mark.parametrize("topic", [*COMMANDS_OF.values(), *EVENTS_OF.values()], ids=lambda topic: topic.name)
+def test_readers_find_who_writes_a_topic(topic: Topic) -> None:
+    row = next(line for line in page("docs/kafka.md").splitlines() if line.startswith(f"| `{topic.name}` |"))
+    cell = row.split("|")[3]
+    writers = set(re.findall(r"`([a-z_]+)`", cell)) | ({"web"} if "fronts" in cell else set())
+    assert writers == set(topic.owner.split(", "))
 
 
 @pytest.mark.parametrize("noun", NOUNS)
