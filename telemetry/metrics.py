@@ -90,7 +90,8 @@ FENCE_MISMATCHES = Counter(
 )
 STORE_WAITS = Counter(
     "yeoul_store_waits_total",
-    "Tries of a batch that found PostgreSQL away or refusing; no record is to blame, the batch waits, nothing is lost.",
+    "Tries of a batch that found what it needs away or refusing: PostgreSQL, Kafka for what follows, the mail server; "
+    "no record is to blame, the batch waits, nothing is lost.",
     ("group",),
 )
 STOPPED_PARTITIONS = Counter(
