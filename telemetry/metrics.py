@@ -116,6 +116,7 @@ GROUP_RESTARTS = Counter(
 )
 MAILS = Counter(
     "yeoul_mails_total",
-    "Mails to owners of accounts, by kind, and what came of each: sent, off, bounded, outdated, gone, unsendable.",
+    "Mails to owners of accounts, by kind, and what came of each: sent, repeat, off, bounded, outdated, gone, "
+    "unsendable.",
     ("kind", "outcome"),
 )
