@@ -14,7 +14,7 @@ import msgspec
 
 from domain.account_states import Account, AccountStatus, Asked, Mailing, Purpose, Ticket
 from domain.aggregates import Context
-from domain.refusals import Code, Refusal
+from domain.refusals import LANGUAGES, Code, Refusal
 from domain.versions import Expected
 
 LIFETIMES = {Purpose.RESET: timedelta(hours=1), Purpose.VERIFY: timedelta(hours=24), Purpose.CHANGE: timedelta(hours=1)}
@@ -28,7 +28,7 @@ TRIED = "tried"
 Hex = Annotated[str, msgspec.Meta(min_length=64, max_length=64)]
 """32 bytes: a hash, the index of an address, a nonce."""
 Sealed = Annotated[str, msgspec.Meta(min_length=1, max_length=4_096)]
-Language = Annotated[str, msgspec.Meta(pattern=r"^(en|ko)\Z")]
+Language = Annotated[str, msgspec.Meta(pattern=rf"^({'|'.join(LANGUAGES)})\Z")]
 
 
 class Token(msgspec.Struct, frozen=True):
