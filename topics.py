@@ -32,7 +32,7 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True):
     key: str
     """What the record key is; equal keys stay in order."""
     owner: str
-    """The only writer: a consumer group, `web`, or `anybody`."""
+    """Who writes it: a consumer group, `web`, several of these, or `anybody`; of a topic of events the only one."""
     carries: str
     """One line for the reader of this page and for AsyncAPI."""
     repeats: Repeats
@@ -56,7 +56,7 @@ COMMANDS_ACCOUNTS = Topic(
     "verify_email, request_email_change, confirm_email_change, note_registration",
 )  # fmt: skip
 COMMANDS_RESOURCES = Topic(
-    name="commands.resources", key="resource id", owner="web", repeats=Repeats.OPERATION,
+    name="commands.resources", key="resource id", owner="web, erasures", repeats=Repeats.OPERATION,
     carries="signed commands for resources: create_resource, update_resource, delete_resource, restore_resource",
 )  # fmt: skip
 COMMANDS_KINDS = Topic(
@@ -64,15 +64,15 @@ COMMANDS_KINDS = Topic(
     carries="signed commands for kinds: put_kind, delete_kind",
 )  # fmt: skip
 COMMANDS_SESSIONS = Topic(
-    name="commands.sessions", key="account id", owner="web", repeats=Repeats.OPERATION,
+    name="commands.sessions", key="account id", owner="web, revocations", repeats=Repeats.OPERATION,
     carries="signed commands for sessions: start_session, refresh_session, revoke_session, revoke_sessions",
 )  # fmt: skip
 COMMANDS_API_KEYS = Topic(
-    name="commands.api_keys", key="account id", owner="web", repeats=Repeats.OPERATION,
+    name="commands.api_keys", key="account id", owner="web, revocations", repeats=Repeats.OPERATION,
     carries="signed commands for API keys: create_api_key, revoke_api_key, revoke_api_keys",
 )  # fmt: skip
 COMMANDS_SECOND_FACTORS = Topic(
-    name="commands.second_factors", key="account id", owner="web", repeats=Repeats.OPERATION,
+    name="commands.second_factors", key="account id", owner="web, revocations", repeats=Repeats.OPERATION,
     carries="signed commands for second factors: begin_second_factor, confirm_second_factor, use_second_factor, "
     "renew_recovery_codes, remove_second_factor, reset_second_factor",
 )  # fmt: skip

@@ -102,7 +102,7 @@ def run(settings: Settings, groups: list[str]) -> int:
 async def _housekeeping(connections: Connections) -> None:
     """Forget operations older than the answers to their keys are promised for, and what else nobody asks for any more.
 
-    That is what no metric keeps, expired sessions, and which mails were sent long ago.
+    That is what no metric keeps, expired sessions and API keys, and which mails were sent long ago.
     Have deleted what came to be in the name of an erased account.
     Any worker may, at any time.
     """
@@ -114,7 +114,7 @@ async def _housekeeping(connections: Connections) -> None:
     while True:
         await asyncio.sleep(HOUSEKEEPING_S)
         for what, sweep in (
-            ("operations", operations.forget_all),
+            ("operations", operations.forget),
             ("parts of the metrics", retention.sweep),
             ("sessions", sessions.sweep),
             ("API keys", keys.sweep),

@@ -73,7 +73,7 @@ class AccountDecisions(Decisions):
         return refused | {
             message.envelope.operation: EMAIL_TAKEN if message.envelope.subject in known else ERASED
             for message in new
-            if message.envelope.subject not in winners
+            if (message.command.email_index, message.envelope.subject) not in winners
         }
 
     async def _last_admins(self, connection: Any, ending: Iterable[Asked]) -> dict[UUID, Refusal]:

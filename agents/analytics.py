@@ -19,8 +19,8 @@ from aiokafka.structs import ConsumerRecord
 
 import topics
 from config.metrics import load, load_plain
-from domain import accounts, api_keys, kinds, resources, second_factors, sessions
 from domain.metrics import Metric
+from domain.nouns import NOUNS
 from domain.plain_json import Unmapped, mapped
 from domain.tables import Additions, Plan, Table, add_up, latest
 from domain.values import members
@@ -40,20 +40,8 @@ log = logging.getLogger("yeoul.agents.analytics")
 
 LONGEST_NAME = 256
 """Characters of a source or type: they are keys of tables that strangers fill."""
-OURS = frozenset().union(
-    accounts.EVENTS,
-    accounts.COMMANDS,
-    resources.EVENTS,
-    resources.COMMANDS,
-    kinds.EVENTS,
-    kinds.COMMANDS,
-    sessions.EVENTS,
-    sessions.COMMANDS,
-    api_keys.EVENTS,
-    api_keys.COMMANDS,
-    second_factors.EVENTS,
-    second_factors.COMMANDS,
-    (topics.DEAD_LETTER_PARKED,),
+OURS = frozenset((topics.DEAD_LETTER_PARKED,)).union(
+    *(types for noun in NOUNS.values() for types in (noun.EVENTS, noun.COMMANDS))
 )
 """Types of ours, which strangers can't use."""
 OUR_SOURCES = "/yeoul/"
@@ -243,7 +231,7 @@ def build(connections: Connections, group: str) -> MetricTables:
 
 GROUP = ReaderGroup(
     "analytics",
-    (topics.EVENTS_ACCOUNTS, topics.EVENTS_RESOURCES, topics.EVENTS_SESSIONS, topics.INGEST, topics.DEAD_LETTERS),
+    (*topics.EVENTS_OF.values(), topics.INGEST, topics.DEAD_LETTERS),
     build,
     max_records=50_000,
 )

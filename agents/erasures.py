@@ -15,7 +15,7 @@ from aiokafka.structs import ConsumerRecord
 import topics
 from domain.resources import DeleteResource
 from stores.belongings import FIRST, Belongings
-from streams.consequences import Cause, Consequences, Follower, read_cause
+from streams.consequences import Cause, Commanding, Consequences, read_cause
 from streams.groups import Connections, ReaderGroup
 from streams.orders import Order
 
@@ -27,7 +27,7 @@ STEP = 500
 _DELETE = msgspec.json.encode(DeleteResource())
 
 
-class Erasures(Follower):
+class Erasures(Commanding):
     """Sends what follows for the resources."""
 
     name = "erasures"

@@ -16,4 +16,3 @@ NOUN = Noun(
 )
 
 GROUP = CommandGroup("kinds", NOUN)
-"""The document of a removed kind is still there for whoever removed it."""

@@ -13,7 +13,6 @@ import logging
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from time import monotonic
-from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -29,15 +28,11 @@ from security import fields
 from security.fields import Sealer
 from security.mail_tokens import MailToken
 from stores.accounts import Accounts
-from stores.dead_letters import Parked
 from stores.mails import Mails
-from stores.postgres import MailServerAway
-from stores.progress import Move
-from streams.envelope import Name, Unreadable, read_foreign_as
+from streams.consequences import read_cause
 from streams.groups import Connections, ReaderGroup
-from streams.progress import Owned
-from streams.readers import Reader
-from streams.work import Part, Work
+from streams.readers import Follower
+from streams.work import MailServerAway
 from telemetry import metrics
 
 log = logging.getLogger("yeoul.agents.mail")
@@ -69,16 +64,6 @@ class _Data(msgspec.Struct, frozen=True):
     was_sealed: str | None = None
 
 
-class _Event(msgspec.Struct, frozen=True):
-    id: Name
-    source: Name
-    type: Name
-    subject: UUID
-    sequence: str
-    time: datetime
-    data: msgspec.Raw
-
-
 class Due(msgspec.Struct, frozen=True):
     """A mail that follows from an event. `sealed`: the address, where it is not the one that the account has."""
 
@@ -92,11 +77,10 @@ class Due(msgspec.Struct, frozen=True):
     sealed: str | None
 
 
-_event = msgspec.json.Decoder(_Event)
-_data = msgspec.json.Decoder(_Data).decode
+_data = msgspec.json.Decoder(_Data)
 
 
-class Posting(Reader):
+class Posting(Follower):
     """Sends them. `mail`: who delivers; None where no server is named, and then nothing is sent."""
 
     name = NAME
@@ -116,14 +100,11 @@ class Posting(Reader):
 
     def decode(self, record: ConsumerRecord) -> Due | None:
         """See streams.work.Handler."""
-        event: _Event = read_foreign_as(record, _event)
+        event = read_cause(record)
         kind = KINDS.get(event.type)
         if kind is None:
             return None
-        try:
-            data = _data(event.data)
-        except msgspec.MsgspecError as error:
-            raise Unreadable("wrong_shape", str(error)) from None
+        data = event.said(_data)
         token = data.verification if event.type == "account.created" else data.token
         if kind in (Kind.VERIFY, Kind.RESET, Kind.CHANGE) and token is None:
             return None  # an account that was made without asking for a verification
@@ -131,20 +112,8 @@ class Posting(Reader):
         until = data.expires_at or event.time + NEWS
         return Due(event.id, event.source, event.sequence, event.subject, kind, until, token, sealed)
 
-    async def commit(self, work: Work, moves: list[Move]) -> Any:
-        """See streams.work.Handler. The mail server is asked before the transaction begins."""
-        await self._send_all([message for part in work.parts for message in part.messages])
-        return await super().commit(work, moves)
-
-    async def replay(self, letter: Parked, owned: Owned, message: Any) -> None:
-        """See Reader.replay."""
-        await self._send_all([message])
-        await super().replay(letter, owned, message)
-
-    async def handle(self, connection: Any, parts: Sequence[Part]) -> None:
-        """See Reader.handle: everything was sent, and noted."""
-
-    async def _send_all(self, messages: Sequence[Due]) -> None:
+    async def follow(self, messages: Sequence[Due]) -> None:
+        """See Follower.follow. Raises what `_send` does."""
         try:
             for due in messages:
                 outcome = "off" if self._mail is None else await self._send(self._mail, due)

@@ -15,8 +15,7 @@ from domain.access import SCOPES, Role
 from domain.api_keys import RevokeApiKeys
 from domain.second_factors import ResetSecondFactor
 from domain.sessions import RevokeSessions
-from streams.consequences import Cause, Follower, read_cause
-from streams.envelope import Unreadable
+from streams.consequences import Cause, Commanding, read_cause
 from streams.groups import ReaderGroup
 from streams.orders import Order
 
@@ -53,7 +52,7 @@ class _Change(msgspec.Struct, frozen=True):
 _data = msgspec.json.Decoder(_Data)
 
 
-class Revocations(Follower):
+class Revocations(Commanding):
     """Sends what follows for the sessions and the keys."""
 
     name = "sessions.revocations"
@@ -64,10 +63,7 @@ class Revocations(Follower):
         event = read_cause(record)
         if event.type not in REASONS:
             return None
-        try:
-            data = _data.decode(event.data)
-        except msgspec.MsgspecError as error:
-            raise Unreadable("wrong_shape", str(error)) from None
+        data = event.said(_data)
         orders = [self._of_sessions(event, data)]
         if event.type not in PERSONAL or data.end_api_keys:
             orders.append(self._of_keys(event, data))

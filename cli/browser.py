@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
 
-import config
+from cli import apt
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 HOW = (
@@ -29,12 +27,7 @@ def find() -> str:
 
 def ensure() -> None:
     """Install Chromium if there is none and this is root's Debian. Otherwise the tests of pages fail, and say how."""
-    apt = shutil.which("apt-get")
-    if any(map(shutil.which, NAMES)) or apt is None or os.geteuid() != 0:
+    if any(map(shutil.which, NAMES)) or not apt.can_install():
         return
     print("chromium     is missing, and is installed by apt-get for the tests of pages", flush=True)
-    environ = {**config.process_environ(), "DEBIAN_FRONTEND": "noninteractive"}
-    for command in ([apt, "update", "-qq"], [apt, "install", "-qq", "-y", "--no-install-recommends", "chromium"]):
-        finished = subprocess.run(command, check=False, env=environ, capture_output=True, text=True)
-        if finished.returncode:
-            print(finished.stdout + finished.stderr, flush=True)
+    apt.install("chromium")

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
-import subprocess
 from pathlib import Path
 
-import config
+from cli import apt
 
 FOLDER = Path(__file__).resolve().parent.parent / "tests/client"
 MODULES = FOLDER / "node_modules"
@@ -33,20 +31,15 @@ def modules() -> Path:
 
 def ensure() -> None:
     """Install what is missing: Node.js if this is root's Debian, and the packages. Else the tests fail, and say how."""
-    apt = shutil.which("apt-get")
-    if shutil.which("npm") is None and apt is not None and os.geteuid() == 0:
+    if shutil.which("npm") is None and apt.can_install():
         print("node         is missing, and is installed by apt-get for the tests of the documents", flush=True)
-        for command in (
-            [apt, "update", "-qq"],
-            [apt, "install", "-qq", "-y", "--no-install-recommends", "nodejs", "npm"],
-        ):
-            _run(command)
+        apt.install("nodejs", "npm")
     npm = shutil.which("npm")
     if npm is None or _installed():
         return
     print("npm          installs the packages of tests/client", flush=True)
     # Nothing of theirs runs while it is installed.
-    if _run([npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"]):
+    if apt.run([npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"], FOLDER):
         MARK.write_text(_digest(), encoding="utf-8")
 
 
@@ -56,11 +49,3 @@ def _installed() -> bool:
 
 def _digest() -> str:
     return hashlib.sha256((FOLDER / "package-lock.json").read_bytes()).hexdigest()
-
-
-def _run(command: list[str]) -> bool:
-    environ = {**config.process_environ(), "DEBIAN_FRONTEND": "noninteractive"}
-    finished = subprocess.run(command, check=False, env=environ, cwd=FOLDER, capture_output=True, text=True)
-    if finished.returncode:
-        print(finished.stdout + finished.stderr, flush=True)
-    return finished.returncode == 0

@@ -1,7 +1,6 @@
 """What is asked of accounts (commands), and what happens to them (events). No event says anything personal in plain."""
 
 from datetime import datetime
-from typing import Annotated
 from uuid import UUID
 
 import msgspec
@@ -9,12 +8,8 @@ from msgspec import UNSET, UnsetType
 
 from domain import account_mails
 from domain.access import Role
-from domain.account_mails import Language, Token
+from domain.account_mails import Hex, Language, Sealed, Token
 from domain.versions import Expected
-
-Sealed = Annotated[str, msgspec.Meta(min_length=1, max_length=4_096)]
-Index = Annotated[str, msgspec.Meta(min_length=64, max_length=64)]
-
 
 # Commands. `expected_version`: refuse if the account has another one by then.
 
@@ -28,7 +23,7 @@ class CreateAccount(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     email_sealed: Sealed
     name_sealed: Sealed
-    email_index: Index
+    email_index: Hex
     password_sealed: Sealed
     phone_sealed: Sealed | None = None
     role: Role = Role.USER

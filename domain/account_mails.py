@@ -12,10 +12,9 @@ from uuid import UUID
 
 import msgspec
 
-from domain.access import Role
 from domain.account_states import Account, AccountStatus, Asked, Mailing, Purpose, Ticket
 from domain.aggregates import Context
-from domain.refusals import Code, Refusal
+from domain.refusals import LANGUAGES, Code, Refusal
 from domain.versions import Expected
 
 LIFETIMES = {Purpose.RESET: timedelta(hours=1), Purpose.VERIFY: timedelta(hours=24), Purpose.CHANGE: timedelta(hours=1)}
@@ -26,17 +25,17 @@ MOST_AN_HOUR, MOST_A_DAY = 3, 10
 TRIED = "tried"
 """The sort of mail that tells of a registration with a taken address."""
 
-Hash = Annotated[str, msgspec.Meta(min_length=64, max_length=64)]
-Nonce = Annotated[str, msgspec.Meta(min_length=64, max_length=64)]
+Hex = Annotated[str, msgspec.Meta(min_length=64, max_length=64)]
+"""32 bytes: a hash, the index of an address, a nonce."""
 Sealed = Annotated[str, msgspec.Meta(min_length=1, max_length=4_096)]
-Language = Annotated[str, msgspec.Meta(pattern=r"^(en|ko)\Z")]
+Language = Annotated[str, msgspec.Meta(pattern=rf"^({'|'.join(LANGUAGES)})\Z")]
 
 
 class Token(msgspec.Struct, frozen=True):
     """A new token, without the token: 32 random bytes from which it is made, and its hash, both in hex."""
 
-    nonce: Nonce
-    hash: Hash
+    nonce: Hex
+    hash: Hex
 
 
 # Commands
@@ -51,7 +50,7 @@ class RequestReset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class ResetPassword(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Take another password. For whoever shows the token of the mail; `hash` is the token's."""
 
-    hash: Hash
+    hash: Hex
     password_sealed: Sealed
 
 
@@ -64,7 +63,7 @@ class RequestVerification(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
 class VerifyEmail(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The address is read by the owner. For whoever shows the token of the mail."""
 
-    hash: Hash
+    hash: Hex
 
 
 class RequestEmailChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -74,7 +73,7 @@ class RequestEmailChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     """
 
     email_sealed: Sealed
-    email_index: Hash
+    email_index: Hex
     checked_sealed: Sealed
     token: Token
     kept_session: UUID | None = None
@@ -84,8 +83,8 @@ class RequestEmailChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True
 class ConfirmEmailChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The new address is read by the owner. `email_index`: of that address, which the worker claims first."""
 
-    hash: Hash
-    email_index: Hash
+    hash: Hex
+    email_index: Hex
 
 
 class NoteRegistration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -270,8 +269,3 @@ def _with(state: Account, ticket: Ticket, now: datetime) -> Account:
 
 def _asked(mailing: Mailing, sort: str, now: datetime) -> Mailing:
     return Mailing(mailing.tickets, (*(one for one in mailing.asked if one.at > now - DAY), Asked(str(sort), now)))
-
-
-def is_itself(context: Context) -> bool:
-    """True if the account acts itself."""
-    return context.actor.role is not Role.GUEST and context.actor.id == context.aggregate_id

@@ -33,7 +33,14 @@ from domain.account_changes import (
     RoleChanged,
     UpdateAccount,
 )
-from domain.account_mails import LIFETIMES, RequestEmailChange, RequestVerification, ResetPassword, is_itself
+from domain.account_mails import (
+    LIFETIMES,
+    NO_TOKEN,
+    NOT_FOUND,
+    RequestEmailChange,
+    RequestVerification,
+    ResetPassword,
+)
 from domain.account_states import Account, AccountStatus, Mailing, Purpose, Ticket
 from domain.aggregates import Context, Occurrence
 from domain.refusals import Code, Refusal
@@ -49,11 +56,9 @@ __all__ = [
 
 EXISTS = Refusal(Code.ALREADY_EXISTS)
 FORBIDDEN = Refusal(Code.FORBIDDEN)
-NOT_FOUND = Refusal(Code.NOT_FOUND)
 ERASED = Refusal(Code.ACCOUNT_ERASED)
 STALE = Refusal(Code.STALE_VERSION)
 WRONG_PASSWORD = Refusal(Code.WRONG_PASSWORD)
-NO_TOKEN = Refusal(Code.MAIL_TOKEN_INVALID)
 
 
 def may_end_admin(command: object) -> bool:
@@ -76,7 +81,7 @@ def decide(state: Account | None, command: Command, context: Context) -> tuple[E
     if isinstance(command, account_mails.OfAnybody):
         return account_mails.decide(state, command, context)
     actor = context.actor
-    itself = is_itself(context)
+    itself = actor.role is not Role.GUEST and actor.id == context.aggregate_id
     # Whoever may not see an account learns nothing of it, not even that it is there.
     if state is None or not (itself or actor.role is Role.ADMIN):
         return NOT_FOUND

@@ -14,7 +14,7 @@ import msgspec
 from domain.access import SCOPES, Role, Scope
 from domain.aggregates import Context, Occurrence
 from domain.refusals import Code, Detail, Problem, Refusal
-from domain.sessions import ENDED_KEPT, Ended
+from domain.sessions import ENDED_KEPT, Ended, Hash, Sealed, Version
 
 MOST = 50
 """Keys of an account that are good at a time."""
@@ -23,10 +23,7 @@ MOST_ENDED = 1_000
 LONGEST_LIFE = timedelta(days=3_660)
 """How long a key that expires may be good; one that shall be good for longer has no expiry."""
 
-Hash = Annotated[str, msgspec.Meta(min_length=64, max_length=64)]
-Sealed = Annotated[str, msgspec.Meta(min_length=1, max_length=2_048)]
 Scopes = Annotated[tuple[Scope, ...], msgspec.Meta(min_length=1, max_length=len(Scope))]
-Version = Annotated[int, msgspec.Meta(ge=1)]
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 
 

@@ -6,7 +6,7 @@ from domain.refusals import Detail, Problem
 from domain.text import LIMITS, join, printable, problems
 
 MOST_MEMBERS = 256
-"""Members of attributes, as domain/resources.py has it for what is sent whole."""
+"""Members of attributes."""
 
 
 def merged(target: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from domain.access import Visibility
+from domain.merging import MOST_MEMBERS
 from domain.text import Slug, check, check_json
 from domain.versions import Expected
 
@@ -14,7 +15,7 @@ Title = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 Body = Annotated[str, msgspec.Meta(max_length=100_000)]
 Tag = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 Tags = Annotated[tuple[Tag, ...], msgspec.Meta(max_length=32)]
-Attributes = Annotated[dict[str, Any], msgspec.Meta(max_length=256)]
+Attributes = Annotated[dict[str, Any], msgspec.Meta(max_length=MOST_MEMBERS)]
 
 DEFAULT_STATUS = "open"
 

@@ -4,6 +4,7 @@ jsonschema-rs checks. Patterns are matched by its engine of linear time, so no p
 one knows neither look-around nor back-references, and a schema that has them is refused. Nothing is ever fetched.
 """
 
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote
@@ -112,9 +113,7 @@ def unsatisfied(schema: str, attributes: dict[str, Any]) -> tuple[Detail, ...]:
 
 
 def _details(error: jsonschema_rs.ValidationError) -> list[Detail]:
-    path = "attributes"
-    for step in error.instance_path:
-        path = f"{path}[{step}]" if isinstance(step, int) else join(path, str(step))
+    path = _at("attributes", error.instance_path)
     kind = error.kind
     if isinstance(kind, jsonschema_rs.ValidationErrorKind.Required):
         return [Detail(printable(join(path, str(kind.property))), Problem.REQUIRED)]
@@ -142,12 +141,18 @@ _VALUES = {
 
 
 def _wrong(path: str, error: Exception) -> Detail:
-    for step in getattr(error, "instance_path", ()):
-        path = f"{path}[{step}]" if isinstance(step, int) else join(path, str(step))
     kind = getattr(error, "kind", None)
     steps = getattr(error, "schema_path", ())
     rule = getattr(kind, "format", None) or (str(steps[-1]) if steps else "")
-    return Detail(printable(path), Problem.SCHEMA, rule or "JSON Schema, draft 2020-12")
+    at = printable(_at(path, getattr(error, "instance_path", ())))
+    return Detail(at, Problem.SCHEMA, rule or "JSON Schema, draft 2020-12")
+
+
+def _at(path: str, steps: Iterable[str | int]) -> str:
+    """The path of what is these steps below another."""
+    for step in steps:
+        path = f"{path}[{step}]" if isinstance(step, int) else join(path, step)
+    return path
 
 
 def _look(value: Any, path: str, depth: int, found: list[Detail]) -> None:

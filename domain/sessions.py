@@ -19,7 +19,7 @@ from domain.refusals import Code, Refusal
 LIFETIME = timedelta(days=30)
 """How long a refresh token may wait for its use."""
 ENDED_KEPT = timedelta(minutes=20)
-"""How long an ended session is remembered: longer than any access token of it lives, clocks that differ included."""
+"""How long an ended session, or API key, is remembered: longer than access tokens live, clocks that differ included."""
 MOST = 50
 """Sessions of an account; one more takes the place of the one that was refreshed longest ago."""
 MOST_ENDED = 1_000
@@ -61,7 +61,7 @@ class Session(msgspec.Struct, frozen=True):
 
 
 class Ended(msgspec.Struct, frozen=True):
-    """A session that ended before its time; `version` is that of the account's sessions then."""
+    """A session, or an API key, that ended before its time; `version` is that of its aggregate then."""
 
     id: UUID
     at: datetime

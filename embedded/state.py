@@ -155,8 +155,7 @@ class State:
 
 def write_private(path: Path, text: str) -> None:
     """Writes a file that only its owner may read, from its first moment on. Raises OSError."""
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-        file.write(text)
+    write_private_bytes(path, text.encode())
 
 
 def write_private_bytes(path: Path, content: bytes) -> None:

@@ -73,9 +73,9 @@ class Smtp:
         except aiosmtplib.SMTPNotSupported:
             raise MailRefused("the mail server takes no addresses that are not ASCII (SMTPUTF8)") from None
         except aiosmtplib.SMTPRecipientsRefused as error:
-            raise await self._refusal(error.recipients[0]) from None
+            raise self._refusal(error.recipients[0]) from None
         except aiosmtplib.SMTPResponseException as error:
-            raise await self._refusal(error) from None
+            raise self._refusal(error) from None
         except (aiosmtplib.SMTPException, OSError) as error:
             self._client.close()
             raise MailAway(_about(error)) from None
@@ -89,7 +89,7 @@ class Smtp:
                 await self._client.quit()
         self._client.close()
 
-    async def _refusal(self, error: aiosmtplib.SMTPResponseException) -> Exception:
+    def _refusal(self, error: aiosmtplib.SMTPResponseException) -> Exception:
         if error.code == 421 or not self._client.is_connected:  # RFC 5321: it is about to close the connection
             self._client.close()
             return MailAway(_about(error))

@@ -57,11 +57,11 @@ async def keyed(connection: Any, accounts: Sequence[UUID]) -> set[UUID]:
     return {row["account_id"] for row in rows}
 
 
-async def claim(connection: Any, wanted: Sequence[tuple[str, UUID]]) -> tuple[set[UUID], list[str]]:
+async def claim(connection: Any, wanted: Sequence[tuple[str, UUID]]) -> tuple[set[tuple[str, UUID]], list[str]]:
     """Claim addresses for accounts, in the caller's transaction; the first of the batch wins, an older claim always.
 
-    Returns the accounts that have theirs, and the addresses claimed now. Sorted, so that two batches can't wait for
-    each other in a circle. Raises StoresAway.
+    Returns the wishes that came true, and the addresses claimed now. One account may wish for several, and have some of
+    them. Sorted, so that two batches can't wait for each other in a circle. Raises StoresAway.
     """
     if not wanted:
         return set(), []
@@ -78,7 +78,8 @@ async def claim(connection: Any, wanted: Sequence[tuple[str, UUID]]) -> tuple[se
             [index for index, _account in ordered],
         )
     holders = {row["email_index"]: row["account_id"] for row in rows}
-    return {account for index, account in wanted if holders.get(index) == account}, [row["email_index"] for row in new]
+    true = {(index, account) for index, account in wanted if holders.get(index) == account}
+    return true, [row["email_index"] for row in new]
 
 
 async def unclaim(connection: Any, indexes: Sequence[str]) -> None:

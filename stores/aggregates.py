@@ -272,17 +272,9 @@ class Operations:
         )
         return {row["operation"]: operation_from(row) for row in rows}
 
-    async def forget_all(self) -> None:
-        """Delete operations that are older than the answers to their keys are promised for. Raises StoresAway."""
-        while await self.forget():
-            pass
-
-    async def forget(self, *, hours: int = 24, limit: int = 5000) -> int:
-        """Delete operations older than `hours`, `limit` at most; returns how many. Raises StoresAway."""
-        status = await self._database.execute(
+    async def forget(self) -> int:
+        """Delete those that are older than the answers to their keys are promised for; how many. Raises StoresAway."""
+        return await self._database.in_pieces(
             """DELETE FROM operations WHERE operation IN (
-                   SELECT operation FROM operations WHERE created_at < now() - make_interval(hours => $1) LIMIT $2)""",
-            hours,
-            limit,
+                   SELECT operation FROM operations WHERE created_at < now() - interval '24 hours' LIMIT $1)"""
         )
-        return int(status.split()[-1])

@@ -13,15 +13,13 @@ import msgspec
 
 from domain.sessions import ENDED_KEPT, Ended
 from stores.aggregates import Column
-from stores.postgres import Database
+from stores.postgres import PIECE, Database
 
 _COLUMNS = (
     "id uuid, held json, ended json, barred bigint, first_expiry timestamptz, ended_at timestamptz, version bigint"
 )
 COLUMNS = tuple(Column(name, kind) for name, _, kind in (column.partition(" ") for column in _COLUMNS.split(", ")))
 """What these tables share, and all that a worker writes of them."""
-PIECE = 1_000
-"""Rows that are read or changed at a time."""
 
 _encode = msgspec.json.Encoder().encode
 _ended = msgspec.json.Decoder(tuple[Ended, ...]).decode
@@ -76,13 +74,6 @@ class Held:
 
         The version of a row stays: to whoever has loaded it, what is over is not there anyway.
         """
-        return await self.in_pieces(self._expire, now) + await self.in_pieces(self._forget, now - ENDED_KEPT)
-
-    async def in_pieces(self, statement: str, *arguments: Any) -> int:
-        """Run a statement that changes as many rows at most as its last argument says, until none is left."""
-        total = 0
-        while True:
-            count = int((await self._database.execute(statement, *arguments, PIECE)).split()[-1])
-            total += count
-            if count < PIECE:
-                return total
+        return await self._database.in_pieces(self._expire, now) + await self._database.in_pieces(
+            self._forget, now - ENDED_KEPT
+        )

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from domain.access import Actor, Role
+from domain.access import Actor, Role, may_read
 from domain.resources import Resource
 from domain.words import Term
 from stores import vectors
@@ -133,15 +133,13 @@ class Pages:
             scope = [_KEPT, *asked.ranges.get(first, []), *([] if lead is None else [lead])]
             conditions = [condition for condition in conditions if condition not in scope]
         by = _by(sort)
+        statement = Statement()
+        walked = _walked(statement, scope, sort, query.after)
         if not conditions:
-            statement = Statement()
-            walked = _walked(statement, scope, sort, query.after)
             rows = await self._database.fetch(
                 f"SELECT {READ} {walked} LIMIT {statement.argument(query.limit + 1)}", *statement.arguments
             )
             return rows, None
-        statement = Statement()
-        walked = _walked(statement, scope, sort, query.after)
         rows = await self._database.fetch(
             f"SELECT {READ} FROM (SELECT {READ}, search {walked} LIMIT {LOOKED}) AS walked "
             f"WHERE {statement.all_of(conditions)} ORDER BY {by} LIMIT {statement.argument(query.limit + 1)}",
@@ -181,12 +179,8 @@ class Pages:
             f"SELECT {READ} FROM resources WHERE id = ANY($1::uuid[]) AND deleted_at IS NULL ORDER BY {_by(sort)}",
             row["ids"] or [],
         )
-        return [row for row in rows if _seen(row, query.visible_to)]
-
-
-def _seen(row: Any, actor: Actor) -> bool:
-    """Still to be seen: it was found a moment ago."""
-    return actor.role is Role.ADMIN or row["visibility"] == "public" or row["owner_id"] == actor.id
+        # Still to be seen: they were found a moment ago.
+        return [row for row in rows if may_read(query.visible_to, row["owner_id"], row["visibility"])]
 
 
 def _by(sort: Sort) -> str:

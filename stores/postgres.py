@@ -71,9 +71,8 @@ OPEN_S = 3.0
 TELL_EVERY_S = 60.0
 """How often the same refusal is told in the log, seconds."""
 READY_S = 2.0
-MAIL_SERVER = "the mail server"
-THE_STORES = "the stores"
-"""What is waited for when PostgreSQL is away, in words."""
+PIECE = 1_000
+"""Rows that are read or changed at a time where there may be any number."""
 LATE = f"no answer within {READY_S:g} s"
 OPERATOR = "waits for an operator"
 NEWEST_MIGRATION = max(path.stem for path in Path(__file__).with_name("migrations").glob("[0-9]*.sql"))
@@ -82,10 +81,6 @@ NEWEST_MIGRATION = max(path.stem for path in Path(__file__).with_name("migration
 
 class StoresAway(Exception):
     """PostgreSQL can't be used now. Nothing is lost; try again in a moment."""
-
-
-class MailServerAway(StoresAway):
-    """The mail server can't be used now: its mails wait like work for a store that is away, and nobody else does."""
 
 
 class StoresUnfit(StoresAway):
@@ -113,15 +108,6 @@ def away_is_known() -> Any:
     except UNFIT as error:
         # What it says is shown on one line; a hint stands on a line of its own.
         raise StoresUnfit("; ".join(str(error).splitlines())) from error
-
-
-def waits_for(error: Exception) -> str | None:
-    """What work that failed like this has to wait for, in words; None if it is the work that is to blame."""
-    if isinstance(error, (StoresUnfit, *UNFIT)):
-        return f"an operator: {error}"
-    if isinstance(error, MailServerAway):
-        return MAIL_SERVER
-    return THE_STORES if isinstance(error, StoresAway) else None
 
 
 class Database:
@@ -203,6 +189,18 @@ class Database:
         async with self.connection() as connection:
             status: str = await connection.execute(query, *arguments)
             return status
+
+    async def in_pieces(self, statement: str, *arguments: Any) -> int:
+        """Run a statement that changes as many rows at most as its last argument says, until none is left; how many.
+
+        Nothing is locked for long. Raises StoresAway.
+        """
+        total = 0
+        while True:
+            count = int((await self.execute(statement, *arguments, PIECE)).split()[-1])
+            total += count
+            if count < PIECE:
+                return total
 
     async def ready(self) -> str:
         """`ok`, or why not, within READY_S: it does not answer, or is not what this version needs."""

@@ -59,7 +59,7 @@ class SessionStore:
                 return total
             partition = row["next"]
             # By the primary key, which is the order in which they happened: the first that stays ends it.
-            total += await self._rows.in_pieces(
+            total += await self._database.in_pieces(
                 """DELETE FROM journal WHERE (noun, partition, life, command_offset, index) IN (
                        SELECT noun, partition, life, command_offset, index FROM journal
                        WHERE noun = 'sessions' AND partition = $1

@@ -5,10 +5,10 @@ event → the commands that follow, until Kafka has them all → the position mo
 An event that is read twice sends them twice, under the same operations, which are carried out once.
 """
 
-import abc
 import asyncio
 from collections.abc import Sequence
-from typing import Any
+from datetime import datetime
+from typing import Any, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -17,20 +17,18 @@ from aiokafka.structs import ConsumerRecord
 
 import topics
 from domain.access import SYSTEM
-from stores.dead_letters import Parked
 from stores.postgres import StoresAway
-from stores.progress import Move
 from streams import identity
-from streams.envelope import Name, read_foreign_as, source_of
+from streams.envelope import Name, Unreadable, read_foreign_as, source_of
 from streams.groups import Connections
 from streams.orders import Order, command_record
 from streams.producer import REQUEST_TIMEOUT_S, partition_of
-from streams.progress import Owned
-from streams.readers import Reader
-from streams.work import Part, Work
+from streams.readers import Follower
 
 ACKNOWLEDGED_S = REQUEST_TIMEOUT_S + 5.0
 """How long Kafka may take to acknowledge, seconds; then they are sent again."""
+
+Said = TypeVar("Said")
 
 
 class Cause(msgspec.Struct, frozen=True):
@@ -41,11 +39,19 @@ class Cause(msgspec.Struct, frozen=True):
     type: Name
     subject: UUID
     sequence: str
+    time: datetime
     aggregateversion: int
     data: msgspec.Raw
     traceparent: str | None = None
     tracestate: str | None = None
     requestid: str = ""
+
+    def said(self, decoder: "msgspec.json.Decoder[Said]") -> Said:
+        """Its data. Raises Unreadable."""
+        try:
+            return decoder.decode(self.data)
+        except msgspec.MsgspecError as error:
+            raise Unreadable("wrong_shape", str(error)) from None
 
 
 _cause = msgspec.json.Decoder(Cause)
@@ -109,7 +115,7 @@ class Consequences:
             raise StoresAway(f"Kafka takes no commands: {str(error) or type(error).__name__}") from error
 
 
-class Follower(Reader):
+class Commanding(Follower):
     """Follows events with commands, `by` its group's short name. It writes nothing itself but its position."""
 
     by = ""
@@ -117,20 +123,3 @@ class Follower(Reader):
     def __init__(self, connections: Connections, group: str) -> None:
         super().__init__(connections.database, group)
         self.consequences = Consequences(connections, self.by)
-
-    @abc.abstractmethod
-    async def follow(self, messages: Sequence[Any]) -> None:
-        """Send what follows from these, in order. Raises StoresAway."""
-
-    async def commit(self, work: Work, moves: list[Move]) -> Any:
-        """See streams.work.Handler. What is asked of Kafka is done before the transaction begins."""
-        await self.follow([message for part in work.parts for message in part.messages])
-        return await super().commit(work, moves)
-
-    async def replay(self, letter: Parked, owned: Owned, message: Any) -> None:
-        """See Reader.replay."""
-        await self.follow([message])
-        await super().replay(letter, owned, message)
-
-    async def handle(self, connection: Any, parts: Sequence[Part]) -> None:
-        """See Reader.handle: everything was sent."""

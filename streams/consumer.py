@@ -29,9 +29,9 @@ from faust.transport.drivers.aiokafka import Consumer, Transport
 from faust.types import TP, ConsumerMessage
 
 from stores import StoresAway
-from stores.postgres import THE_STORES, waits_for
 from streams.batches import Batch, Positions, Span, Unparsable
 from streams.in_loop import IDLE_POLL_S, InLoopConsumer
+from streams.work import THE_STORES, waits_for
 
 log = logging.getLogger("yeoul.streams.consumer")
 

@@ -18,7 +18,6 @@ from uuid import UUID
 
 from stores import StoresAway
 from stores.dead_letters import DeadLetters, Letter, Parked
-from stores.postgres import MAIL_SERVER, THE_STORES, waits_for
 from stores.progress import Mismatch, Move
 from streams.batches import Batch
 from streams.decoding import Decoder, text_of
@@ -26,7 +25,7 @@ from streams.poison import Poison
 from streams.progress import Owned, Progress
 from streams.readers import Reader, record_of
 from streams.repeats import fresh
-from streams.work import Handler, Part, Work, key_of
+from streams.work import Handler, Part, Work, key_of, refuses, waits_for
 from telemetry import metrics
 from telemetry.tracecontext import fields, of_headers
 
@@ -179,10 +178,10 @@ class Delivery:
                 if what is None:
                     raise
                 if consumer.backing_off != what:
-                    if what in (THE_STORES, MAIL_SERVER):
-                        log.warning("%s waits: %s", self.group, error)
-                    else:
+                    if refuses(error):
                         log.error("%s waits for %s (are the tables up to date? ./yeoul migrate)", self.group, what)
+                    else:
+                        log.warning("%s waits: %s", self.group, error)
                 metrics.STORE_WAITS.labels(self.group).inc()
                 consumer.backing_off = what
                 if not batch.live:

@@ -68,6 +68,27 @@ class Reader(abc.ABC):
                 await self.handle(connection, [Part(key, owned, span, [record], [message])])
 
 
+class Follower(Reader):
+    """What follows from events is done elsewhere, before the transaction begins; that only moves the position."""
+
+    @abc.abstractmethod
+    async def follow(self, messages: Sequence[Any]) -> None:
+        """Do what follows from these, in order. Raises StoresAway while it can't be done."""
+
+    async def commit(self, work: Work, moves: list[Move]) -> Any:
+        """See Handler.commit."""
+        await self.follow([message for part in work.parts for message in part.messages])
+        return await super().commit(work, moves)
+
+    async def replay(self, letter: Parked, owned: Owned, message: Any) -> None:
+        """See Reader.replay."""
+        await self.follow([message])
+        await super().replay(letter, owned, message)
+
+    async def handle(self, connection: Any, parts: Sequence[Part]) -> None:
+        """See Reader.handle: everything was done."""
+
+
 def record_of(letter: Parked) -> ConsumerRecord:
     """The record as it came."""
     return ConsumerRecord(

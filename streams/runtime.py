@@ -12,7 +12,6 @@ from aiokafka.errors import KafkaError
 
 import topics
 from stores import StoresAway
-from stores.postgres import MAIL_SERVER
 from streams.app import GroupApp, build_app
 from streams.batches import Batch
 from streams.consumer import BatchConsumer
@@ -21,6 +20,7 @@ from streams.delivery import Delivery
 from streams.groups import Connections, Group
 from streams.publisher import Publisher
 from streams.slots import Slot
+from streams.work import MAIL_SERVER
 from telemetry import metrics
 
 log = logging.getLogger("yeoul.streams.runtime")
@@ -109,15 +109,16 @@ class Running:
         consumer = self.consumer
         if self.trouble is not None:
             return self.trouble
-        if consumer is not None and consumer.backing_off == MAIL_SERVER:
-            return f"ok, but waiting for {MAIL_SERVER}: see the log"  # no reason to take a worker out of service
-        if consumer is not None and consumer.backing_off:
-            return f"waiting for {consumer.backing_off}"
+        waits = "" if consumer is None else consumer.backing_off
+        if waits and waits != MAIL_SERVER:
+            return f"waiting for {waits}"
         if consumer is None or consumer._located is None:
             return "waiting for partitions"
         stopped = len(self.app.positions.stopped) if self.app is not None else 0
         behind = self._publisher.behind if self._publisher is not None else 0
         but = [
+            # No reason to take a worker out of service.
+            *([f"waiting for {MAIL_SERVER}: see the log"] if waits else []),
             *([f"{stopped} partitions are stopped: ./yeoul dead-letters stopped"] if stopped else []),
             *([f"the events of {behind} partitions wait to be published: see the log"] if behind else []),
         ]

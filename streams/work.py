@@ -7,10 +7,33 @@ from aiokafka import TopicPartition
 from aiokafka.structs import ConsumerRecord
 
 from stores.dead_letters import Letter
+from stores.postgres import UNFIT, StoresAway, StoresUnfit
 from stores.progress import Move
 from streams.batches import Span
 from streams.progress import Owned
 from streams.recent import Staged
+
+THE_STORES = "the stores"
+"""What is waited for when PostgreSQL is away, in words."""
+MAIL_SERVER = "the mail server"
+
+
+class MailServerAway(StoresAway):
+    """The mail server can't be used now: its mails wait like work for a store that is away, and nobody else does."""
+
+
+def refuses(error: Exception) -> bool:
+    """True if PostgreSQL is there and not what this version needs."""
+    return isinstance(error, (StoresUnfit, *UNFIT))
+
+
+def waits_for(error: Exception) -> str | None:
+    """What work that failed like this has to wait for, in words; None if it is the work that is to blame."""
+    if refuses(error):
+        return f"an operator: {error}"
+    if isinstance(error, MailServerAway):
+        return MAIL_SERVER
+    return THE_STORES if isinstance(error, StoresAway) else None
 
 
 class Part:
@@ -95,7 +118,7 @@ class Handler(Protocol):
     async def commit(self, work: Work, moves: list[Move]) -> Any:
         """Handle and move, all in one transaction.
 
-        Raises Mismatch, StoresAway, and what stores.postgres.waits_for knows; anything else blames a record.
+        Raises Mismatch, StoresAway, and what waits_for knows; anything else blames a record.
         """
 
     async def after(self, result: Any) -> None:

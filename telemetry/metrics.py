@@ -90,7 +90,8 @@ FENCE_MISMATCHES = Counter(
 )
 STORE_WAITS = Counter(
     "yeoul_store_waits_total",
-    "Tries of a batch that found PostgreSQL away or refusing; no record is to blame, the batch waits, nothing is lost.",
+    "Tries of a batch that found what it needs away or refusing: PostgreSQL, Kafka for what follows, the mail server; "
+    "no record is to blame, the batch waits, nothing is lost.",
     ("group",),
 )
 STOPPED_PARTITIONS = Counter(
@@ -115,6 +116,7 @@ GROUP_RESTARTS = Counter(
 )
 MAILS = Counter(
     "yeoul_mails_total",
-    "Mails to owners of accounts, by kind, and what came of each: sent, off, bounded, outdated, gone, unsendable.",
+    "Mails to owners of accounts, by kind, and what came of each: sent, repeat, off, bounded, outdated, gone, "
+    "unsendable.",
     ("kind", "outcome"),
 )

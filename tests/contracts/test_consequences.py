@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
 import msgspec
@@ -41,7 +42,8 @@ async def read(settings: Settings, topic: topics.Topic) -> list[ConsumerRecord]:
 def cause(id: str) -> Cause:
     return Cause(
         id=id, source="/yeoul/accounts", type="account.erased", subject=uuid4(), sequence="", aggregateversion=2,
-        data=msgspec.Raw(b"{}"), traceparent="00-" + "a" * 32 + "-" + "b" * 16 + "-01", requestid="asked",
+        time=datetime(2026, 1, 1, tzinfo=UTC), data=msgspec.Raw(b"{}"),
+        traceparent="00-" + "a" * 32 + "-" + "b" * 16 + "-01", requestid="asked",
     )  # fmt: skip
 
 

@@ -23,9 +23,9 @@ from security.mail_tokens import MailToken, new_nonce
 from stores import migrations
 from stores.accounts import TABLE
 from stores.mails import Mails
-from stores.postgres import MailServerAway, waits_for
 from streams.envelope import Unreadable
 from streams.groups import Connections
+from streams.work import MailServerAway, waits_for
 from telemetry import metrics
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -82,7 +82,7 @@ class Office:
         return Due(f"{id}.0", "/yeoul/accounts", "", id, kind, now + timedelta(hours=1), token, None)
 
     async def send(self, *due: Due) -> None:
-        await self.posting._send_all(due)
+        await self.posting.follow(due)
 
     def count(self, kind: Kind, outcome: str) -> float:
         return float(metrics.MAILS.labels(kind.value, outcome)._value.get())
@@ -198,7 +198,7 @@ async def test_where_no_server_is_named_nothing_is_sent_and_that_is_said(
     posting = Posting(connections, "tests")
     assert any("mail is off" in record.getMessage() for record in caplog.records)
     before = office.count(Kind.RESET, "off")
-    await posting._send_all([await office.account("han@example.org", asks=Purpose.RESET)])
+    await posting.follow([await office.account("han@example.org", asks=Purpose.RESET)])
     assert office.count(Kind.RESET, "off") == before + 1
 
 

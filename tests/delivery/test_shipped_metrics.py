@@ -13,10 +13,12 @@ from agents import analytics
 from agents import sessions as worker_sessions
 from config import Settings
 from domain.access import Actor, Role
+from domain.nouns import NOUNS
 from domain.sessions import RefreshSession, StartSession
 from stores import migrations
 from streams import identity
 from streams.admin import ensure_topics
+from streams.envelope import sequence
 from streams.groups import Connections
 from streams.publish import Answer, Commands, Order
 from streams.runtime import Running
@@ -73,6 +75,27 @@ async def test_active_users(connections: Connections) -> None:
     rows = await connections.database.fetch("SELECT sketch FROM metric_days WHERE measure = 'users' AND pane = -1")
     assert rows
     assert all(row["sketch"] for row in rows)
+
+
+async def test_events_of_every_noun(connections: Connections) -> None:
+    producer = connections.broker.producer
+    assert producer is not None
+    for name, noun in NOUNS.items():
+        topic = topics.EVENTS_OF[name].full_name(connections.settings.topic_prefix)
+        for number, kind in enumerate(noun.EVENTS):
+            event = {
+                "specversion": "1.0", "id": str(number), "source": f"/yeoul/{name}", "type": kind, "subject": "x",
+                "sequence": sequence(0, number, 0), "data": {},
+            }  # fmt: skip
+            await producer.send_and_wait(topic, msgspec.json.encode(event), b"key")
+
+    async def all_of_them() -> bool:
+        found = await counted(connections, "events")
+        return found == {
+            (86_400, f'["/yeoul/{name}","{kind}"]'): 1 for name, noun in NOUNS.items() for kind in noun.EVENTS
+        }
+
+    await until(all_of_them)
 
 
 async def test_dead_letters_by_reason_and_none_about_a_dead_letter(connections: Connections) -> None:

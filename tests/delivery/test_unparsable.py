@@ -1,7 +1,11 @@
 """Record batches that Kafka's client can't take apart: where the partition stops, and that it goes on behind them."""
 
+from collections.abc import Sequence
+
 import pytest
 
+from streams.work import MailServerAway, Part
+from tests.contracts.harness import until
 from tests.delivery.conftest import MakeScene
 from tests.delivery.harness import Scene, event
 
@@ -32,6 +36,27 @@ async def test_everything_before_it_is_handled_and_the_reason_says_where_to_go_o
         assert notes.running.state() == "ok"
     assert await notes.notes() == ["a", "b", "c", "d", "other"]
     assert notes.metric("yeoul_stopped_partitions_total") == 1
+
+
+async def test_a_mail_server_that_is_away_hides_no_stopped_partition(scene: MakeScene) -> None:
+    notes = await scene(partitions=2)
+
+    async def no_server(parts: Sequence[Part]) -> None:
+        raise MailServerAway("gone")
+
+    await notes.send_broken(event("broken"), broken=0)
+    async with notes:
+        await notes.stops()
+        stopped = "1 partitions are stopped: ./yeoul dead-letters stopped"
+        await until(lambda: notes.running.state() == f"ok, but {stopped}")
+        notes.plan.gate = no_server
+        await notes.note("a", partition=1)
+        both = f"ok, but waiting for the mail server: see the log; {stopped}"
+        await until(lambda: notes.running.state() == both)
+        notes.plan.gate = None
+        await until(lambda: notes.running.state() == f"ok, but {stopped}")
+        await notes.reaches(0, 1)
+    assert await notes.notes() == ["a"]
 
 
 async def test_a_restart_behind_it_still_knows_what_was_seen(scene: MakeScene) -> None:

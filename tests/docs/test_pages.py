@@ -9,12 +9,12 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from cli.main import COMMANDS
 from config.settings import VARIABLES
-from domain import accounts, api_keys, kinds, resources, second_factors, sessions
+from domain.nouns import NOUNS
 from domain.refusals import STATUS, Code
 from stores.narrowing import FIELDS
 from stores.pages import SORTABLE
 from telemetry import metrics
-from topics import COMMANDS_OF, TOPICS
+from topics import COMMANDS_OF, EVENTS_OF, TOPICS, Topic
 from web.routes import API, PLAIN, V1
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -64,19 +64,17 @@ def test_producers_find_every_topic_as_it_is(topic: object) -> None:
     assert cells[4:6] == [str(partitions), f"{retention.days} days"]
 
 
-@pytest.mark.parametrize(
-    ("noun", "commands"),
-    [
-        ("accounts", accounts.COMMANDS),
-        ("resources", resources.COMMANDS),
-        ("kinds", kinds.COMMANDS),
-        ("sessions", sessions.COMMANDS),
-        ("api_keys", api_keys.COMMANDS),
-        ("second_factors", second_factors.COMMANDS),
-    ],
-)
-def test_a_topic_of_commands_names_each_of_them(noun: str, commands: dict[str, type]) -> None:
-    topic = COMMANDS_OF[noun]
+@pytest.mark.parametrize("topic", [*COMMANDS_OF.values(), *EVENTS_OF.values()], ids=lambda topic: topic.name)
+def test_readers_find_who_writes_a_topic(topic: Topic) -> None:
+    row = next(line for line in page("docs/kafka.md").splitlines() if line.startswith(f"| `{topic.name}` |"))
+    cell = row.split("|")[3]
+    writers = set(re.findall(r"`([a-z_]+)`", cell)) | ({"web"} if "fronts" in cell else set())
+    assert writers == set(topic.owner.split(", "))
+
+
+@pytest.mark.parametrize("noun", NOUNS)
+def test_a_topic_of_commands_names_each_of_them(noun: str) -> None:
+    topic, commands = COMMANDS_OF[noun], NOUNS[noun].COMMANDS
     assert topic.carries.partition(": ")[2].split(", ") == list(commands)
     row = next(line for line in page("docs/kafka.md").splitlines() if line.startswith(f"| `{topic.name}` |"))
     assert all(f"`{name}`" in row for name in commands)

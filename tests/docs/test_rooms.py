@@ -1,10 +1,14 @@
-"""What no linter sees of the house: a statement for a database of ours stands in its store, and nowhere else."""
+"""What no linter sees of the house: SQL stands in its store and nowhere else, and a noun in each table of contents."""
 
 import ast
 import re
 from pathlib import Path
 
 import pytest
+
+from domain.nouns import NOUNS
+from topics import COMMANDS_OF, EVENTS_OF
+from worker import GROUPS
 
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = (
@@ -42,3 +46,8 @@ def test_sql_stands_in_the_stores_only(room: str) -> None:
 
 def test_the_stores_are_seen_to_have_some() -> None:
     assert sum(len(statements(file.read_text("utf-8"))) for file in sources("stores")) > 20
+
+
+def test_a_noun_has_its_line_in_every_table_of_contents() -> None:
+    assert NOUNS.keys() == COMMANDS_OF.keys() == EVENTS_OF.keys()
+    assert NOUNS.keys() <= GROUPS.keys()

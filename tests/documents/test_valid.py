@@ -8,7 +8,7 @@ import jsonschema_rs
 import pytest
 
 from cli import main, node
-from domain import accounts, resources
+from domain.nouns import NOUNS
 from topics import COMMANDS_OF, EVENTS_OF, TOPICS
 from web.documents import asyncapi, openapi
 
@@ -37,7 +37,7 @@ def test_asyncapi() -> None:
 def test_every_topic_and_each_of_its_messages() -> None:
     document = asyncapi.document()
     assert set(document["channels"]) == {topic.name for topic in TOPICS}
-    for noun, types in (("accounts", accounts), ("resources", resources)):
+    for noun, types in NOUNS.items():
         assert set(document["channels"][COMMANDS_OF[noun].name]["messages"]) == set(types.COMMANDS)
         assert set(document["channels"][EVENTS_OF[noun].name]["messages"]) == set(types.EVENTS)
     assert all(channel["messages"] for channel in document["channels"].values())

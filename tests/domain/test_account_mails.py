@@ -16,6 +16,7 @@ from domain.account_mails import (
     EmailChanged,
     EmailChangeRequested,
     EmailVerified,
+    Language,
     NoteRegistration,
     RegistrationTried,
     RequestEmailChange,
@@ -40,7 +41,7 @@ from domain.accounts import (
 )
 from domain.aggregates import Context, Occurrence
 from domain.mail_texts import SAYS, SUBJECTS, Kind, render
-from domain.refusals import Code, Refusal
+from domain.refusals import LANGUAGES, Code, Refusal
 
 ID, SESSION = UUID(int=1), UUID(int=9)
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -221,14 +222,19 @@ def test_the_owner_who_asks_too_often_is_told_and_so_often_is_a_stranger_s_try()
     assert tried == [(RegistrationTried(),)] * MOST_AN_HOUR + [()] * (6 - MOST_AN_HOUR)
 
 
-@pytest.mark.parametrize("language", ["en", "ko"])
+@pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("kind", Kind)
 def test_every_mail_says_something_in_every_language(kind: Kind, language: str) -> None:
+    # What a request asks for is what its account is registered with.
+    assert msgspec.convert(language, Language) == language
     assert SUBJECTS[language].keys() == SAYS[language].keys() == set(Kind)
     subject, text = render(kind, language)
     assert subject
     assert "\n" not in subject
     assert len(text) > 30
+    for url in ("", "https://app.example.org"):
+        _, linked = render(Kind.RESET, language, token="m1.T", public_url=url, hours=1)
+        assert "m1.T" in linked
 
 
 def test_a_link_shows_its_token_to_no_server() -> None:

@@ -2,13 +2,14 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 from domain.access import Role
 from domain.accounts import AccountStatus
 from security.fields import Sealer
 from stores.account_keys import FIRST, STEP, AccountKeys
-from stores.accounts import AccountQuery, Accounts, active_admins, claim, forget
+from stores.accounts import AccountQuery, Accounts, active_admins, claim, forget, release
 from stores.belongings import Belongings
 from stores.postgres import Database
 from tests.stores.test_fence import blocked
@@ -86,6 +87,38 @@ async def test_no_list_reads_the_whole_table(database: Database) -> None:
         assert "Seq Scan" not in plan
     rows = await database.fetch("EXPLAIN SELECT id FROM accounts WHERE role = 'admin' AND status = 'active'")
     assert "accounts_by_role" in "\n".join(row[0] for row in rows)
+
+
+class Planning:
+    """In the place of a connection: each statement is planned, and not run."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+        self.plans: list[str] = []
+
+    async def execute(self, statement: str, *arguments: Any) -> None:
+        rows = await self._connection.fetch(f"EXPLAIN {statement}", *arguments)
+        self.plans.append("\n".join(row[0] for row in rows))
+
+
+async def test_whoever_gives_an_address_up_reads_only_rows_of_the_account(database: Database) -> None:
+    await clear(database)
+    await database.execute(
+        """INSERT INTO account_claims (email_index, account_id)
+           SELECT n::text, gen_random_uuid() FROM generate_series(1, 20000) n"""
+    )
+    await database.execute("ANALYZE account_claims")
+    async with database.connection() as connection:
+        planning = Planning(connection)
+        await release(planning, [(uuid4(), "7")])
+        await forget(planning, [uuid4()])
+    indexes = (
+        "account_claims_of_account", "account_keys_pkey", "account_claims_of_account", "mails_of_account",
+        "journal_of_aggregate",
+    )  # fmt: skip
+    for plan, index in zip(planning.plans, indexes, strict=True):
+        assert index in plan, plan
+        assert "Seq Scan" not in plan, plan
 
 
 async def test_who_may_end_an_admin_sees_what_the_one_before_has_ended(database: Database) -> None:

@@ -10,7 +10,9 @@ import pytest
 from aiokafka import TopicPartition
 
 from agents.accounts import NOUN, AccountDecisions
+from domain.account_mails import ConfirmEmailChange
 from domain.accounts import CreateAccount
+from domain.refusals import Code, Refusal
 from stores.accounts import Accounts, claim, unclaim
 from stores.aggregates import Operation
 from stores.postgres import Database
@@ -36,15 +38,15 @@ async def test_the_first_of_a_batch_wins_and_an_older_claim_always(database: Dat
     async with database.connection() as connection:
         await claim(connection, [(taken, old)])
         winners, new = await claim(connection, [(fresh, first), (taken, late), (fresh, second)])
-    assert (winners, new) == ({first}, [fresh])
+    assert (winners, new) == ({(fresh, first)}, [fresh])
     assert (await holder(database, taken), await holder(database, fresh)) == (old, first)
 
 
 async def test_ones_own_claim_counts_as_won_again(database: Database) -> None:
     account, index = uuid4(), address()
     async with database.connection() as connection:
-        assert await claim(connection, [(index, account)]) == ({account}, [index])
-        assert await claim(connection, [(index, account)]) == ({account}, [])
+        assert await claim(connection, [(index, account)]) == ({(index, account)}, [index])
+        assert await claim(connection, [(index, account)]) == ({(index, account)}, [])
         assert await claim(connection, []) == (set(), [])
 
 
@@ -55,23 +57,22 @@ async def test_of_two_registrations_at_once_one_gets_the_address(database: Datab
     async with database.connection() as first, database.connection() as second:
         transaction = first.transaction()
         await transaction.start()
-        assert await claim(first, [(shared, one)]) == ({one}, [shared])
+        assert await claim(first, [(shared, one)]) == ({(shared, one)}, [shared])
 
-        async def register() -> tuple[set[object], list[str]]:
+        async def register() -> tuple[set[tuple[str, UUID]], list[str]]:
             async with second.transaction():
-                winners, new = await claim(second, [(shared, two), (own, two)])
-                return set(winners), new
+                return await claim(second, [(shared, two), (own, two)])
 
         waiting = asyncio.create_task(register())
         await blocked(database, second.get_server_pid())
         if commits:
             await transaction.commit()
             # The account asked for two addresses here, and has one of them.
-            assert await waiting == ({two}, [own])
+            assert await waiting == ({(own, two)}, [own])
         else:
             await transaction.rollback()
             winners, new = await waiting
-            assert (winners, sorted(new)) == ({two}, sorted([shared, own]))
+            assert (winners, sorted(new)) == ({(shared, two), (own, two)}, sorted([shared, own]))
     assert await holder(database, shared) == (one if commits else two)
 
 
@@ -83,7 +84,7 @@ async def test_many_batches_in_all_orders_neither_deadlock_nor_share(database: D
         wanted = [(index, uuid4()) for index in (indexes if number % 2 else reversed(indexes))]
         async with database.connection() as connection, connection.transaction():
             winners, _new = await claim(connection, wanted)
-        won.extend((index, account) for index, account in wanted if account in winners)
+        won.extend((index, account) for index, account in wanted if (index, account) in winners)
 
     await asyncio.gather(*(batch(number) for number in range(8)))
     assert sorted(index for index, _account in won) == sorted(indexes)
@@ -97,7 +98,7 @@ async def test_a_claim_that_is_given_up_is_free_for_the_next(database: Database)
         await unclaim(connection, new)
         await unclaim(connection, [])
     async with database.connection() as connection:
-        assert await claim(connection, [(index, winner)]) == ({winner}, [index])
+        assert await claim(connection, [(index, winner)]) == ({(index, winner)}, [index])
 
 
 async def test_a_command_that_repeats_or_misuses_an_operation_claims_nothing(database: Database) -> None:
@@ -125,6 +126,21 @@ async def test_a_command_that_repeats_or_misuses_an_operation_claims_nothing(dat
     assert await holder(database, succeeded.command.email_index) is None
 
 
+async def test_an_account_that_wishes_for_two_addresses_is_refused_the_one_it_does_not_get(database: Database) -> None:
+    unused = cast("Any", None)  # by what comes before a decision
+    decisions = AccountDecisions(NOUN, "accounts", database, unused, unused, cast("Any", Silent()), b"key")
+    mine, taken = address(), address()
+    account, other = uuid4(), uuid4()
+    batch = [confirmation(account, taken), confirmation(account, mine)]
+    part = Part(TopicPartition("commands", 0), cast("Any", None), Span(0, 2), cast("Any", batch), batch)
+    await Accounts(database).put_key(account, b"wrapped")
+    async with database.connection() as connection, connection.transaction():
+        await claim(connection, [(taken, other)])
+        refused = await decisions.before_decide(connection, Work([part], []), {})
+    assert refused == {batch[0].envelope.operation: Refusal(Code.EMAIL_TAKEN)}
+    assert (await holder(database, taken), await holder(database, mine)) == (other, account)
+
+
 class Silent:
     """In the place of a publisher, when nothing is published."""
 
@@ -134,8 +150,17 @@ class Silent:
 def registration(fingerprint: str, operation: UUID | None = None) -> Asked:
     """A command that makes an account with an address of its own."""
     command = CreateAccount("sealed", "sealed", address(), "sealed")
+    return asked("create_account", uuid4(), command, fingerprint, operation)
+
+
+def confirmation(account: UUID, index: str) -> Asked:
+    """A command that moves an account to an address."""
+    return asked("confirm_email_change", account, ConfirmEmailChange("f" * 64, index), "first")
+
+
+def asked(kind: str, account: UUID, command: Any, fingerprint: str, operation: UUID | None = None) -> Asked:
     envelope = Command(
-        id="1", source=COMMAND_SOURCE, type="create_account", subject=uuid4(), time=datetime.now(UTC),
+        id="1", source=COMMAND_SOURCE, type=kind, subject=account, time=datetime.now(UTC),
         operation=operation or uuid4(), data=msgspec.Raw(msgspec.json.encode(command)), fingerprint=fingerprint,
     )  # fmt: skip
     return Asked(envelope, command)

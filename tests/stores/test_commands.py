@@ -256,7 +256,9 @@ async def test_a_chunk_of_the_journal_is_bounded_by_bytes(batches: Batches, data
     assert [len(chunk) for chunk in (await journal.after(0, batches.life, 0, 0, most_bytes=1),)] == [1]
 
 
-async def test_old_operations_are_forgotten_a_few_at_a_time(batches: Batches, database: Database) -> None:
+async def test_old_operations_are_forgotten_a_few_at_a_time(
+    batches: Batches, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
     state = resource()
     old, new = [operation(state) for _ in range(5)], operation(state)
     await batches.commit([], [], [*old, new])
@@ -264,7 +266,16 @@ async def test_old_operations_are_forgotten_a_few_at_a_time(batches: Batches, da
         "UPDATE operations SET created_at = now() - interval '25 hours' WHERE operation = ANY($1)",
         [one.operation for one in old],
     )
+    monkeypatch.setattr("stores.postgres.PIECE", 3)
+    pieces: list[str] = []
+    real = database.execute
+
+    async def noted(query: str, *arguments: object) -> str:
+        pieces.append(await real(query, *arguments))
+        return pieces[-1]
+
+    monkeypatch.setattr(database, "execute", noted)
     operations = Operations(database)
-    counts = [await operations.forget(limit=3), await operations.forget(limit=3), await operations.forget(limit=3)]
-    assert counts == [3, 2, 0]
+    assert [await operations.forget(), await operations.forget()] == [5, 0]
+    assert pieces == ["DELETE 3", "DELETE 2", "DELETE 0"]
     assert list(await operations.find([one.operation for one in (*old, new)])) == [new.operation]

@@ -1,11 +1,12 @@
 """Sent mails: noted once, counted by address, forgotten in time, and what an erasure leaves of them."""
 
+from typing import cast
 from uuid import uuid4
 
 from domain.accounts import AccountStatus
 from stores.accounts import claim, forget, release
 from stores.mails import Mails
-from stores.postgres import Database
+from stores.postgres import PIECE, Database
 from tests.stores.test_accounts import account, clear
 
 TO = "a" * 64
@@ -61,3 +62,35 @@ async def test_who_moves_to_another_address_gives_up_the_former_one(database: Da
         await release(connection, [])
     rows = await database.fetch("SELECT email_index FROM account_claims ORDER BY 1")
     assert [row["email_index"] for row in rows] == ["new", "other"]
+
+
+class Planning:
+    """In the place of a database: each statement is planned, and not run."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.plans: list[str] = []
+
+    async def in_pieces(self, statement: str, *arguments: object) -> int:
+        rows = await self._database.fetch(f"EXPLAIN {statement}", *arguments, PIECE)
+        self.plans.append("\n".join(row[0] for row in rows))
+        return 0
+
+
+async def test_a_sweep_looks_at_nothing_that_stays(database: Database) -> None:
+    await fresh(database)
+    await database.execute(
+        """INSERT INTO mails SELECT n::text, CASE WHEN n % 100 > 0 THEN gen_random_uuid() END, $1, 'reset',
+               now() - make_interval(mins => n) FROM generate_series(1, 20000) n""",
+        TO,
+    )
+    await database.execute("ANALYZE mails")
+    planning = Planning(database)
+    await Mails(cast("Database", planning)).sweep()
+    of_nobody, old = planning.plans
+    assert "mails_of_nobody" in of_nobody, of_nobody
+    assert "mails_by_age" in old, old
+    for plan in planning.plans:
+        assert "Seq Scan" not in plan
+        assert "Filter" not in plan, plan
+    await fresh(database)

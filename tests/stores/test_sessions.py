@@ -18,7 +18,7 @@ import stores
 from config import Settings
 from domain.sessions import ENDED_KEPT, Ended, Session, Sessions
 from stores import Stores, migrations, revocations
-from stores.held import PIECE
+from stores.postgres import PIECE
 from stores.revocations import Revoked, tell
 from stores.sessions import JOURNAL_KEPT, TABLE
 from tests.contracts.harness import until
@@ -59,7 +59,7 @@ async def test_a_state_comes_back_as_it_was(opened: Stores) -> None:
 
 
 async def test_what_expired_is_swept_away_in_pieces(opened: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stores.held.PIECE", 2)
+    monkeypatch.setattr("stores.postgres.PIECE", 2)
     live = session(NOW + MINUTE)
     states = [Sessions(UUID(int=n), (session(NOW - MINUTE), live), (), 1, 2) for n in range(5)]
     gone = Sessions(UUID(int=10), (session(NOW - DAY),), (), 1, 7)
@@ -79,7 +79,7 @@ async def test_what_expired_is_swept_away_in_pieces(opened: Stores, monkeypatch:
 async def test_events_of_sessions_leave_the_journal_and_no_others(
     opened: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stores.held.PIECE", 2)
+    monkeypatch.setattr("stores.postgres.PIECE", 2)
     old, young = NOW - JOURNAL_KEPT - MINUTE, NOW - JOURNAL_KEPT + MINUTE
     for noun, partition, times in (
         ("sessions", 0, [old] * 5 + [young] * 2), ("sessions", 3, [old]), ("accounts", 0, [old]),

@@ -15,17 +15,22 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from domain.accounts import AccountDisabled, ChangePassword, UpdateAccount, evolve
 from domain.aggregates import Occurrence
+from domain.refusals import LANGUAGES
 from security.passwords import Passwords
 from stores.belongings import Told
 from tests.web.conftest import ADMIN, OTHER, OWNER, Client
 from tests.web.fakes import SETTINGS, Fakes
-from web import export
+from web import export, users
 from web.app import create
 
 NEW = {"email": "Han@Example.org", "password": "rapids of a river", "name": "한강", "phone": "+82 10 1234 5678"}
 ME, PASSWORD, EXPORT = "/api/v1/users/me", "/api/v1/users/me/password", "/api/v1/users/me/export"
 
 Me = dict[str, Any]
+
+
+def test_mails_are_written_in_the_languages_that_messages_have() -> None:
+    assert tuple(users.Language) == LANGUAGES
 
 
 @pytest.fixture

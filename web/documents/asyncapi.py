@@ -5,16 +5,12 @@ from typing import Any
 
 import msgspec
 
-from domain import accounts, api_keys, kinds, resources, second_factors, sessions
+from domain.nouns import NOUNS
 from streams import envelope
 from topics import COMMANDS_OF, DEAD_LETTER_PARKED, DEAD_LETTERS, EVENTS_OF, INGEST, TOPICS, Topic
 from web.documents.declared import Json
 from web.documents.schemas import clean, ref
 
-NOUNS: Mapping[str, Any] = {
-    "accounts": accounts, "api_keys": api_keys, "kinds": kinds, "resources": resources,
-    "second_factors": second_factors, "sessions": sessions,
-}  # fmt: skip
 PARKED: Json = {
     "type": "object",
     "required": ["group", "topic", "partition", "offset", "code", "error", "handler", "attempts"],
