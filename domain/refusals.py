@@ -15,7 +15,6 @@ class Code(StrEnum):
     VALIDATION_ERROR = "VALIDATION_ERROR"
     MALFORMED_BODY = "MALFORMED_BODY"
     MALFORMED_REQUEST = "MALFORMED_REQUEST"
-    MAIL_TOKEN_INVALID = "MAIL_TOKEN_INVALID"  # noqa: S105 (a code, not a secret)
     TOKEN_MISSING = "TOKEN_MISSING"  # noqa: S105 (a code, not a secret)
     TOKEN_INVALID = "TOKEN_INVALID"  # noqa: S105 (a code, not a secret)
     TOKEN_EXPIRED = "TOKEN_EXPIRED"  # noqa: S105 (a code, not a secret)
@@ -26,6 +25,7 @@ class Code(StrEnum):
     FORBIDDEN = "FORBIDDEN"
     SESSION_REQUIRED = "SESSION_REQUIRED"
     WRONG_PASSWORD = "WRONG_PASSWORD"  # noqa: S105 (a code, not a secret)
+    MAIL_TOKEN_INVALID = "MAIL_TOKEN_INVALID"  # noqa: S105 (a code, not a secret)
     EMAIL_UNVERIFIED = "EMAIL_UNVERIFIED"
     WRONG_CODE = "WRONG_CODE"
     NOT_FOUND = "NOT_FOUND"
@@ -62,7 +62,6 @@ STATUS: dict[Code, int] = {
     Code.VALIDATION_ERROR: 400,
     Code.MALFORMED_BODY: 400,
     Code.MALFORMED_REQUEST: 400,
-    Code.MAIL_TOKEN_INVALID: 400,
     Code.TOKEN_MISSING: 401,
     Code.TOKEN_INVALID: 401,
     Code.TOKEN_EXPIRED: 401,
@@ -73,6 +72,7 @@ STATUS: dict[Code, int] = {
     Code.FORBIDDEN: 403,
     Code.SESSION_REQUIRED: 403,
     Code.WRONG_PASSWORD: 403,
+    Code.MAIL_TOKEN_INVALID: 403,
     Code.EMAIL_UNVERIFIED: 403,
     Code.WRONG_CODE: 403,
     Code.NOT_FOUND: 404,

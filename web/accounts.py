@@ -15,6 +15,7 @@ from streams.publish import Commands, Pending
 from web import app, auth, sessions
 from web.parts import Parts
 from web.refused import Refused
+from web.writes import Origin
 
 PATIENCE_S = 30.0
 NEW = 1
@@ -56,7 +57,7 @@ async def _admin(parts: Parts, email: str, password: str, name: str) -> None:
     taken = NotMade(f"there is an account of {email} already; to make it an admin: ./yeoul role {email} admin")
     if await parts.stores.accounts.by_email_index(fields.index(parts.settings.index_key, email)) is not None:
         raise taken
-    order = await auth.account_order(parts, new, Role.ADMIN, "admin-" + secrets.token_hex(8))
+    order = await auth.account_order(parts, new, Role.ADMIN, Origin("admin-" + secrets.token_hex(8)))
     answer = await auth.submit(parts, order, wait=PATIENCE_S)
     if isinstance(answer, Pending):
         raise NotMade(
@@ -102,7 +103,7 @@ async def _token(parts: Parts, email: str, role: Role) -> str:
             new = auth.REGISTRATION.value({"email": email, "password": secrets.token_urlsafe(24)})
         except Refused as no:
             raise NoToken(f"no account can be made: {_wrong(no)}") from None
-        order = await auth.account_order(parts, new, role, "token-" + secrets.token_hex(8))
+        order = await auth.account_order(parts, new, role, Origin("token-" + secrets.token_hex(8)))
         answer = await auth.submit(parts, order, wait=PATIENCE_S)
         if not auth.succeeded(answer):
             # Somebody may have been quicker; else no worker is at work.
@@ -120,7 +121,7 @@ async def _token(parts: Parts, email: str, role: Role) -> str:
 
 async def _session(parts: Parts, account: UUID, role: Role, version: int) -> str:
     """The access token of a new session, as a login has one: it is listed, and can be ended."""
-    caller = sessions.Caller(DEVICE, "local", PATIENCE_S, "token-" + secrets.token_hex(8))
+    caller = sessions.Caller(DEVICE, "local", PATIENCE_S, Origin("token-" + secrets.token_hex(8)))
     try:
         granted = await sessions.begin(parts, caller, account, role, version)
     except Refused as no:

@@ -115,17 +115,11 @@ async def change_status(request: web.Request) -> Reply:
 async def erase(request: web.Request) -> Reply:
     """`DELETE /users/{id}`: 204; nothing of the account can be read from then on."""
     wrong = Wrong()
-    key = expected = None
-    with wrong:
-        key = headers.idempotency_key(request)
-    with wrong:
-        expected = headers.if_match(request)
-    with wrong:
-        headers.no_none_match(request)
+    key, expected = writes.preconditions(request, wrong)
     wrong.refuse()
     id = object_id(request)
     answer = await users.submit(request, id, "erase_account", EraseAccount(expected), key=key, matching=expected)
-    return Reply(status=204, headers={**NO_STORE, **(writes.reply_headers(answer) or {})})
+    return Reply(status=204, headers=writes.reply_headers(answer, **NO_STORE))
 
 
 async def _change(

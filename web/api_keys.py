@@ -14,14 +14,12 @@ from domain.refusals import Code
 from security import api_keys
 from stores.api_keys import Used
 from streams import identity
-from streams.publish import Pending
-from web import headers, users, writes
+from web import headers, sessions, users, writes
 from web.auth import LONGEST_BODY, NO_STORE
-from web.parts import ACTOR, PARTS, Parts
+from web.parts import PARTS, Parts
 from web.paths import object_id
 from web.presenters import Reply
 from web.refused import Wrong, refused
-from web.sessions import LEAST_WAIT_S, opened
 from web.validation import Schema
 
 
@@ -67,12 +65,8 @@ async def create(request: web.Request) -> Reply:
     answer = await writes.submit(
         request, noun="api_keys", command="create_api_key", data=_encode(command), key=idempotency_key,
         canonical=parsed.canonical, aggregate_id=account.id, personal=True,
-        # What can't be answered later is waited for, whatever the caller prefers.
-        wait=max(LEAST_WAIT_S, headers.wait(request, parts.settings.answer_wait_s)),
+        awaited=True,
     )  # fmt: skip
-    if isinstance(answer, Pending):
-        raise refused(Code.STORES_AWAY, Retry_After="1")
-    answer = writes.answered(answer)
     held = await parts.stores.api_keys.get(account.id)
     found = None if held is None else held.keys.find(id, datetime.now(UTC))
     if held is None or found is None:
@@ -80,13 +74,13 @@ async def create(request: web.Request) -> Reply:
     # Of two tries under one Idempotency-Key one has made it, and only that one knows it.
     secret = made.text if found.hash == hashed else None
     body = _encode({**_shown(parts, wrapped, account.id, held, found), "key": secret})
-    return Reply(body, status=201, headers={**NO_STORE, **(writes.reply_headers(answer) or {})})
+    return Reply(body, status=201, headers=writes.reply_headers(answer, **NO_STORE))
 
 
 async def listing(request: web.Request) -> Reply:
     """`GET /api-keys`: the caller's keys that are good, the newest first."""
     parts = request.app[PARTS]
-    account = _caller(request)
+    account = sessions.account_of(request)
     held = await parts.stores.api_keys.get(account)
     wrapped = await parts.stores.accounts.key(account)
     return Reply(items=[_encode(one) for one in shown(parts, wrapped, account, held)], headers=NO_STORE)
@@ -97,9 +91,8 @@ async def revoke(request: web.Request) -> Reply:
     key = object_id(request)
     answer = await writes.submit(
         request, noun="api_keys", command="revoke_api_key", data=_encode(RevokeApiKey(key)),
-        key=headers.idempotency_key(request), aggregate_id=_caller(request),
+        key=headers.idempotency_key(request), aggregate_id=sessions.account_of(request),
     )  # fmt: skip
-    answer = writes.answered(answer)
     request.app[PARTS].stores.revoked.add(key)  # in other processes a moment later
     return Reply(status=204, headers=writes.reply_headers(answer))
 
@@ -115,16 +108,9 @@ def shown(parts: Parts, wrapped: bytes | None, account: UUID, held: Used | None)
 def _shown(parts: Parts, wrapped: bytes | None, account: UUID, held: Used, one: ApiKey) -> dict[str, Any]:
     return {
         "id": one.id,
-        "name": opened(parts, wrapped, account, "api_key", one.name_sealed),
+        "name": sessions.opened(parts, wrapped, account, "api_key", one.name_sealed),
         "scopes": one.scopes,
         "created_at": one.created_at,
         "last_used_at": held.at.get(one.id),
         "expires_at": one.expires_at,
     }
-
-
-def _caller(request: web.Request) -> UUID:
-    account = request[ACTOR].id
-    if account is None:
-        raise refused(Code.TOKEN_MISSING)
-    return account

@@ -16,10 +16,9 @@ from security import fields
 from stores import StoresAway
 from streams import identity
 from streams.publish import Answer, BrokerAway, Order, Pending
-from telemetry.tracecontext import TraceContext
 from web import headers, mail_orders, second_step, sessions, writes
 from web.mail_orders import noted, verification_again
-from web.parts import PARTS, REQUEST_ID, Parts, operations_of
+from web.parts import PARTS, Parts
 from web.presenters import Reply, language_of
 from web.refused import Refused, refused
 from web.validation import Schema
@@ -76,11 +75,10 @@ async def register(request: web.Request) -> Reply:
     if holder is not None and not private:
         raise refused(Code.EMAIL_TAKEN)
     order = await account_order(
-        parts, new, Role.USER, request[REQUEST_ID], headers.trace(request),
+        parts, new, Role.USER, writes.origin_of(request),
         language_of(request.headers.get("Accept-Language"), "") or None,
         None if holder is None else holder.id,
     )  # fmt: skip
-    operations_of(request).append(order.operation)
     if private:
         # Nobody waits, and both cost the same work: how long the answer takes would tell what it is.
         await submit(parts, order if holder is None else noted(order), wait=0.0)
@@ -117,10 +115,11 @@ async def login(request: web.Request) -> Reply:
     caller = sessions.caller_of(request)
     async with parts.quotas.attempt(request, index):
         account = await parts.stores.accounts.by_email_index(index)
-        right = await parts.passwords.verify(await _hash_of(parts, account), given.password)
+        wrapped = await parts.stores.accounts.key(fields.NOBODY if account is None else account.id)
+        right = await parts.passwords.verify(_hash_of(parts, account, wrapped), given.password)
         if account is None or not right or account.status is not accounts.AccountStatus.ACTIVE:
             raise refused(Code.INVALID_CREDENTIALS)
-        await second_step.passed(parts, caller, account, given.code)
+        await second_step.passed(parts, caller, account, wrapped, given.code)
     if parts.settings.email_verification == "required" and not account.email_verified:
         await verification_again(request, account.id)
         raise refused(Code.EMAIL_UNVERIFIED)
@@ -128,9 +127,8 @@ async def login(request: web.Request) -> Reply:
     return Reply(orjson.dumps(granted), headers=NO_STORE)
 
 
-async def _hash_of(parts: Parts, account: accounts.Account | None) -> str | None:
+def _hash_of(parts: Parts, account: accounts.Account | None, wrapped: bytes | None) -> str | None:
     """The hash of the account's password; None, for the same work, if there is no account or its key was erased."""
-    wrapped = await parts.stores.accounts.key(fields.NOBODY if account is None else account.id)
     if account is None or wrapped is None:
         parts.sealer.open_nothing()
         return None
@@ -150,8 +148,7 @@ async def account_order(
     parts: Parts,
     new: Registration,
     role: Role,
-    request_id: str,
-    trace: TraceContext | None = None,
+    origin: writes.Origin,
     language: str | None = None,
     id: UUID | None = None,
 ) -> Order:
@@ -179,19 +176,9 @@ async def account_order(
         verified=role is not Role.USER,  # whoever runs this installation has named the address
         language=language,
     )
-    return Order(
-        noun="accounts",
-        type="create_account",
-        aggregate_id=account_id,
-        operation=operation,
-        actor=Actor(account_id, Role.USER if role is Role.USER else Role.ADMIN),
-        data=msgspec.json.encode(command),
-        # Never made of the body: a fingerprint of a password could be guessed from.
-        fingerprint=operation.hex,
-        keyed=False,
-        traceparent=None if trace is None else trace.traceparent,
-        tracestate=None if trace is None else trace.tracestate,
-        request_id=request_id,
+    actor = Actor(account_id, Role.USER if role is Role.USER else Role.ADMIN)
+    return writes.order_of(
+        origin, "accounts", "create_account", account_id, actor, msgspec.json.encode(command), operation=operation
     )
 
 

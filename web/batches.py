@@ -18,7 +18,7 @@ from web.parts import ACTOR, PARTS
 from web.presenters import Presenter, Reply, language_of
 from web.quotas import Kind
 from web.refused import Refused, invalid, refused
-from web.resources import BODY, PATCH, encode, location
+from web.resources import BODY, PATCH, change, encode, location
 from web.validation import Schema
 from web.writes import OPERATIONS, Unfinished
 
@@ -91,6 +91,11 @@ async def _answer(
 async def _run(request: web.Request, document: Free, key: str | None, presenter: Presenter) -> bytes:
     operation = OPERATION.value(document)
     expected = operation.if_match
+
+    async def sent(command: str, data: bytes) -> Answer:
+        canonical = orjson.dumps(document, option=orjson.OPT_SORT_KEYS)
+        return await change(request, operation.id, command, data, key, expected, canonical)
+
     if operation.op == "create":
         if operation.resource is None:
             raise invalid("resource", Problem.REQUIRED)
@@ -98,7 +103,7 @@ async def _run(request: web.Request, document: Free, key: str | None, presenter:
             raise invalid("id" if operation.id is not None else "if_match", Problem.UNKNOWN)
         new = BODY.value(operation.resource)
         await kinds.check(request.app[PARTS], new.kind, new.attributes)
-        made = await _sent(request, document, key, "create_resource", encode(new), None, None)
+        made = await sent("create_resource", encode(new))
         where = orjson.dumps(presenter.address(location(made.document)))
         return b'{"status":201%b,"location":%b,"data":%b}' % (_replayed(made), where, made.document)
     if operation.id is None:
@@ -106,32 +111,14 @@ async def _run(request: web.Request, document: Free, key: str | None, presenter:
     if operation.op == "update":
         if operation.resource is None:
             raise invalid("resource", Problem.REQUIRED)
-        change = PATCH.value(operation.resource).command(expected)
-        changed = await _sent(request, document, key, "update_resource", encode(change), operation.id, expected)
+        update = PATCH.value(operation.resource).command(expected)
+        changed = await sent("update_resource", encode(update))
         return b'{"status":200%b,"data":%b}' % (_replayed(changed), changed.document)
     if operation.resource is not None:
         raise invalid("resource", Problem.UNKNOWN)
     data = encode(resources.DeleteResource(expected))
-    gone = await _sent(request, document, key, "delete_resource", data, operation.id, expected)
+    gone = await sent("delete_resource", data)
     return b'{"status":204%b,"data":null}' % _replayed(gone)
-
-
-async def _sent(
-    request: web.Request, document: Free, key: str | None, command: str, data: bytes, id: UUID | None,
-    expected: int | None,
-) -> Answer:  # fmt: skip
-    return writes.answered(
-        await writes.submit(
-            request,
-            noun="resources",
-            command=command,
-            data=data,
-            key=key,
-            canonical=orjson.dumps(document, option=orjson.OPT_SORT_KEYS),
-            aggregate_id=id,
-            matching=expected,
-        )
-    )
 
 
 def _replayed(answer: Answer) -> bytes:

@@ -28,10 +28,9 @@ from domain.refusals import Code
 from domain.resources import Resource
 from stores.belongings import FIRST, Told
 from web import api_keys, second_factors, sessions, users
-from web.parts import CORS, PARTS, REQUEST_ID, Parts
-from web.presenters import base_headers
-from web.quotas import RATE
+from web.parts import PARTS, Parts
 from web.refused import refused
+from web.streaming import abort, begun
 
 log = logging.getLogger("yeoul.web.export")
 
@@ -104,40 +103,20 @@ async def export(request: web.Request) -> web.StreamResponse:
     account = await users.own(request)
     wrapped = await users.key_of(parts, account)
     about = users.opened(parts, account, wrapped)
-    response = _response(request, parts)
+    response = begun(request, {"Content-Disposition": 'attachment; filename="export.json"'})
     if request.method == hdrs.METH_HEAD:
         return response
     with request.app[ROOM].taken():
         await response.prepare(request)
         try:
             # Whose session ends meanwhile, because somebody else had it, gets no more of it.
-            with parts.stores.revoked.watch(sessions.current(request), lambda: _abort(request)):
+            with parts.stores.revoked.watch(sessions.current(request), lambda: abort(request)):
                 await _write(response, _document(parts, account, wrapped, about))
         except Exception as error:
             # What was sent can't be taken back. Nobody may take it for the whole: the body ends without its end.
             if not isinstance(error, ConnectionError):
                 log.warning("an export was cut: %s", str(error) or type(error).__name__)
-            _abort(request)
-    return response
-
-
-def _abort(request: web.Request) -> None:
-    if request.transport is not None:
-        request.transport.abort()
-
-
-def _response(request: web.Request, parts: Parts) -> web.StreamResponse:
-    headers = base_headers(https=parts.settings.environment != "local")
-    headers["Cache-Control"] = "no-store"
-    headers["Content-Disposition"] = 'attachment; filename="export.json"'
-    headers["X-Request-Id"] = request[REQUEST_ID]
-    response = web.StreamResponse(headers=headers)
-    # It begins before the middleware sees it.
-    cors, rate = request.app[CORS], request.get(RATE)
-    if cors.on:
-        cors.mark(request, response)
-    if rate is not None:
-        response.headers["RateLimit-Policy"], response.headers["RateLimit"] = rate
+            abort(request)
     return response
 
 

@@ -53,8 +53,9 @@ def read(asked: Mapping[str, str], wrong: Wrong) -> tuple[Filter, ...]:
 
 
 def _filter(name: str, field: str, operator: str | None, text: str) -> Filter:
-    if problem(text) is not None or problem(field) is not None:
-        raise invalid(name, problem(text) or problem(field) or Problem.NUL)
+    bad = problem(text) or problem(field)
+    if bad is not None:
+        raise invalid(name, bad)
     if field.startswith(ATTRIBUTES):
         if operator not in (None, "eq"):
             raise invalid(name, Problem.CHOICE, "eq")

@@ -1,4 +1,4 @@
-"""The request headers that mean something here, read without regular expressions. Wrong ones are refused by name."""
+"""The request headers that mean something here. Wrong ones are refused by name."""
 
 import os
 import re
@@ -17,12 +17,12 @@ LONGEST_KEY = 255
 ENCODINGS = {"Accept-Encoding": "gzip, deflate"}
 """What a refusal of another Content-Encoding says (RFC 9110, 12.5.3)."""
 NO_VERSION = -1
+"""The version of nothing: an If-Match that is well-formed and can't match."""
 LONGEST_IF_MATCH = 1_000
 """Characters; a list of tags is mostly of one."""
 TAG = re.compile(r'(?:W/)?"([^"]*)"')
 TAGS = re.compile(rf"[ \t]*+{TAG.pattern}(?:[ \t]*+,[ \t,]*+{TAG.pattern})*+[ \t,]*+")
 VERSION = re.compile("[0-9]{1,18}")
-"""The version of nothing: an If-Match that is well-formed and can't match."""
 
 SPAN: web.RequestKey[Span | None] = web.RequestKey("span", Span)
 """The span of the request; None if nobody traces."""

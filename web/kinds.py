@@ -84,17 +84,15 @@ async def put(request: web.Request) -> Reply:
             raise Refused(Refusal(Code.VALIDATION_ERROR, details))
     wrong.refuse()
     assert parsed is not None
-    answer = writes.answered(
-        await writes.submit(
-            request,
-            noun="kinds",
-            command="put_kind",
-            data=_encode(kinds.PutKind(name, parsed.value.schema, expected)),
-            key=key,
-            canonical=parsed.canonical,
-            aggregate_id=kind_id(name),
-            matching=expected,
-        )
+    answer = await writes.submit(
+        request,
+        noun="kinds",
+        command="put_kind",
+        data=_encode(kinds.PutKind(name, parsed.value.schema, expected)),
+        key=key,
+        canonical=parsed.canonical,
+        aggregate_id=kind_id(name),
+        matching=expected,
     )
     return Reply(answer.document, version=answer.version, headers=writes.reply_headers(answer))
 
@@ -105,16 +103,14 @@ async def delete(request: web.Request) -> Reply:
     wrong = Wrong()
     key, expected = writes.preconditions(request, wrong)
     wrong.refuse()
-    answer = writes.answered(
-        await writes.submit(
-            request,
-            noun="kinds",
-            command="delete_kind",
-            data=_encode(kinds.DeleteKind(expected)),
-            key=key,
-            aggregate_id=kind_id(name),
-            matching=expected,
-        )
+    answer = await writes.submit(
+        request,
+        noun="kinds",
+        command="delete_kind",
+        data=_encode(kinds.DeleteKind(expected)),
+        key=key,
+        aggregate_id=kind_id(name),
+        matching=expected,
     )
     return Reply(status=204, headers=writes.reply_headers(answer))
 

@@ -25,10 +25,9 @@ from domain.refusals import Code, Problem
 from domain.tables import EARLIEST
 from domain.text import printable, problem
 from web import sessions
-from web.parts import ACTOR, CORS, PARTS, PAYLOAD, REQUEST_ID, Parts
-from web.presenters import BASE_HEADERS, TRANSPORT_SECURITY
-from web.quotas import RATE
+from web.parts import ACTOR, PARTS, PAYLOAD
 from web.refused import Wrong, invalid, refused
+from web.streaming import abort, begun
 from web.views import Watcher
 from web.watchers import Full
 
@@ -59,7 +58,7 @@ async def watch(request: web.Request) -> web.StreamResponse:
         raise refused(Code.NOT_FOUND)
     now = int(parts.live.clock())
     view, since = _asked(request, table.metric, now)
-    response = _response(request, parts)
+    response = _response(request)
     if request.method == hdrs.METH_HEAD:
         return response
     try:
@@ -80,21 +79,8 @@ async def watch(request: web.Request) -> web.StreamResponse:
     return response
 
 
-def _response(request: web.Request, parts: Parts) -> web.StreamResponse:
-    headers = BASE_HEADERS.copy()
-    headers["Content-Type"] = "text/event-stream"
-    headers["Cache-Control"] = "no-store"
-    headers["X-Accel-Buffering"] = "no"
-    headers["X-Request-Id"] = request[REQUEST_ID]
-    if parts.settings.environment != "local":
-        headers["Strict-Transport-Security"] = TRANSPORT_SECURITY
-    response = web.StreamResponse(headers=headers)
-    # It begins before the middleware sees it.
-    cors, rate = request.app[CORS], request.get(RATE)
-    if cors.on:
-        cors.mark(request, response)
-    if rate is not None:
-        response.headers["RateLimit-Policy"], response.headers["RateLimit"] = rate
+def _response(request: web.Request) -> web.StreamResponse:
+    response = begun(request, {"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"})
     response.force_close()
     return response
 
@@ -117,16 +103,11 @@ async def _stream(request: web.Request, response: web.StreamResponse, watcher: W
         except TimeoutError:
             watcher.cut("too_slow")
         # What is written is sent while the connection closes; to whom takes nothing, not for ever.
-        asyncio.get_running_loop().call_later(LINGER_S, _abort, request)
+        asyncio.get_running_loop().call_later(LINGER_S, abort, request)
         last = _event(watcher.end, orjson.dumps({"message": MESSAGES[watcher.end]}), watcher)
         # An event that was broken off becomes part of the last one: nobody may take it for a whole one.
         await response.write(b"\n" + last if left else last)
         await response.write_eof()
-
-
-def _abort(request: web.Request) -> None:
-    if request.transport is not None:
-        request.transport.abort()
 
 
 async def _write(response: web.StreamResponse, watcher: Watcher, piece: bytes) -> None:

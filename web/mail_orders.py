@@ -10,10 +10,9 @@ from domain.access import GUEST, Actor, Role
 from domain.account_mails import NoteRegistration, RequestVerification, Token
 from domain.account_states import Purpose
 from security.mail_tokens import MailToken, new_nonce
-from streams import identity
 from streams.publish import Answer, Order, Pending
-from web import headers
-from web.parts import PARTS, REQUEST_ID, Parts, operations_of
+from web import writes
+from web.parts import PARTS, Parts
 
 
 def new_token(parts: Parts, purpose: Purpose, account: UUID) -> Token:
@@ -27,21 +26,7 @@ async def submit(
     request: web.Request, account: UUID, kind: str, command: Any, *, wait: float, actor: Actor = GUEST
 ) -> Answer | Pending:
     """Sends a command about an account that asks for no role. Raises BrokerAway."""
-    operation = identity.new_operation()
-    order = Order(
-        noun="accounts",
-        type=kind,
-        aggregate_id=account,
-        operation=operation,
-        actor=actor,
-        data=msgspec.json.encode(command),
-        # Never made of the body: of a token nothing rests anywhere but its hash.
-        fingerprint=operation.hex,
-        traceparent=headers.traceparent(request),
-        tracestate=headers.tracestate(request),
-        request_id=request[REQUEST_ID],
-    )
-    operations_of(request).append(operation)
+    order = writes.order_of(writes.origin_of(request), "accounts", kind, account, actor, msgspec.json.encode(command))
     return await request.app[PARTS].commands.submit(order, wait=wait)
 
 

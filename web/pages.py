@@ -7,6 +7,7 @@ from pathlib import Path
 from aiohttp import web
 
 from domain.refusals import Code
+from web import headers
 from web.parts import PARTS, REQUEST_ID
 from web.presenters import TRANSPORT_SECURITY
 from web.refused import refused
@@ -62,12 +63,12 @@ def _page(request: web.Request, folder: str, files: dict[str, str]) -> web.Respo
     if name not in files:
         raise refused(Code.NOT_FOUND)
     body, tag = _file(folder, name)
-    headers = {**HEADERS, "ETag": tag, "X-Request-Id": request[REQUEST_ID]}
+    shown = {**HEADERS, "ETag": tag, "X-Request-Id": request[REQUEST_ID]}
     if request.app[PARTS].settings.environment != "local":
-        headers["Strict-Transport-Security"] = TRANSPORT_SECURITY
-    if request.headers.get("If-None-Match") == tag:
-        return web.Response(status=304, headers=headers)
-    return web.Response(body=body, headers={**headers, "Content-Type": files[name]})
+        shown["Strict-Transport-Security"] = TRANSPORT_SECURITY
+    if headers.names(request, tag):
+        return web.Response(status=304, headers=shown)
+    return web.Response(body=body, headers={**shown, "Content-Type": files[name]})
 
 
 @lru_cache(maxsize=len(FILES) + len(DOCS))

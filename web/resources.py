@@ -96,16 +96,7 @@ async def create(request: web.Request) -> Reply:
         parsed = await writes.read_body(request, BODY)
         await kinds.check(request.app[PARTS], parsed.value.kind, parsed.value.attributes)
     wrong.refuse()
-    answer = writes.answered(
-        await writes.submit(
-            request,
-            noun="resources",
-            command="create_resource",
-            data=encode(parsed.value),
-            key=key,
-            canonical=parsed.canonical,
-        )
-    )
+    answer = await change(request, None, "create_resource", encode(parsed.value), key, None, parsed.canonical)
     return Reply(
         answer.document,
         status=201,
@@ -157,7 +148,7 @@ async def delete(request: web.Request) -> Reply:
     wrong = Wrong()
     key, expected = writes.preconditions(request, wrong)
     wrong.refuse()
-    answer = await _change(
+    answer = await change(
         request, id, "delete_resource", encode(resources.DeleteResource(expected)), key, expected, b""
     )
     return Reply(status=204, headers=writes.reply_headers(answer))
@@ -177,22 +168,27 @@ async def restore(request: web.Request) -> Reply:
 async def _changed(
     request: web.Request, id: UUID, command: str, data: bytes, key: str | None, expected: Expected, canonical: bytes
 ) -> Reply:
-    answer = await _change(request, id, command, data, key, expected, canonical)
+    answer = await change(request, id, command, data, key, expected, canonical)
     return Reply(answer.document, version=answer.version, headers=writes.reply_headers(answer))
 
 
-async def _change(
-    request: web.Request, id: UUID, command: str, data: bytes, key: str | None, expected: Expected, canonical: bytes
+async def change(
+    request: web.Request,
+    id: UUID | None,
+    command: str,
+    data: bytes,
+    key: str | None,
+    expected: Expected,
+    canonical: bytes,
 ) -> Answer:
-    return writes.answered(
-        await writes.submit(
-            request,
-            noun="resources",
-            command=command,
-            data=data,
-            key=key,
-            canonical=canonical,
-            aggregate_id=id,
-            matching=expected,
-        )
+    """Sends a command about a resource; without `id`, one that is to come to be. Raises Refused, Unfinished."""
+    return await writes.submit(
+        request,
+        noun="resources",
+        command=command,
+        data=data,
+        key=key,
+        canonical=canonical,
+        aggregate_id=id,
+        matching=expected,
     )

@@ -26,15 +26,14 @@ from domain.second_factors import (
     SecondFactor,
 )
 from security import totp
-from streams.publish import Answer, Pending
-from web import headers, queries, users, writes
+from streams.publish import Answer
+from web import headers, users, writes
 from web.auth import LONGEST_BODY, NO_STORE, OneTimeCode
 from web.parts import PARTS, Parts
 from web.paths import object_id
 from web.presenters import Reply
-from web.refused import Wrong, invalid, refused
+from web.refused import invalid, refused
 from web.second_step import SECRET, proof_of
-from web.sessions import LEAST_WAIT_S
 from web.users import Present
 from web.validation import Schema
 
@@ -54,8 +53,8 @@ class FirstCode(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Proving(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Who asks is the owner: by the password, by a code, or by both."""
 
-    password: Present | None = None
-    code: OneTimeCode | None = None
+    password: Present | msgspec.UnsetType = msgspec.UNSET
+    code: OneTimeCode | msgspec.UnsetType = msgspec.UNSET
 
 
 BEGINNING, FIRST_CODE, PROVING = Schema(Beginning), Schema(FirstCode), Schema(Proving)
@@ -65,9 +64,6 @@ _encode = msgspec.json.Encoder().encode
 async def read(request: web.Request) -> Reply:
     """`GET /users/me/second-factor`: whether a login asks for a code, and how many recovery codes are left."""
     parts = request.app[PARTS]
-    wrong = Wrong()
-    queries.asked(request, wrong, ())
-    wrong.refuse()
     account = await users.own(request)
     return Reply(_encode(shown(await parts.stores.second_factors.get(account.id))), headers=NO_STORE)
 
@@ -133,7 +129,6 @@ async def reset(request: web.Request) -> Reply:
         request, noun="second_factors", command="reset_second_factor", data=_encode(ResetSecondFactor()), key=key,
         aggregate_id=account.id,
     )  # fmt: skip
-    answer = writes.answered(answer)
     return Reply(status=204, headers=writes.reply_headers(answer))
 
 
@@ -156,7 +151,7 @@ def _recovery_codes(parts: Parts, account: UUID) -> tuple[list[str], tuple[str, 
 
 async def _proving(request: web.Request) -> tuple[Account, Proving]:
     given = (await writes.read_body(request, PROVING, LONGEST_BODY)).value
-    if given.password is None and given.code is None:
+    if given.password is msgspec.UNSET and given.code is msgspec.UNSET:
         raise invalid("password", Problem.REQUIRED)
     return await users.own(request), given
 
@@ -164,24 +159,23 @@ async def _proving(request: web.Request) -> tuple[Account, Proving]:
 async def _prove(request: web.Request, account: Account, given: Proving, name: str, command: Any) -> None:
     """Has `command`, made of the proof if there is one, carried out if all that is given is right. Raises Refused."""
     parts = request.app[PARTS]
-    if given.password is not None:
-        await users.check_password(request, account, given.password)
+    if given.password is msgspec.UNSET:
+        wrapped = await users.key_of(parts, account)
+    else:
+        wrapped = await users.check_password(request, account, given.password)
     factor = await parts.stores.second_factors.get(account.id)
     if factor is None or not factor.on:
         raise refused(Code.SECOND_FACTOR_OFF)
-    if given.code is None:
+    if given.code is msgspec.UNSET:
         await _submit(request, account.id, name, command(None))
         return
     async with parts.quotas.attempt(request, account.email_index or ""):
-        proof: Proof = proof_of(parts, await users.key_of(parts, account), factor, given.code)
+        proof: Proof = proof_of(parts, wrapped, factor, given.code)
         await _submit(request, account.id, name, command(proof))
 
 
 async def _submit(request: web.Request, account: UUID, name: str, command: Any) -> Answer:
-    answer = await writes.submit(
+    return await writes.submit(
         request, noun="second_factors", command=name, data=_encode(command), key=None, aggregate_id=account,
-        wait=max(LEAST_WAIT_S, headers.wait(request, request.app[PARTS].settings.answer_wait_s)),
+        awaited=True,
     )  # fmt: skip
-    if isinstance(answer, Pending):
-        raise refused(Code.STORES_AWAY, Retry_After="1")
-    return writes.answered(answer)

@@ -5,8 +5,6 @@ A code counts once: that is decided by the worker, so what is right here may sti
 """
 
 import time
-from hashlib import sha256
-from typing import Any
 
 import msgspec
 
@@ -16,8 +14,6 @@ from domain.refusals import Code
 from domain.second_factors import Proof, SecondFactor, UseSecondFactor
 from security import totp
 from security.refresh import same
-from streams import identity
-from streams.publish import Order, Pending
 from web import writes
 from web.parts import Parts
 from web.refused import refused
@@ -27,8 +23,10 @@ SECRET = "second_factor"  # noqa: S105 (the name of a field)
 """As what the secret is sealed."""
 
 
-async def passed(parts: Parts, caller: Caller, account: Account, code: str | None) -> None:
+async def passed(parts: Parts, caller: Caller, account: Account, wrapped: bytes | None, code: str | None) -> None:
     """Returns if a login with the right password may go on, its code being used up. Raises Refused, StoresAway.
+
+    `wrapped`: the account's key.
 
     Ask it of nobody whose password is wrong: it tells whether there is a second factor.
     """
@@ -37,14 +35,12 @@ async def passed(parts: Parts, caller: Caller, account: Account, code: str | Non
         return
     if code is None:
         raise refused(Code.SECOND_FACTOR_REQUIRED)
-    wrapped = await parts.stores.accounts.key(account.id)
     command = UseSecondFactor(proof_of(parts, wrapped, factor, code))
-    answer = await parts.commands.submit(
-        _order("use_second_factor", Actor(account.id, account.role), command, caller), wait=caller.wait
-    )
-    if isinstance(answer, Pending):
-        raise refused(Code.STORES_AWAY, Retry_After="1")
-    writes.answered(answer)
+    order = writes.order_of(
+        caller.origin, "second_factors", "use_second_factor", account.id, Actor(account.id, account.role),
+        msgspec.json.encode(command),
+    )  # fmt: skip
+    writes.finished(await parts.commands.submit(order, wait=caller.wait))
 
 
 def proof_of(parts: Parts, wrapped: bytes | None, factor: SecondFactor, code: str) -> Proof:
@@ -60,13 +56,3 @@ def proof_of(parts: Parts, wrapped: bytes | None, factor: SecondFactor, code: st
     if not any(same(one, hashed) for one in factor.recovery):
         raise refused(Code.WRONG_CODE)
     return Proof(sealed, recovery=hashed)
-
-
-def _order(kind: str, actor: Actor, command: Any, caller: Caller) -> Order:
-    assert actor.id is not None
-    operation = identity.new_operation()
-    return Order(
-        noun="second_factors", type=kind, aggregate_id=actor.id, operation=operation, actor=actor,
-        data=msgspec.json.encode(command), fingerprint=sha256(operation.bytes).hexdigest(), keyed=False,
-        traceparent=caller.traceparent, request_id=caller.request_id,
-    )  # fmt: skip

@@ -19,13 +19,14 @@ from security.fields import SealBroken
 from security.refresh import RefreshToken, same
 from security.tokens import LIFETIME_S
 from streams import identity
-from streams.publish import Order, Pending
+from streams.publish import Answer
 from web import headers, writes
-from web.parts import ACTOR, CLIENTS, PARTS, PAYLOAD, REQUEST_ID, Parts, operations_of
+from web.parts import ACTOR, CLIENTS, PARTS, PAYLOAD, Parts
 from web.paths import object_id
 from web.presenters import Reply
 from web.refused import Refused, refused
 from web.validation import Schema
+from web.writes import Origin
 
 LONGEST_BODY = 8_192
 """Bytes of a refresh, which asks for no token in the header."""
@@ -33,7 +34,6 @@ LONGEST_DEVICE = 200
 NO_STORE = {"Cache-Control": "no-store"}
 CHALLENGE = {"WWW-Authenticate": 'Bearer realm="yeoul", error="invalid_token"'}
 UNNAMED = "unknown device"
-LEAST_WAIT_S = 5.0
 
 
 class Refresh(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -47,33 +47,22 @@ _document = msgspec.json.Decoder(sessions.Document).decode
 
 
 class Caller(msgspec.Struct, frozen=True):
-    """From where a session is used, and with which request. `wait`: seconds for the answer of a command.
-
-    `operations`: where the request gathers what it asks for.
-    """
+    """From where a session is used, and with which request. `wait`: seconds for the answer of a command."""
 
     device: str
     address: str
     wait: float
-    request_id: str
-    traceparent: str | None = None
-    tracestate: str | None = None
-    operations: list[UUID] = []
+    origin: Origin
 
 
 def caller_of(request: web.Request) -> Caller:
     """The caller of this request. Of what it calls itself, only what can be shown is kept."""
-    parts = request.app[PARTS]
     named = "".join(sign if sign.isprintable() else " " for sign in request.headers.get(hdrs.USER_AGENT, ""))
     return Caller(
         " ".join(named.split())[:LONGEST_DEVICE] or UNNAMED,
         request.app[CLIENTS].address(request)[:64],
-        # What can't be answered later is waited for, whatever the caller prefers.
-        max(LEAST_WAIT_S, headers.wait(request, parts.settings.answer_wait_s)),
-        request[REQUEST_ID],
-        headers.traceparent(request),
-        headers.tracestate(request),
-        operations_of(request),
+        writes.patience(request),
+        writes.origin_of(request),
     )
 
 
@@ -95,12 +84,10 @@ async def begin(parts: Parts, caller: Caller, account: UUID, role: Role, version
         parts.sealer.seal(wrapped, account, "address", caller.address),
         version,
     )
-    operation = identity.new_operation()
-    order = _order("start_session", Actor(account, role), command, operation, operation.hex, caller)
-    answer = await parts.commands.submit(order, wait=caller.wait)
-    if isinstance(answer, Pending):
-        raise refused(Code.STORES_AWAY, Retry_After="1")
-    writes.answered(answer)
+    order = writes.order_of(
+        caller.origin, "sessions", "start_session", account, Actor(account, role), msgspec.json.encode(command)
+    )
+    writes.finished(await parts.commands.submit(order, wait=caller.wait))
     return _granted(parts, first, role)
 
 
@@ -129,14 +116,15 @@ async def refresh(request: web.Request) -> Reply:
         if key is None
         else identity.operation_id(account.id, request.method, request.path, f"{used} {key}")
     )
-    actor = Actor(account.id, account.role)
-    order = _order("refresh_session", actor, command, operation, used, caller, keyed=key is not None)
-    answer = await parts.commands.submit(order, wait=caller.wait)
-    if isinstance(answer, Pending):
-        raise refused(Code.STORES_AWAY, Retry_After="1")
-    if answer.refusal is not None and answer.refusal.code is Code.SESSION_ENDED:
+    order = writes.order_of(
+        caller.origin, "sessions", "refresh_session", account.id, Actor(account.id, account.role),
+        msgspec.json.encode(command), operation=operation, keyed=key is not None,
+        fingerprint=sha256(f"refresh_session\n{used}".encode()).hexdigest(),
+    )  # fmt: skip
+    told = await parts.commands.submit(order, wait=caller.wait)
+    if isinstance(told, Answer) and told.refusal is not None and told.refusal.code is Code.SESSION_ENDED:
         raise over()
-    answer = writes.answered(answer)
+    answer = writes.finished(told)
     # The command that finds a token used for the second time succeeds: it ends the session.
     if presented.session not in _document(answer.document).sessions:
         _ended(parts, presented.session)
@@ -160,9 +148,8 @@ async def logout_all(request: web.Request) -> Reply:
     data = msgspec.json.encode(RevokeSessions(Reason.LOGOUT_ALL))
     answer = await writes.submit(
         request, noun="sessions", command="revoke_sessions", data=data, key=headers.idempotency_key(request),
-        aggregate_id=_caller(request),
+        aggregate_id=account_of(request),
     )  # fmt: skip
-    answer = writes.answered(answer)
     session = current(request)
     if session is not None:
         _ended(request.app[PARTS], session)
@@ -176,7 +163,7 @@ async def revoke(request: web.Request) -> Reply:
 
 async def listing(request: web.Request) -> Reply:
     """`GET /sessions`: the caller's sessions that go on, the one that was used last first."""
-    parts, account = request.app[PARTS], _caller(request)
+    parts, account = request.app[PARTS], account_of(request)
     found = await parts.stores.sessions.get(account)
     wrapped = await parts.stores.accounts.key(account)
     mine = current(request)
@@ -208,7 +195,7 @@ def opened(parts: Parts, wrapped: bytes | None, account: UUID, field: str, seale
     try:
         return None if wrapped is None else parts.sealer.open(wrapped, account, field, sealed)
     except SealBroken:
-        return None  # the session can still be seen, and ended
+        return None  # what it belongs to can still be seen, and ended
 
 
 def current(request: web.Request) -> UUID | None:
@@ -255,9 +242,8 @@ async def _revoke(request: web.Request, session: UUID, reason: Reason) -> Reply:
     data = msgspec.json.encode(RevokeSession(session, reason))
     answer = await writes.submit(
         request, noun="sessions", command="revoke_session", data=data, key=headers.idempotency_key(request),
-        aggregate_id=_caller(request),
+        aggregate_id=account_of(request),
     )  # fmt: skip
-    answer = writes.answered(answer)
     _ended(request.app[PARTS], session)
     return Reply(status=204, headers=writes.reply_headers(answer))
 
@@ -267,23 +253,12 @@ def _ended(parts: Parts, session: UUID) -> None:
     parts.stores.revoked.add(session)
 
 
-def _caller(request: web.Request) -> UUID:
+def account_of(request: web.Request) -> UUID:
+    """Whose session or key it is that asks. Raises Refused for nobody's."""
     account = request[ACTOR].id
     if account is None:
         raise refused(Code.TOKEN_MISSING)
     return account
-
-
-def _order(
-    kind: str, actor: Actor, command: Any, operation: UUID, fingerprint: str, caller: Caller, *, keyed: bool = False
-) -> Order:
-    assert actor.id is not None
-    caller.operations.append(operation)
-    return Order(
-        noun="sessions", type=kind, aggregate_id=actor.id, operation=operation, actor=actor,
-        data=msgspec.json.encode(command), fingerprint=sha256(f"{kind}\n{fingerprint}".encode()).hexdigest(),
-        keyed=keyed, traceparent=caller.traceparent, tracestate=caller.tracestate, request_id=caller.request_id,
-    )  # fmt: skip
 
 
 def _granted(parts: Parts, token: RefreshToken, role: Role) -> dict[str, str | int]:

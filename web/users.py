@@ -108,7 +108,7 @@ async def change_password(request: web.Request) -> Reply:
     )
     # Without the caller's key: a second try would be asked for the password that is no longer the present one.
     answer = await submit(request, account.id, "change_password", command, matching=expected)
-    return Reply(status=204, version=answer.version, headers={**NO_STORE, **(writes.reply_headers(answer) or {})})
+    return Reply(status=204, version=answer.version, headers=writes.reply_headers(answer, **NO_STORE))
 
 
 async def erase(request: web.Request) -> Reply:
@@ -120,7 +120,7 @@ async def erase(request: web.Request) -> Reply:
     if account.status is not AccountStatus.ERASED:
         await check_password(request, account, parsed.value.password)
     answer = await submit(request, account.id, "erase_account", EraseAccount(expected), key=key, matching=expected)
-    return Reply(status=204, headers={**NO_STORE, **(writes.reply_headers(answer) or {})})
+    return Reply(status=204, headers=writes.reply_headers(answer, **NO_STORE))
 
 
 # What changes of accounts share, here and in web/admin_users.py
@@ -129,13 +129,8 @@ async def erase(request: web.Request) -> Reply:
 async def asked(request: web.Request, schema: Schema[T]) -> tuple[str | None, Expected, Parsed[T]]:
     """Idempotency-Key, If-Match and the body of a change, all that is wrong named at once. Raises Refused."""
     wrong = Wrong()
-    key = expected = parsed = None
-    with wrong:
-        key = headers.idempotency_key(request)
-    with wrong:
-        expected = headers.if_match(request)
-    with wrong:
-        headers.no_none_match(request)
+    parsed = None
+    key, expected = writes.preconditions(request, wrong)
     with wrong:
         parsed = await writes.read_body(request, schema, LONGEST_BODY)
     wrong.refuse()
@@ -151,12 +146,10 @@ async def submit(
 
     `canonical` is the body, unless there is a password in it: not even a keyed hash of one is stored.
     """
-    return writes.answered(
-        await writes.submit(
+    return await writes.submit(
             request, noun="accounts", command=command, data=_encode(data), key=key, canonical=canonical,
             aggregate_id=account, matching=matching, personal=True,
-        )
-    )  # fmt: skip
+        )  # fmt: skip
 
 
 async def changed(parts: Parts, id: UUID, answer: Answer) -> Reply:

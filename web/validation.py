@@ -24,6 +24,7 @@ import re
 from datetime import datetime
 from itertools import islice
 from typing import Any, Generic, NamedTuple, TypeVar
+from uuid import UUID
 
 import msgspec
 import orjson
@@ -251,6 +252,19 @@ def _walk(value: Any, expected: inspect.Type, path: str, found: list[Detail]) ->
             choices = [member.value for member in expected.cls]
             if value not in choices:
                 wrong(Problem.CHOICE, ", ".join(map(str, choices)))
+        case inspect.LiteralType():
+            if value not in expected.values:
+                wrong(Problem.CHOICE, ", ".join(map(str, expected.values)))
+        case inspect.IntType():
+            if not isinstance(value, int) or isinstance(value, bool):
+                wrong(Problem.TYPE, "integer")
+            elif expected.ge is not None and value < expected.ge:
+                wrong(Problem.RANGE, f"{expected.ge}…{text.INTEGERS[1]}")
+        case inspect.UUIDType():
+            if not isinstance(value, str):
+                wrong(Problem.TYPE, "string")
+            elif not _is(value, UUID):
+                wrong(Problem.PATTERN, "UUID")
         case inspect.ListType() | inspect.VarTupleType():
             if not isinstance(value, list):
                 wrong(Problem.TYPE, "array")
@@ -283,6 +297,14 @@ def _walk(value: Any, expected: inspect.Type, path: str, found: list[Detail]) ->
                 msgspec.convert(value, expected)
             except (msgspec.ValidationError, TypeError):
                 wrong(Problem.INVALID)
+
+
+def _is(value: str, kind: type) -> bool:
+    try:
+        msgspec.convert(value, kind)
+    except msgspec.ValidationError:
+        return False
+    return True
 
 
 def _is_moment(value: str) -> bool:

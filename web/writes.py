@@ -3,8 +3,10 @@
 from hashlib import sha256
 from uuid import UUID
 
+import msgspec
 from aiohttp import web
 
+from domain.access import Actor
 from domain.refusals import Code, Refusal
 from domain.versions import Expected
 from security.signatures import sign
@@ -71,13 +73,13 @@ async def submit(
     aggregate_id: UUID | None = None,
     matching: Expected = None,
     personal: bool = False,
-    wait: float | None = None,
-) -> Answer | Pending:
-    """Sends a command of the caller and waits for its answer as the caller prefers.
+    awaited: bool = False,
+) -> Answer:
+    """Sends a command of the caller and waits for its answer as the caller prefers. Raises Refused, Unfinished.
 
     `key`: the caller's Idempotency-Key. `canonical` (the body) and `matching` (If-Match) are what makes two requests
     with one key the same; of a `personal` body nobody without the key may guess anything by trying.
-    `wait`: seconds, instead of what the caller prefers.
+    `awaited`: what can't be answered later is waited for, whatever the caller prefers, and never Unfinished.
     Without `aggregate_id` the aggregate's id is derived from the operation, so a retry creates the same one.
     """
     actor = request[ACTOR]
@@ -85,23 +87,62 @@ async def submit(
     parts = request.app[PARTS]
     same = b"%b %b\n%b\n%b" % (method.encode(), path.encode(), _text(matching), canonical)
     operation = identity.new_operation() if key is None else identity.operation_id(actor.id, method, path, key)
-    operations_of(request).append(operation)
-    order = Order(
-        noun=noun,
-        type=command,
-        aggregate_id=identity.aggregate_id(operation) if aggregate_id is None else aggregate_id,
-        operation=operation,
-        actor=actor,
-        data=data,
+    order = order_of(
+        origin_of(request), noun, command, identity.aggregate_id(operation) if aggregate_id is None else aggregate_id,
+        actor, data, operation=operation, keyed=key is not None,
         fingerprint=sign(parts.settings.index_key, b"fingerprint", same) if personal else sha256(same).hexdigest(),
-        keyed=key is not None,
-        traceparent=headers.traceparent(request),
-        tracestate=headers.tracestate(request),
-        request_id=request[REQUEST_ID],
+    )  # fmt: skip
+    if awaited:
+        return finished(await parts.commands.submit(order, wait=patience(request)))
+    return answered(await parts.commands.submit(order, wait=headers.wait(request, parts.settings.answer_wait_s)))
+
+
+class Origin(msgspec.Struct, frozen=True):
+    """The request that commands come from. `operations`: where it gathers what it asks for."""
+
+    request_id: str
+    traceparent: str | None = None
+    tracestate: str | None = None
+    operations: list[UUID] = []
+
+
+def origin_of(request: web.Request) -> Origin:
+    """That of this request."""
+    return Origin(
+        request[REQUEST_ID], headers.traceparent(request), headers.tracestate(request), operations_of(request)
     )
-    if wait is None:
-        wait = headers.wait(request, parts.settings.answer_wait_s)
-    return await parts.commands.submit(order, wait=wait)
+
+
+def order_of(
+    origin: Origin, noun: str, kind: str, aggregate: UUID, actor: Actor, data: bytes, *,
+    operation: UUID | None = None, fingerprint: str | None = None, keyed: bool = False,
+) -> Order:  # fmt: skip
+    """A command on its way out, noted where the log looks for it. Without `operation` nobody can repeat it.
+
+    Without `fingerprint` nothing of `data` goes into one.
+    """
+    operation = operation or identity.new_operation()
+    origin.operations.append(operation)
+    return Order(
+        noun=noun, type=kind, aggregate_id=aggregate, operation=operation, actor=actor, data=data,
+        fingerprint=fingerprint or operation.hex, keyed=keyed, traceparent=origin.traceparent,
+        tracestate=origin.tracestate, request_id=origin.request_id,
+    )  # fmt: skip
+
+
+LEAST_WAIT_S = 5.0
+
+
+def patience(request: web.Request) -> float:
+    """Seconds to wait for what can't be answered later, whatever the caller prefers."""
+    return max(LEAST_WAIT_S, headers.wait(request, request.app[PARTS].settings.answer_wait_s))
+
+
+def finished(answer: Answer | Pending) -> Answer:
+    """As `answered`, of what can't be asked for later. Raises Refused."""
+    if isinstance(answer, Pending):
+        raise refused(Code.STORES_AWAY)
+    return answered(answer)
 
 
 def answered(answer: Answer | Pending) -> Answer:

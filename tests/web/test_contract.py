@@ -131,6 +131,24 @@ async def test_batches_answer_each_operation_in_order(client: Client, bearer: An
     assert (again[0]["status"], again[0]["error"]["code"]) == (422, "KEY_REUSED")
 
 
+@pytest.mark.parametrize(
+    ("operation", "wrong"),
+    [
+        ({"op": "create", "resource": {}, "bogus": 1}, {"bogus"}),
+        ({"op": "update", "id": str(OWNER), "if_match": 3, "zz": 1}, {"zz"}),
+        ({"op": "update", "id": str(OWNER), "if_match": 0, "zz": 1}, {"if_match", "zz"}),
+        ({"op": "update", "id": "x", "if_match": True}, {"id", "if_match"}),
+        ({"op": "boo", "id": 1, "if_match": "1"}, {"op", "id", "if_match"}),
+    ],
+)
+async def test_of_an_operation_only_what_is_wrong_is_named(
+    client: Client, bearer: Any, operation: Any, wrong: set[str]
+) -> None:
+    answer = await client.post(f"{PATH}/batch", json={"operations": [operation]}, headers=bearer())
+    (one,) = (await answer.json())["data"]
+    assert {detail["field"] for detail in one["error"]["details"]} == wrong
+
+
 @pytest.mark.parametrize("operations", [None, [], [{"op": "delete"}] * 101, "x", [1], [{"op": "\0"}]])
 async def test_a_batch_that_is_none_changes_nothing(client: Client, bearer: Any, fakes: Fakes, operations: Any) -> None:
     answer = await client.post(f"{PATH}/batch", json={"operations": operations}, headers=bearer())

@@ -4,11 +4,13 @@ import io
 import json
 import logging
 import re
+import time
 from typing import Any
 
 import pytest
 
 from config import Settings
+from security import totp
 from telemetry.logs import Json, People
 from tests.web.conftest import OWNER, Client
 from tests.web.fakes import Fakes
@@ -17,6 +19,7 @@ from web.parts import ACCESS
 
 REGISTER, LOGIN, REFRESH = "/api/v1/auth/register", "/api/v1/auth/login", "/api/v1/auth/refresh"
 PATH = "/api/v1/resources"
+FACTOR = "/api/v1/users/me/second-factor"
 NEW = {"email": "Kim.Minsu@example.org", "password": "rapids of a river", "name": "김민수", "phone": "+82 10 1234 5678"}
 NOTE = {
     "kind": "note", "title": "a blue boat", "body": "sails at dawn", "tags": ["regatta"],
@@ -153,6 +156,24 @@ async def test_a_line_names_every_operation_of_a_batch_and_those_of_sessions(
     *_, account, session, refresh = (str(order.operation) for order in fakes.commands.submitted)
     assert registered["operations"] == [account, session]
     assert refreshed["operation"] == refresh
+
+
+async def test_a_line_of_a_login_names_the_code_that_was_used_up_too(client: Client, fakes: Fakes, lines: Any) -> None:
+    made = await data(await client.post(REGISTER, json=NEW), 201)
+    bearer = {"Authorization": f"Bearer {made['access_token']}"}
+    begun = await data(await client.post(FACTOR, json={"password": NEW["password"]}, headers=bearer), 201)
+    now = int(time.time()) // totp.STEP_S
+    confirmed = {"code": totp.code_of(begun["secret"], now)}
+    await data(await client.post(f"{FACTOR}/confirm", json=confirmed, headers=bearer), 200)
+    who = {name: NEW[name] for name in ("email", "password")}
+    trace = {"traceparent": f"00-{'a' * 32}-{'b' * 16}-01", "tracestate": "vendor=1"}
+    given = who | {"code": totp.code_of(begun["secret"], now + 1)}
+    await data(await client.post(LOGIN, json=given, headers=trace), 200)
+    *_, login = read(client, lines)
+    *_, used, session = fakes.commands.submitted
+    assert used.type == "use_second_factor"
+    assert login["operations"] == [str(used.operation), str(session.operation)]
+    assert used.tracestate == session.tracestate == "vendor=1"
 
 
 async def test_people_are_told_the_same(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,7 +43,7 @@ async def test_a_forgotten_password_is_set_anew_with_the_token_of_the_mail(clien
     body = {"token": fakes.mailed(), "password": OTHER_PASSWORD}
     assert await ask(client, "/auth/reset-password", body) == (204, None)
     assert (await login(client), await login(client, OTHER_PASSWORD)) == (401, 200)
-    assert await ask(client, "/auth/reset-password", body) == (400, "MAIL_TOKEN_INVALID")
+    assert await ask(client, "/auth/reset-password", body) == (403, "MAIL_TOKEN_INVALID")
 
 
 async def test_a_new_password_has_to_be_one_and_costs_no_token(client: Client, fakes: Fakes) -> None:
@@ -104,12 +104,12 @@ async def test_a_token_that_is_none_is_refused_before_any_work(
             answer = await client.post(f"{V1}/auth/reset-password", json={"token": shown, "password": OTHER_PASSWORD})
         seen.append(await told(answer))
         assert "Passwords.hash" not in work
-    assert [status for status, _, _ in seen] == [400] * len(wrong)
+    assert [status for status, _, _ in seen] == [403] * len(wrong)
     assert [error["code"] for _, error, _ in seen] == ["MAIL_TOKEN_INVALID"] * len(wrong)
     assert seen == [seen[0]] * len(wrong)
     assert len(fakes.commands.submitted) == submitted
     for path in ("/auth/verify-email", "/auth/confirm-email"):  # of another purpose, it is none there either
-        assert await ask(client, path, {"token": token.text}) == (400, "MAIL_TOKEN_INVALID")
+        assert await ask(client, path, {"token": token.text}) == (403, "MAIL_TOKEN_INVALID")
     assert (await ask(client, "/auth/reset-password", {"token": token.text, "password": OTHER_PASSWORD}))[0] == 204
 
 
@@ -132,7 +132,7 @@ async def test_an_address_is_verified_with_the_mail_of_registering_or_another(cl
     assert tokens["user"]["email_verified"] is False
     first = fakes.mailed("create_account")
     assert (await ask(client, "/auth/resend-verification", **bearing(tokens)))[0] == 202
-    assert await ask(client, "/auth/verify-email", {"token": first}) == (400, "MAIL_TOKEN_INVALID")
+    assert await ask(client, "/auth/verify-email", {"token": first}) == (403, "MAIL_TOKEN_INVALID")
     assert (await ask(client, "/auth/verify-email", {"token": fakes.mailed("request_verification")}))[0] == 204
     assert (await ask(client, "/users/me", None, "GET", **bearing(tokens)))[1]["email_verified"] is True
 
@@ -263,4 +263,4 @@ async def test_a_worker_that_takes_its_time_is_not_waited_for(
 
     monkeypatch.setattr(FakeAccounts, "key", gone)
     body = {"token": fakes.mailed(), "password": PASSWORD}
-    assert await ask(client, "/auth/reset-password", body) == (400, "MAIL_TOKEN_INVALID")
+    assert await ask(client, "/auth/reset-password", body) == (403, "MAIL_TOKEN_INVALID")

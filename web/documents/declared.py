@@ -39,10 +39,11 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """One route.
 
-    `command`: it goes through Kafka, so it may be answered later (`command="always here"`: it is waited for, or
-    refused). `keyed`: it takes an Idempotency-Key. `conditional`: it takes If-Match. `tagged`: its answer has an ETag
-    that If-None-Match may name. `refuses`: the codes of its own, besides those of its kind. `example`: a body that
-    works, and `query` a query that does. `links`: what may be done next with what its answer names.
+    `command`: it goes through Kafka, so it may be answered later, unless it is `awaited`: then it is waited for, or
+    refused. `keyed`: it takes an Idempotency-Key. `conditional`: it takes If-Match. `tagged`:
+    its answer has an ETag that If-None-Match may name. `refuses`: the codes of its own, besides those of its kind.
+    `besides`: what of its body's schema the type can't say. `example`: a body that works, and `query` a query that
+    does. `links`: what may be done next with what its answer names.
     """
 
     tag: str
@@ -51,8 +52,10 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     says: str = ""
     parameters: tuple[Parameter, ...] = ()
     body: Schema[Any] | None = None
+    besides: Json = {}
     merging: bool = False
     command: bool = False
+    awaited: bool = False
     keyed: bool = False
     conditional: bool = False
     tagged: bool = False
@@ -68,9 +71,11 @@ def one(shape: Any, says: str, *headers: str, media: dict[str, Any] | None = Non
     return Answer(says=says, shape=shape, headers=headers, media=media or {})
 
 
-def many(shape: Any, says: str, *headers: str, meta: dict[str, Any] | None = None, **media: Any) -> Answer:
+def many(
+    shape: Any, says: str, *headers: str, meta: dict[str, Any] | None = None, media: dict[str, Any] | None = None
+) -> Answer:
     """An answer that is a list."""
-    return Answer(says=says, shape=shape, many=True, headers=headers, meta=meta or {}, media=media.get("media", {}))
+    return Answer(says=says, shape=shape, many=True, headers=headers, meta=meta or {}, media=media or {})
 
 
 def nothing(says: str, *headers: str) -> Answer:

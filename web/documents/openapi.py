@@ -10,7 +10,6 @@ from domain.refusals import STATUS, Code
 from web.documents import replies, samples
 from web.documents.declared import Answer, Endpoint, Json, Parameter
 from web.documents.schemas import Schemas, ref, refusal_schemas, result_schemas
-from web.documents.second_factors import SHOWN_ONCE
 from web.documents.table import API, PAGES, PLAIN
 from web.permissions import InPerson, May, anyone
 from web.routes import API as ROUTES
@@ -35,7 +34,6 @@ KEY, IF_MATCH, IF_NONE_MATCH, PREFER, LANGUAGE, REQUEST_ID, PARENT, STATE = (
     Parameter("tracestate", str, "Your tracing systems' own words, passed on with `traceparent`.",
               "header", "vendor=1"),
 )  # fmt: skip
-AWAITED = frozenset({"POST /auth/login", "POST /auth/refresh", "POST /resources/batch", "POST /api-keys", *SHOWN_ONCE})
 ASK = ("GET /operations/{id}",)
 SHARED = (LANGUAGE, REQUEST_ID, PARENT, STATE)
 IDS: dict[str, Json] = {
@@ -178,7 +176,7 @@ class _Made:
 
     def _body(self, endpoint: Endpoint) -> Json:
         assert endpoint.body is not None
-        content: Json = {"schema": self._schemas.of(endpoint.body.kind)}
+        content: Json = {"schema": self._schemas.of(endpoint.body.kind) | endpoint.besides}
         if endpoint.example is not None:
             content["example"] = endpoint.example
         types = [replies.JSON, *(["application/merge-patch+json"] if endpoint.merging else [])]
@@ -229,7 +227,7 @@ class _Made:
         tagged = ("ETag",) if endpoint.tagged else ()
         if endpoint.tagged:
             answers[304] = Answer(says="You have it already.", headers=tagged)
-        if endpoint.command and endpoint.answers.keys().isdisjoint({202}) and not _awaited(method, path):
+        if endpoint.command and endpoint.answers.keys().isdisjoint({202}) and not endpoint.awaited:
             answers[202] = Answer(
                 says="Taken, and not done yet: ask for the operation.",
                 shape="Operation",
@@ -248,11 +246,6 @@ class _Made:
             self.refusals.setdefault(name, replies.refusal(codes, self._version, bare=endpoint.bare))
             found[str(status)] = {"$ref": f"#/components/responses/{name}"}
         return found
-
-
-def _awaited(method: str, path: str) -> bool:
-    """True where nothing can be asked for later: the answer holds a secret, or each of its parts tells by itself."""
-    return f"{method} {path}" in AWAITED
 
 
 def _security(guard: Guard | None) -> list[Json]:

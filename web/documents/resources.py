@@ -119,6 +119,7 @@ ENDPOINTS: dict[str, Endpoint] = {
         answers={200: many("BatchAnswer", "An answer for each operation, in order.")},
         keyed=True,
         command=True,
+        awaited=True,
     ),
     "GET /resources/{id}": Endpoint(
         tag=RESOURCES,

@@ -49,7 +49,7 @@ def _hashable(kind: Any) -> Any:
 
 
 def clean(schema: Any) -> Any:
-    """The same schema with ECMA's patterns; msgspec's names of Python types as titles are left out within."""
+    """The same schema with ECMA's patterns."""
     if isinstance(schema, dict):
         cleaned = {name: clean(value) for name, value in schema.items()}
         if cleaned.get("type") == "object" and not {"properties", "additionalProperties"} & cleaned.keys():

@@ -7,11 +7,6 @@ from web.documents.declared import Endpoint, nothing, one
 
 TAG = "Second factor"
 PASSWORD = {"password": "correct horse"}
-SHOWN_ONCE = (
-    "POST /users/me/second-factor", "POST /users/me/second-factor/confirm",
-    "POST /users/me/second-factor/recovery-codes", "DELETE /users/me/second-factor",
-)  # fmt: skip
-"""What is waited for: its answer can't be told later, or nothing can be done before it is there."""
 OWN = (Code.NOT_FOUND, Code.ACCOUNT_ERASED)
 
 ENDPOINTS: dict[str, Endpoint] = {
@@ -30,6 +25,7 @@ ENDPOINTS: dict[str, Endpoint] = {
         example=PASSWORD,
         answers={201: one(shapes.Secret, "The secret, shown this once.")},
         command=True,
+        awaited=True,
         refuses=(*OWN, Code.WRONG_PASSWORD, Code.SECOND_FACTOR_ON),
     ),
     "POST /users/me/second-factor/confirm": Endpoint(
@@ -40,6 +36,7 @@ ENDPOINTS: dict[str, Endpoint] = {
         example={"code": "$CODE"},
         answers={200: one(shapes.RecoveryCodes, "Ten recovery codes, shown this once.")},
         command=True,
+        awaited=True,
         refuses=(*OWN, Code.WRONG_CODE, Code.SECOND_FACTOR_ON, Code.SECOND_FACTOR_OFF),
     ),
     "POST /users/me/second-factor/recovery-codes": Endpoint(
@@ -47,9 +44,11 @@ ENDPOINTS: dict[str, Endpoint] = {
         summary="Get other recovery codes",
         says="Those from before are over. Send the password, or a code.",
         body=second_factors.PROVING,
+        besides={"minProperties": 1},
         example=PASSWORD,
         answers={200: one(shapes.RecoveryCodes, "Ten recovery codes, shown this once.")},
         command=True,
+        awaited=True,
         refuses=(*OWN, Code.WRONG_PASSWORD, Code.WRONG_CODE, Code.SECOND_FACTOR_OFF),
     ),
     "DELETE /users/me/second-factor": Endpoint(
@@ -57,9 +56,11 @@ ENDPOINTS: dict[str, Endpoint] = {
         summary="Turn it off",
         says="Send the password, or a code. Sessions go on.",
         body=second_factors.PROVING,
+        besides={"minProperties": 1},
         example=PASSWORD,
         answers={204: nothing("No login asks for a code any more.")},
         command=True,
+        awaited=True,
         refuses=(*OWN, Code.WRONG_PASSWORD, Code.WRONG_CODE, Code.SECOND_FACTOR_OFF),
     ),
     "DELETE /users/{id}/second-factor": Endpoint(

@@ -1,0 +1,95 @@
+"""Schemathesis asks a real front whatever the documents allow, and what they do not, as guest, user and admin.
+
+All of its checks are on, and it goes from answer to request by links (any_request.toml and any_request.py say what it
+can't know). In a quick run each operation is asked in one version, by the role that may do least of those that may
+ask; in full size every operation in both versions, by everybody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from config import Settings
+from domain.access import Role
+from tests.flows.harness import ROOT, System, system, unlimited
+from web.documents import openapi
+
+HERE = Path(__file__).parent
+ENDLESS = "/analytics/{metric}/live"
+"""A stream never ends; it has tests of its own (tests/web/test_live.py)."""
+VERSIONS = ("v1", "v2")
+QUICK, FULL = 1, 30
+"""Requests that are made up for each operation, besides examples and the borders of every schema."""
+EVERYTHING, LINKED = "examples,coverage,fuzzing,stateful", "coverage,stateful"
+AT_ONCE = 2
+
+
+def operations(version: str, role: Role, *, full: bool) -> list[str]:
+    """The ids of the operations that one run asks."""
+    chosen = []
+    for path, item in openapi.document(version)["paths"].items():
+        for method, operation in item.items():
+            scopes = [scope for way in operation["security"] for scope in way.get("bearer", ["user"])]
+            least = Role.ADMIN if "admin" in scopes else Role.USER if operation["security"] else Role.GUEST
+            if {} in operation["security"] and method == "get":
+                least = Role.USER  # who may see more than a guest
+            if not path.endswith(ENDLESS) and (full or least is role):
+                chosen.append(operation["operationId"])
+    chosen.sort()
+    if full or role is Role.USER:
+        return [id for id in chosen if full or ("Resources" in id) == (version == "v1")]
+    return chosen[VERSIONS.index(version) :: len(VERSIONS)]
+
+
+async def asked(installation: System, origin: str, version: str, role: Role, folder: Path, *, full: bool) -> str:
+    """What is wrong with the answers; empty if nothing is."""
+    chosen = [part for id in operations(version, role, full=full) for part in ("--include-operation-id", id)]
+    # From answer to request it can go only where there are links between the operations that were chosen.
+    phases = EVERYTHING if full else LINKED if (version, role) == ("v1", Role.USER) else "coverage"
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "schemathesis.cli", "--config-file", str(HERE / "any_request.toml"),
+        "run", f"{origin}/api/{version}/openapi.json", "--checks", "all", "--phases", phases,
+        "--max-examples", str(FULL if full else QUICK), "--generation-deterministic", "--request-timeout", "30",
+        # No text may have a NUL, which no column can keep; that is tested by itself, and a pattern of every text in the
+        # document would say nothing else.
+        "--generation-allow-x00", "false", "--continue-on-failure", "--no-color", "--warnings", "off",
+        "--suppress-health-check", "all", *chosen,
+        cwd=folder, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+        env={
+            "PATH": os.environ["PATH"], "HOME": str(folder), "PYTHONPATH": str(ROOT),
+            "SCHEMATHESIS_HOOKS": "tests.flows.any_request", "ANY_REQUEST_ROLE": role.value,
+            **installation.settings.environ(),
+        },
+    )  # fmt: skip
+    said, _ = await process.communicate()
+    return f"{version} as {role}:\n{said.decode()[-30_000:]}" if process.returncode else ""
+
+
+@pytest.mark.asyncio(loop_scope="session")
+@pytest.mark.timeout(7200)
+async def test_no_request_is_answered_in_a_way_that_no_document_knows(
+    own_settings: Settings, tmp_path: Path, full: bool
+) -> None:
+    async with system(unlimited(own_settings), tmp_path) as installation:
+        worker, front = installation.worker(), installation.front()
+        await asyncio.gather(worker.start(), front.start())
+        origin = installation.url_of(front).removesuffix("/api/v1")
+        room = asyncio.Semaphore(AT_ONCE)
+
+        async def run(version: str, role: Role) -> str:
+            async with room:
+                return await asked(installation, origin, version, role, tmp_path, full=full)
+
+        wrong = await asyncio.gather(*(run(version, role) for version in VERSIONS for role in Role))
+        assert not any(wrong), "\n\n".join(filter(None, wrong))
+
+
+def test_every_operation_is_asked_in_a_quick_run_too() -> None:
+    chosen = [id for version in VERSIONS for role in Role for id in operations(version, role, full=False)]
+    every = operations("v1", Role.GUEST, full=True)
+    assert sorted(chosen) == sorted(every)
