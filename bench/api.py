@@ -14,7 +14,7 @@ from bench.api_pocketbase import PocketBase
 from bench.api_rows import PAGE, Rows
 from bench.api_sides import Api, Direct, Requests, Searched, Template, Yeoul
 from bench.figures import API_FLOOD, API_MEMORY, Figure
-from bench.fronts import sample
+from bench.fronts import rounds
 from bench.records import Record, Sample, compare
 from bench.rivals import Program, Unavailable
 from bench.stage import Stage
@@ -116,8 +116,7 @@ async def measure(stage: Stage, wanted: Sequence[Figure]) -> list[Record]:
 
 
 async def _measured(field: Field, operation: Operation, figures: Sequence[Figure]) -> list[Record]:
-    """Rounds of one operation: each side once, one right after the other."""
-    stage, samples = field.stage, {}
+    """Rounds of one operation, of every side that its figures compare."""
     asked: dict[str, tuple[Api, Requests]] = {}
     for name in (OURS, DIRECT, POCKETBASE, TEMPLATE):
         if name in field.sides and (name in (OURS, DIRECT) or any(it.id.endswith(name) for it in figures)):
@@ -126,12 +125,7 @@ async def _measured(field: Field, operation: Operation, figures: Sequence[Figure
         pocketbase = field.sides[POCKETBASE]
         assert isinstance(pocketbase, PocketBase)
         asked[WITHOUT_TOTAL] = pocketbase, pocketbase.untotalled()
-    samples = {name: list[Sample]() for name in asked}
-    for _ in range(stage.options.runs):
-        for name, (side, requests) in asked.items():
-            samples[name].append(
-                await sample(stage, side, figures[0], requests, stage.options.seconds, operation.items)
-            )
+    samples = await rounds(field.stage, figures[0], asked, operation.items)
     return [_record(field, figure, samples) for figure in figures]
 
 

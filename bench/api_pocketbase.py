@@ -1,7 +1,6 @@
 """PocketBase under the load of api.*: built from its Go module, one process, its SQLite in a folder of its own."""
 
 import asyncio
-import shutil
 import sqlite3
 import string
 from collections.abc import Mapping
@@ -141,11 +140,6 @@ class PocketBase(Searched):
         """By pages."""
         rows: list[dict[str, Any]] = answer["items"]
         return rows
-
-    async def close(self) -> None:
-        """Stop it, and remove its files."""
-        await self.stop()
-        await asyncio.to_thread(shutil.rmtree, self.data, ignore_errors=True)
 
 
 async def _post(session: aiohttp.ClientSession, path: str, body: Mapping[str, Any], token: str = "") -> Any:

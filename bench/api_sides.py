@@ -143,14 +143,6 @@ class Yeoul(Searched, sides.Yeoul):
 
     title = "Yeoul"
 
-    async def start(self) -> None:
-        """Tables, topics, one worker, two front processes."""
-        await sides.Yeoul.start(self)
-
-    async def token(self) -> str:
-        """By login."""
-        return await sides.Yeoul.token(self)
-
     async def fill(self, total: int) -> None:
         """By batches of 100."""
         headers = await self.headers()
@@ -199,14 +191,6 @@ class Direct(Searched, sides.Direct):
     def __init__(self, stage: Stage) -> None:
         sides.Direct.__init__(self, stage)
         self.name = "direct-api"
-
-    async def start(self) -> None:
-        """A database of its own, then the processes."""
-        await sides.Direct.start(self)
-
-    async def token(self) -> str:
-        """Signed with the baseline's own key."""
-        return await sides.Direct.token(self)
 
     async def fill(self, total: int) -> None:
         """By COPY."""

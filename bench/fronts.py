@@ -73,13 +73,15 @@ async def sample(
     return result
 
 
-async def alternate(stage: Stage, figure: Figure, sides: Mapping[str, tuple[Side, Requests]]) -> Record:
-    """Rounds of `figure`: each side once, one right after the other."""
+async def rounds(
+    stage: Stage, figure: Figure, sides: Mapping[str, tuple[Side, Requests]], items: int | None = None
+) -> dict[str, list[Sample]]:
+    """Rounds of `figure`: each side once, one right after the other; each answer has `items` rows."""
     samples: dict[str, list[Sample]] = {name: [] for name in sides}
     for _ in range(stage.options.runs):
         for name, (side, requests) in sides.items():
-            samples[name].append(await sample(stage, side, figure, requests, stage.options.seconds))
-    return compare(figure, samples)
+            samples[name].append(await sample(stage, side, figure, requests, stage.options.seconds, items))
+    return samples
 
 
 async def measure(stage: Stage, wanted: Sequence[Figure]) -> list[Record]:
@@ -104,7 +106,7 @@ async def measure(stage: Stage, wanted: Sequence[Figure]) -> list[Record]:
                 "direct front without reset query": (unreset, requests[unreset.name]),
                 "direct front without lists and search": (bare, requests[bare.name]),
             }
-            records.append(await alternate(stage, figure, named))
+            records.append(compare(figure, await rounds(stage, figure, named)))
     finally:
         await asyncio.gather(*(side.stop() for side in sides))
     return records

@@ -76,6 +76,11 @@ def _undeclared(version: str, status: int, headers: Any, body: bytes | None, wha
         return
     if media not in ("application/json", "application/problem+json"):
         raise Undocumented(f"{what} as {media!r}")
+    if status not in ANYWHERE:
+        raise Undocumented(f"{what}, where no operation is")
+    told = json.loads(body)
+    if told.get("error", told).get("code") != ANYWHERE[status]:
+        raise Undocumented(f"{what} with another code: {body[:300]!r}")
     name = "Problem" if media == "application/problem+json" else "Refused"
     schema = json.dumps({"$ref": f"#/components/schemas/{name}"})
     _validate(_validator(version, name, media, schema), body, what)

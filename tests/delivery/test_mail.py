@@ -27,6 +27,7 @@ from streams.envelope import Unreadable
 from streams.groups import Connections
 from streams.work import MailServerAway, waits_for
 from telemetry import metrics
+from tests.stores.given import keep
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -73,10 +74,8 @@ class Office:
             id, self._sealer.seal(wrapped, id, "email", email), "s", None, id.hex * 2, "s", Role.USER,
             AccountStatus.ACTIVE, 1, now, now, language=language, mailing=Mailing(tickets),
         )  # fmt: skip
-        names = ", ".join(column.name for column in TABLE.columns)
-        places = ", ".join(f"${number}" for number, _ in enumerate(TABLE.columns, start=1))
         database = self.connections.database
-        await database.execute(f"INSERT INTO accounts ({names}) VALUES ({places})", *TABLE.row(state))
+        await keep(database, TABLE, state)
         await database.execute("INSERT INTO account_keys VALUES ($1, $2)", id, wrapped)
         kind = Kind.PASSWORD_CHANGED if asks is None else Kind(asks.value)
         return Due(f"{id}.0", "/yeoul/accounts", "", id, kind, now + timedelta(hours=1), token, None)

@@ -56,28 +56,29 @@ def test_operators_find_every_metric(name: str) -> None:
     assert f"| `{name}` |" in page("docs/operators.md")
 
 
+def row_of(topic: Topic) -> str:
+    return next(line for line in page("docs/kafka.md").splitlines() if line.startswith(f"| `{topic.name}` |"))
+
+
 @pytest.mark.parametrize("topic", TOPICS, ids=lambda topic: topic.name)
-def test_producers_find_every_topic_as_it_is(topic: object) -> None:
-    name, partitions, retention = topic.name, topic.partitions, topic.retention  # type: ignore[attr-defined]
-    row = next(line for line in page("docs/kafka.md").splitlines() if line.startswith(f"| `{name}` |"))
-    cells = [cell.strip() for cell in row.split("|")]
-    assert cells[4:6] == [str(partitions), f"{retention.days} days"]
+def test_producers_find_every_topic_as_it_is(topic: Topic) -> None:
+    cells = [cell.strip() for cell in row_of(topic).split("|")]
+    assert cells[4:6] == [str(topic.partitions), f"{topic.retention.days} days"]
 
 
 @pytest.mark.parametrize("topic", [*COMMANDS_OF.values(), *EVENTS_OF.values()], ids=lambda topic: topic.name)
 def test_readers_find_who_writes_a_topic(topic: Topic) -> None:
-    row = next(line for line in page("docs/kafka.md").splitlines() if line.startswith(f"| `{topic.name}` |"))
-    cell = row.split("|")[3]
+    cell = row_of(topic).split("|")[3]
     writers = set(re.findall(r"`([a-z_]+)`", cell)) | ({"web"} if "fronts" in cell else set())
     assert writers == set(topic.owner.split(", "))
 
 
 @pytest.mark.parametrize("noun", NOUNS)
-def test_a_topic_of_commands_names_each_of_them(noun: str) -> None:
-    topic, commands = COMMANDS_OF[noun], NOUNS[noun].COMMANDS
-    assert topic.carries.partition(": ")[2].split(", ") == list(commands)
-    row = next(line for line in page("docs/kafka.md").splitlines() if line.startswith(f"| `{topic.name}` |"))
-    assert all(f"`{name}`" in row for name in commands)
+def test_topics_of_a_noun_name_each_command_and_each_event(noun: str) -> None:
+    commands, events = NOUNS[noun].COMMANDS, NOUNS[noun].EVENTS
+    assert COMMANDS_OF[noun].carries.partition(": ")[2].split(", ") == list(commands)
+    assert [name for name in commands if f"`{name}`" not in row_of(COMMANDS_OF[noun])] == []
+    assert [name for name in events if f"`{name}`" not in row_of(EVENTS_OF[noun])] == []
 
 
 def test_clients_find_what_a_list_is_sorted_and_narrowed_by() -> None:

@@ -37,6 +37,7 @@ def test_asyncapi() -> None:
 def test_every_topic_and_each_of_its_messages() -> None:
     document = asyncapi.document()
     assert set(document["channels"]) == {topic.name for topic in TOPICS}
+    assert NOUNS.keys() == COMMANDS_OF.keys() == EVENTS_OF.keys()
     for noun, types in NOUNS.items():
         assert set(document["channels"][COMMANDS_OF[noun].name]["messages"]) == set(types.COMMANDS)
         assert set(document["channels"][EVENTS_OF[noun].name]["messages"]) == set(types.EVENTS)

@@ -16,7 +16,7 @@ from tests import documented
 from tests.flows.model import Account, Json, Model, No, Resource, same
 
 ENDED_S = 2.0
-"""A session that ended is over in every process within a second."""
+"""A session that ended is over in every process within a second; what an event ends, a second after it."""
 WAIT = {"Prefer": "wait=30"}
 NOWHERE = "0190aaaa-0000-7000-8000-00000000dead"
 numbers = itertools.count(1)

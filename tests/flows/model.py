@@ -1,7 +1,7 @@
 """What the API promises, as simply as it can be said: dictionaries in memory, and no code of the product.
 
-Every method answers `(status, code)` of a refusal, or what a good answer has to show. Callers are accounts of the
-model, or None for a guest.
+A refusal is raised as `No`; else a method gives what a good answer has to show. Callers are accounts of the model, or
+None for a guest.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ async def admin_of(installation: System, guest: Caller, email: str = "admin@exam
     return Caller(guest.url, token, str(row.id))
 
 
-async def test_every_role_meets_every_endpoint(installation: System) -> None:
+async def test_every_role_meets_the_endpoints_of_accounts(installation: System) -> None:
     guest = await started(installation)
     admin = await admin_of(installation, guest)
     mina, jun = await register(guest, "mina@example.com", name="Mina"), await register(guest, "jun@example.com")

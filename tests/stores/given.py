@@ -9,7 +9,8 @@ import msgspec
 
 from domain.access import Visibility
 from domain.resources import Resource
-from stores.aggregates import Entry, Operation
+from stores.aggregates import Entry, Operation, Table
+from stores.postgres import Database
 from stores.progress import ProgressStore
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -40,6 +41,16 @@ async def partitions(progress: ProgressStore, *numbers: int, at: int = 0, group:
     for number in numbers:
         await progress.begin(group, f"topic-{topic_id}", topic_id, number, at, publishes=True)
     return topic_id
+
+
+async def keep(database: Database, table: Table, *states: Any) -> None:
+    """These states are rows of a noun's table, in place of those that had their ids."""
+    names = ", ".join(column.name for column in table.columns)
+    marks = ", ".join(f"${number}::{column.type}" for number, column in enumerate(table.columns, start=1))
+    changes = ", ".join(f"{column.name} = excluded.{column.name}" for column in table.columns)
+    insert = f"INSERT INTO {table.name} ({names}) VALUES ({marks}) ON CONFLICT (id) DO UPDATE SET {changes}"
+    for state in states:
+        await database.execute(insert, *table.row(state))
 
 
 def life() -> int:

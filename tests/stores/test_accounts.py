@@ -18,9 +18,14 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 async def account(
-    database: Database, number: int = 0, *, role: Role = Role.USER, status: AccountStatus = AccountStatus.ACTIVE
+    database: Database,
+    number: int = 0,
+    *,
+    id: UUID | None = None,
+    role: Role = Role.USER,
+    status: AccountStatus = AccountStatus.ACTIVE,
 ) -> UUID:
-    id = uuid4()
+    id = id or uuid4()
     await database.execute(
         """INSERT INTO accounts (id, email_index, email_sealed, name_sealed, password_sealed, role, status, version,
                                  created_at, updated_at)

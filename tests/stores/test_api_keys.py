@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import msgspec
 import pytest
-import pytest_asyncio
 
-import stores
-from config import Settings
 from domain.access import Role, Scope
+from domain.accounts import AccountStatus
 from domain.api_keys import ApiKey, ApiKeys
 from domain.sessions import ENDED_KEPT, Ended
-from stores import Stores, migrations
+from stores import Stores
 from stores.api_keys import TABLE, USED_EVERY
 from stores.revocations import Revoked
 from tests.contracts.harness import until
+from tests.stores.given import keep
+from tests.stores.test_accounts import account
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -27,37 +26,13 @@ NOW = datetime.now(UTC)
 MINUTE = timedelta(minutes=1)
 
 
-@pytest_asyncio.fixture(loop_scope="session")
-async def opened(own_settings: Settings) -> AsyncIterator[Stores]:
-    await migrations.apply(own_settings.postgres_url)
-    async with stores.open(own_settings) as found:
-        yield found
-
-
 def key(expires: datetime | None = None) -> ApiKey:
     return ApiKey(uuid4(), "f" * 64, "name", (Scope.READ,), 1, NOW, expires)
 
 
-async def keep(opened: Stores, *states: ApiKeys) -> None:
-    names = ", ".join(column.name for column in TABLE.columns)
-    marks = ", ".join(f"${n}::{column.type}" for n, column in enumerate(TABLE.columns, start=1))
-    for state in states:
-        await opened.database.execute(f"INSERT INTO api_keys ({names}) VALUES ({marks})", *TABLE.row(state))
-
-
-async def account(opened: Stores, id: UUID, role: str, status: str) -> None:
-    await opened.database.execute(
-        """INSERT INTO accounts (id, email_index, email_sealed, name_sealed, password_sealed, role, status, version,
-               created_at, updated_at) VALUES ($1, $1::uuid::text, '', '', '', $2, $3, 1, now(), now())""",
-        id,
-        role,
-        status,
-    )
-
-
 async def test_a_state_comes_back_as_it_was(opened: Stores) -> None:
     state = ApiKeys(uuid4(), (key(), key(NOW + MINUTE)), (Ended(uuid4(), NOW, 3),), 2, 4)
-    await keep(opened, state)
+    await keep(opened.database, TABLE, state)
     found = await opened.api_keys.get(state.id)
     assert found is not None
     assert (found.keys, found.at) == (state, {})
@@ -67,9 +42,9 @@ async def test_a_state_comes_back_as_it_was(opened: Stores) -> None:
 @pytest.mark.parametrize(("status", "usable"), [("active", True), ("disabled", False), ("erased", False)])
 async def test_only_keys_of_an_active_account_can_be_used(opened: Stores, status: str, usable: bool) -> None:
     state = ApiKeys(uuid4(), (key(),), (), 0, 1)
-    await keep(opened, state)
+    await keep(opened.database, TABLE, state)
     assert await opened.api_keys.usable(state.id) is None  # no account at all
-    await account(opened, state.id, "admin", status)
+    await account(opened.database, id=state.id, role=Role.ADMIN, status=AccountStatus(status))
     found = await opened.api_keys.usable(state.id)
     assert (found is not None) == usable
     assert found is None or (found.keys, found.role) == (state, Role.ADMIN)
@@ -78,7 +53,7 @@ async def test_only_keys_of_an_active_account_can_be_used(opened: Stores, status
 async def test_a_use_is_written_down_once_a_minute(opened: Stores) -> None:
     one, other = key(), key()
     state = ApiKeys(uuid4(), (one, other), (), 0, 2)
-    await keep(opened, state)
+    await keep(opened.database, TABLE, state)
     note = opened.api_keys.note_use
     assert sorted(await asyncio.gather(*(note(state.id, one.id, NOW) for _ in range(5)))) == [False] * 4 + [True]
     assert not await note(state.id, one.id, NOW + USED_EVERY - timedelta(seconds=1))
@@ -96,7 +71,7 @@ async def test_what_is_over_is_swept_away_with_its_uses(opened: Stores) -> None:
     lasting, short, long = key(), key(NOW - MINUTE), key(NOW + MINUTE)
     state = ApiKeys(uuid4(), (lasting, short, long), (Ended(uuid4(), NOW - ENDED_KEPT - MINUTE, 1),), 0, 5)
     endless = ApiKeys(uuid4(), (key(),), (), 0, 1)
-    await keep(opened, state, endless)
+    await keep(opened.database, TABLE, state, endless)
     for one in state.held:
         await opened.api_keys.note_use(state.id, one.id, NOW)
     assert await opened.api_keys.sweep(NOW) == 2  # a row, for what expired and for what ended
@@ -116,7 +91,7 @@ async def test_word_of_an_ended_key_gets_about_without_redis(opened: Stores) -> 
     ended = ApiKeys(uuid4(), (), (Ended(uuid4(), datetime.now(UTC), 2),), 0, 2)
     revoked = Revoked(opened.database, opened.redis)
     async with revoked.following():
-        await keep(opened, ended)
+        await keep(opened.database, TABLE, ended)
 
         async def known() -> bool:
             return ended.ended[0].id in revoked

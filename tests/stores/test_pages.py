@@ -173,8 +173,9 @@ class Large:
             if node.get("Relation Name") == "resources":
                 if node["Node Type"] == "Seq Scan":
                     self.sequential.append(query)
-                total += int(node["Actual Rows"] * node["Actual Loops"] + node.get("Rows Removed by Filter", 0))
-                total += int(node.get("Rows Removed by Index Recheck", 0))
+                removed = ("Rows Removed by Filter", "Rows Removed by Index Recheck")
+                read = node["Actual Rows"] + sum(node.get(name, 0) for name in removed)
+                total += int(read * node["Actual Loops"])  # each is the mean of a loop
         self.read.append((total, query))
 
 

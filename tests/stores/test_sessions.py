@@ -12,17 +12,17 @@ from uuid import UUID, uuid4
 
 import msgspec
 import pytest
-import pytest_asyncio
 
 import stores
 from config import Settings
 from domain.sessions import ENDED_KEPT, Ended, Session, Sessions
-from stores import Stores, migrations, revocations
+from stores import Stores, revocations
 from stores.postgres import PIECE
 from stores.revocations import Revoked, tell
 from stores.sessions import JOURNAL_KEPT, TABLE
 from tests.contracts.harness import until
 from tests.flows.harness import free_port
+from tests.stores.given import keep
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -30,30 +30,13 @@ NOW = datetime.now(UTC)
 MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
 
 
-@pytest_asyncio.fixture(loop_scope="session")
-async def opened(own_settings: Settings) -> AsyncIterator[Stores]:
-    await migrations.apply(own_settings.postgres_url)
-    async with stores.open(own_settings) as found:
-        yield found
-
-
 def session(expires: datetime) -> Session:
     return Session(uuid4(), "f" * 64, "c" * 64, "device", "address", 1, expires - 30 * DAY, NOW, expires)
 
 
-async def keep(opened: Stores, *states: Sessions) -> None:
-    marks = ", ".join(f"${n}::{column.type}" for n, column in enumerate(TABLE.columns, start=1))
-    for state in states:
-        await opened.database.execute(
-            f"INSERT INTO sessions VALUES ({marks}) ON CONFLICT (id) DO UPDATE SET ended = excluded.ended,"
-            " ended_at = excluded.ended_at",
-            *TABLE.row(state),
-        )
-
-
 async def test_a_state_comes_back_as_it_was(opened: Stores) -> None:
     state = Sessions(uuid4(), (session(NOW), session(NOW + DAY)), (Ended(uuid4(), NOW, 3),), 2, 4)
-    await keep(opened, state)
+    await keep(opened.database, TABLE, state)
     assert await opened.sessions.get(state.id) == state
     assert await opened.sessions.get(uuid4()) is None
 
@@ -65,7 +48,7 @@ async def test_what_expired_is_swept_away_in_pieces(opened: Stores, monkeypatch:
     gone = Sessions(UUID(int=10), (session(NOW - DAY),), (), 1, 7)
     ended = Sessions(UUID(int=11), (live,), (Ended(uuid4(), NOW - ENDED_KEPT - MINUTE, 1),), 1, 2)
     recent = Sessions(UUID(int=12), (), (Ended(uuid4(), NOW - ENDED_KEPT + MINUTE, 1),), 1, 2)
-    await keep(opened, *states, gone, ended, recent)
+    await keep(opened.database, TABLE, *states, gone, ended, recent)
     assert await opened.sessions.sweep(NOW) == 7
     for state in states:
         assert await opened.sessions.get(state.id) == msgspec.structs.replace(state, held=(live,))
@@ -162,7 +145,7 @@ async def test_word_comes_by_postgresql_while_redis_is_away(own_settings: Settin
     async with stores.open(away) as without, following(without) as revoked:
         one = Ended(uuid4(), datetime.now(UTC), 1)
         ended_at = time.monotonic()
-        await keep(opened, Sessions(uuid4(), (), (one,), 0, 1))
+        await keep(opened.database, TABLE, Sessions(uuid4(), (), (one,), 0, 1))
         await known(revoked, one.id)
         assert time.monotonic() - ended_at < 1.0  # what is promised
 
@@ -173,11 +156,11 @@ async def test_what_was_not_told_to_redis_is_found_in_postgresql(
     monkeypatch.setattr(revocations, "SYNC_S", 0.5)
     before = Ended(uuid4(), datetime.now(UTC) - 10 * MINUTE, 1)
     state = Sessions(uuid4(), (), (before,), 0, 1)
-    await keep(opened, state)
+    await keep(opened.database, TABLE, state)
     async with following(opened) as revoked:
         assert before.id in revoked  # at the start
         one = Ended(uuid4(), datetime.now(UTC), 2)
-        await keep(opened, msgspec.structs.replace(state, ended=(before, one), version=2))
+        await keep(opened.database, TABLE, msgspec.structs.replace(state, ended=(before, one), version=2))
         await known(revoked, one.id)
 
 

@@ -133,7 +133,7 @@ OF_ACCOUNTS = {
     "created_at": "2020-01-01T00:00:00Z", "email_index": "0" * 64, "email_sealed": "s", "name_sealed": "s",
     "password_sealed": "s", "checked_sealed": "s", "kept_session": str(OTHER), "expected_version": 1,
     "scopes": ["admin"], "session": str(OTHER), "sid": str(OTHER), "account": str(OTHER),
-    "__proto__": {"role": "admin"}, "Role": "admin",
+    "__proto__": {"role": "admin"}, "Role": "admin", "email": "x@example.org", "password": "x",
 }  # fmt: skip
 
 
