@@ -184,6 +184,12 @@ class System:
         """Where a front is."""
         return self._urls[front]
 
+    async def serve(self, *groups: str) -> str:
+        """Start a worker with these groups (all if none is named) and a front; where it is."""
+        worker, front = self.worker(*groups), self.front()
+        await asyncio.gather(worker.start(), front.start())
+        return self.url_of(front)
+
     async def token(self, email: str = "owner@example.com", role: Role = Role.USER) -> str:
         """An access token of an account, made if need be; a worker must run."""
         return await asyncio.to_thread(token_for, self.settings, email, role.value)

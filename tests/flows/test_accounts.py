@@ -7,7 +7,6 @@ import sys
 from typing import Any
 from uuid import UUID
 
-import aiohttp
 import msgspec
 import pytest
 
@@ -16,48 +15,16 @@ from config import Settings
 from domain.access import Role
 from security import fields
 from streams.groups import Connections
+from tests.flows.clients import PASSWORD, Caller
 from tests.flows.harness import ROOT, System, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-PASSWORD = "rapids of a river"
 NOBODY = "00000000-0000-7000-8000-000000000009"
-
-
-class Caller:
-    """One account (or nobody) and its requests, each over a connection of its own."""
-
-    def __init__(self, url: str, token: str | None = None, id: str = "") -> None:
-        self.url = url
-        self.id = id
-        self.headers = {"Prefer": "wait=30"} | ({} if token is None else {"Authorization": f"Bearer {token}"})
-
-    async def ask(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
-        """Status, and the data or the code of the error."""
-        async with (
-            aiohttp.ClientSession(headers=self.headers | headers, timeout=aiohttp.ClientTimeout(total=90)) as session,
-            session.request(method, self.url + path, json=body) as response,
-        ):
-            text = await response.text()
-            shown = json.loads(text) if text else {}
-            return response.status, shown.get("data", shown.get("error", {}).get("code"))
 
 
 WRITES = ("accounts", "resources", "sessions")
 """Groups without those that follow accounts: what they would do is not done, and tokens stay good."""
-
-
-async def started(installation: System, *groups: str) -> Caller:
-    """A worker with these groups (all if none is named) and a front; a guest of it."""
-    worker, front = installation.worker(*groups), installation.front()
-    await asyncio.gather(worker.start(), front.start())
-    return Caller(installation.url_of(front))
-
-
-async def register(guest: Caller, email: str, **more: Any) -> Caller:
-    status, data = await guest.ask("POST", "/auth/register", {"email": email, "password": PASSWORD, **more})
-    assert status == 201, data
-    return Caller(guest.url, data["access_token"], data["user"]["id"])
 
 
 async def admin_of(installation: System, guest: Caller, email: str = "admin@example.com") -> Caller:
@@ -68,9 +35,9 @@ async def admin_of(installation: System, guest: Caller, email: str = "admin@exam
 
 
 async def test_every_role_meets_the_endpoints_of_accounts(installation: System) -> None:
-    guest = await started(installation)
+    guest = Caller(await installation.serve())
     admin = await admin_of(installation, guest)
-    mina, jun = await register(guest, "mina@example.com", name="Mina"), await register(guest, "jun@example.com")
+    mina, jun = await guest.register("mina@example.com", name="Mina"), await guest.register("jun@example.com")
     new_password = {"current_password": PASSWORD, "new_password": "another of these"}
     # method, path, body → guest, a user on its own, a user on another's, an admin
     table: tuple[tuple[str, str, Any, tuple[int, int, int, int]], ...] = (
@@ -103,7 +70,7 @@ async def test_every_role_meets_the_endpoints_of_accounts(installation: System) 
 async def test_of_two_who_register_one_address_at_once_one_has_it_and_after_an_erasure_the_next(
     installation: System,
 ) -> None:
-    guest = await started(installation)
+    guest = Caller(await installation.serve())
     body = {"email": "one@example.com", "password": PASSWORD}
     for _ in range(2):
         answers = await asyncio.gather(*(guest.ask("POST", "/auth/register", body) for _ in range(6)))
@@ -119,7 +86,7 @@ async def test_of_two_who_register_one_address_at_once_one_has_it_and_after_an_e
 
 
 async def test_one_active_admin_is_left_whoever_asks_at_the_same_time(installation: System) -> None:
-    guest = await started(installation, *WRITES)  # so that who was ended is still asked, and not told to log in
+    guest = Caller(await installation.serve(*WRITES))  # so that who was ended is still asked, and not told to log in
     second = installation.worker(*WRITES)
     await second.start()  # of two workers each decides for its own partitions
     admins = [await admin_of(installation, guest, f"admin{n}@example.com") for n in range(6)]
@@ -146,15 +113,15 @@ async def test_one_active_admin_is_left_whoever_asks_at_the_same_time(installati
         assert await end(last, last, way) == (409, "LAST_ADMIN")
     assert (await last.ask("GET", f"/users/{last.id}"))[1]["version"] == 1
     # With another one it goes.
-    mina = await register(guest, "mina@example.com")
+    mina = await guest.register("mina@example.com")
     assert (await last.ask("PUT", f"/users/{mina.id}/role", {"role": "admin"}))[0] == 200
     assert (await last.ask("PUT", f"/users/{last.id}/status", {"status": "disabled"}))[0] == 200
 
 
 async def test_an_erasure_reaches_row_journal_key_address_resources_and_cache(installation: System) -> None:
-    guest = await started(installation)
-    mina = await register(guest, "mina@example.com", name="Mina of the rapids", phone="+82 10 1234 5678")
-    jun, admin = await register(guest, "jun@example.com"), await admin_of(installation, guest)
+    guest = Caller(await installation.serve())
+    mina = await guest.register("mina@example.com", name="Mina of the rapids", phone="+82 10 1234 5678")
+    jun, admin = await guest.register("jun@example.com"), await admin_of(installation, guest)
     index = fields.index(installation.settings.index_key, "mina@example.com")
     ids = []
     for n in range(8):
@@ -167,11 +134,7 @@ async def test_an_erasure_reaches_row_journal_key_address_resources_and_cache(in
     assert (await mina.ask("PATCH", "/users/me", {"name": "Mina again"}))[0] == 200
     assert (await mina.ask("DELETE", f"/resources/{ids[0]}"))[0] == 204
 
-    async with (
-        aiohttp.ClientSession(headers=mina.headers) as session,
-        session.get(mina.url + "/users/me/export") as response,
-    ):
-        whole = await response.json()
+    whole = await mina.export()
     assert (whole["account"]["name"], whole["account"]["phone"]) == ("Mina again", "+82 10 1234 5678")
     assert [event["type"] for event in whole["account_history"]] == ["account.created", "account.updated"]
     assert [one["id"] for one in whole["resources"]] == sorted(ids)
@@ -222,8 +185,8 @@ async def test_an_erasure_reaches_row_journal_key_address_resources_and_cache(in
 
 
 async def test_what_an_erased_account_had_under_way_is_deleted_later(installation: System) -> None:
-    guest = await started(installation, *WRITES)
-    mina = await register(guest, "mina@example.com")
+    guest = Caller(await installation.serve(*WRITES))
+    mina = await guest.register("mina@example.com")
     assert (await mina.ask("DELETE", "/users/me", {"password": PASSWORD}))[0] == 204
     # Nothing says that the token is no longer good: as a command that was in Kafka before the erasure.
     status, late = await mina.ask("POST", "/resources", {"kind": "note", "title": "late", "visibility": "public"})
@@ -242,8 +205,8 @@ async def test_what_an_erased_account_had_under_way_is_deleted_later(installatio
 
 
 async def test_a_worker_that_missed_an_erasure_follows_it_later_and_once(installation: System) -> None:
-    guest = await started(installation, *WRITES)
-    mina = await register(guest, "mina@example.com")
+    guest = Caller(await installation.serve(*WRITES))
+    mina = await guest.register("mina@example.com")
     ids = [(await mina.ask("POST", "/resources", {"kind": "note", "title": str(n)}))[1]["id"] for n in range(30)]
     assert (await mina.ask("DELETE", "/users/me", {"password": PASSWORD}))[0] == 204
     for _ in range(2):
@@ -274,7 +237,7 @@ def yeoul(settings: Settings, *arguments: str, given: str = "", **more: str) -> 
 
 
 async def test_an_admin_is_made_by_whoever_has_the_settings(installation: System) -> None:
-    guest = await started(installation)
+    guest = Caller(await installation.serve())
     settings = installation.settings
     password = "ferry lantern pebble"
 
@@ -296,7 +259,7 @@ async def test_an_admin_is_made_by_whoever_has_the_settings(installation: System
     assert status == 200
     root = Caller(guest.url, data["access_token"])
     assert (await root.ask("GET", "/users"))[1][0]["role"] == "admin"
-    await register(guest, "mina@example.com")
+    await guest.register("mina@example.com")
     for email in ("root.one@example.com", "mina@example.com"):
         again = await create(email, password)
         assert (again.returncode, f"./yeoul role {email} admin" in again.stderr) == (1, True)
@@ -311,8 +274,8 @@ async def test_the_sealing_key_is_changed_while_everything_runs(installation: Sy
     (old,), new = settings.sealing_keys, b"n" * 32
     both = msgspec.structs.replace(settings, sealing_keys=(new, old))
     only_new = msgspec.structs.replace(settings, sealing_keys=(new,))
-    guest = await started(installation)
-    me = await register(guest, "mina@example.com", name="Mina")
+    guest = Caller(await installation.serve())
+    me = await guest.register("mina@example.com", name="Mina")
     count = 1200
     sealer = fields.Sealer(old)
     others = [UUID(int=(n + 1) << 64) for n in range(count)]

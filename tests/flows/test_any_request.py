@@ -76,9 +76,7 @@ async def test_no_request_is_answered_in_a_way_that_no_document_knows(
     own_settings: Settings, tmp_path: Path, full: bool
 ) -> None:
     async with system(unlimited(own_settings), tmp_path) as installation:
-        worker, front = installation.worker(), installation.front()
-        await asyncio.gather(worker.start(), front.start())
-        origin = installation.url_of(front).removesuffix("/api/v1")
+        origin = (await installation.serve()).removesuffix("/api/v1")
         room = asyncio.Semaphore(AT_ONCE)
 
         async def run(version: str, role: Role) -> str:

@@ -55,9 +55,7 @@ async def generate(project: Path) -> None:
 async def test_it_is_generated_and_compiled_and_works(project: Path, installation: System) -> None:
     await generate(project)
     await run(project, "node", "node_modules/typescript/bin/tsc", "--project", ".")
-    worker, front = installation.worker(), installation.front()
-    await asyncio.gather(worker.start(), front.start())
-    origin = installation.url_of(front).removesuffix("/api/v1")
+    origin = (await installation.serve()).removesuffix("/api/v1")
     for version in VERSIONS:
         assert await run(project, "node", f"made/{version}.js", origin) == f"{version} ok\n"
 

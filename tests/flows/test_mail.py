@@ -9,7 +9,6 @@ from email.message import EmailMessage
 from typing import Any
 from uuid import UUID
 
-import aiohttp
 import msgspec
 import pytest
 import pytest_asyncio
@@ -18,8 +17,8 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from config import Settings
 from domain.mail_texts import SUBJECTS, Kind
+from tests.flows.clients import PASSWORD, Caller
 from tests.flows.harness import System, free_port, system, until
-from tests.flows.test_accounts import PASSWORD, Caller, register, started
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -116,8 +115,8 @@ async def login(guest: Caller, email: str, password: str = PASSWORD) -> Caller |
 async def test_an_account_is_verified_its_password_forgotten_and_its_address_changed(
     installation: System, server: Server
 ) -> None:
-    guest = await started(installation, *GROUPS)
-    mina = await register(guest, "mina@example.com")
+    guest = Caller(await installation.serve(*GROUPS))
+    mina = await guest.register("mina@example.com")
     token = await server.token("mina@example.com", Kind.VERIFY)
     assert (await guest.ask("POST", "/auth/verify-email", {"token": token}))[0] == 204
     assert (await mina.ask("GET", "/users/me"))[1]["email_verified"] is True
@@ -161,7 +160,7 @@ async def test_an_account_is_verified_its_password_forgotten_and_its_address_cha
     ]
     assert server.to("nobody@example.com") == []
     # The address that was given up is anybody's.
-    jun = await register(guest, "mina@example.com")
+    jun = await guest.register("mina@example.com")
 
     # Neither topics nor tables hold a token, and no event an address.
     await installation.until_published()
@@ -172,11 +171,7 @@ async def test_an_account_is_verified_its_password_forgotten_and_its_address_cha
     assert not any(token in row["text"] for token in tokens for row in rows)
 
     # What was sent is exported, and erased with the account.
-    async with (
-        aiohttp.ClientSession(headers=here.headers) as session,
-        session.get(here.url + "/users/me/export") as response,
-    ):
-        exported = await response.json()
+    exported = await here.export()
     assert [mail["kind"] for mail in exported["mails"]] == [
         "verify", "reset", "password_changed", "change", "email_changed",
     ]  # fmt: skip
@@ -196,8 +191,8 @@ async def test_an_account_is_verified_its_password_forgotten_and_its_address_cha
 
 
 async def test_of_two_who_confirm_one_address_at_once_one_has_it(installation: System, server: Server) -> None:
-    guest = await started(installation, *GROUPS)
-    callers = [await register(guest, f"{name}@example.com") for name in ("mina", "jun")]
+    guest = Caller(await installation.serve(*GROUPS))
+    callers = [await guest.register(f"{name}@example.com") for name in ("mina", "jun")]
     tokens = []
     for number, caller in enumerate(callers, start=1):
         change = {"password": PASSWORD, "email": "one@example.com"}
@@ -217,9 +212,9 @@ async def test_of_two_who_confirm_one_address_at_once_one_has_it(installation: S
 async def test_a_server_that_is_away_is_waited_for_and_one_that_refuses_leaves_a_dead_letter(
     installation: System, server: Server
 ) -> None:
-    guest = await started(installation, *GROUPS)
+    guest = Caller(await installation.serve(*GROUPS))
     await server.stop()
-    await register(guest, "mina@example.com")
+    await guest.register("mina@example.com")
     worker = installation._processes[0]
 
     async def waiting() -> bool:
@@ -231,7 +226,7 @@ async def test_a_server_that_is_away_is_waited_for_and_one_that_refuses_leaves_a
     await server.token("mina@example.com", Kind.VERIFY)
 
     server.refuses = "jun@example.com"
-    await register(guest, "jun@example.com")
+    await guest.register("jun@example.com")
     database = installation.stores.database
 
     async def parked() -> Any:
@@ -241,7 +236,7 @@ async def test_a_server_that_is_away_is_waited_for_and_one_that_refuses_leaves_a
     assert (letter["code"], letter["attempts"]) == ("handler_failed", 3)
     assert "550 5.1.1" in letter["error"]
     assert "jun@" not in letter["error"]
-    await register(guest, "han@example.com")
+    await guest.register("han@example.com")
     await server.token("han@example.com", Kind.VERIFY)  # the others pass
 
     server.refuses = ""

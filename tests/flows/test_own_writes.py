@@ -62,9 +62,7 @@ async def idle_reads(installation: System, version: int, ids: list[str]) -> None
 
 
 async def test_after_an_outage_of_redis(installation: System, stack: Stack) -> None:
-    worker, front = installation.worker(), installation.front()
-    await asyncio.gather(worker.start(), front.start())
-    client = Client(installation.url_of(front), await installation.token())
+    client = Client(await installation.serve(), await installation.token())
     ids = [(await client.ask("POST", "/resources", json=NOTE))[1]["id"] for _ in range(8)]
     assert {await client.version(id) for id in ids} == {1}
     await stack.stop("valkey")
@@ -80,9 +78,7 @@ async def test_after_an_outage_of_redis(installation: System, stack: Stack) -> N
 
 
 async def test_after_redis_was_frozen(installation: System, stack: Stack) -> None:
-    worker, front = installation.worker(), installation.front()
-    await asyncio.gather(worker.start(), front.start())
-    client = Client(installation.url_of(front), await installation.token())
+    client = Client(await installation.serve(), await installation.token())
     ids = [(await client.ask("POST", "/resources", json=NOTE))[1]["id"] for _ in range(8)]
     os.kill(stack.pids["valkey"], signal.SIGSTOP)
     try:
@@ -97,9 +93,7 @@ async def test_after_redis_was_frozen(installation: System, stack: Stack) -> Non
 
 
 async def test_asking_for_an_old_operation_brings_no_old_version_back(installation: System) -> None:
-    worker, front = installation.worker(), installation.front()
-    await asyncio.gather(worker.start(), front.start())
-    client = Client(installation.url_of(front), await installation.token(role=Role.ADMIN))
+    client = Client(await installation.serve(), await installation.token(role=Role.ADMIN))
     order = installation.create(1)
     await installation.commands.submit(order, wait=30)
     id = str(order.aggregate_id)

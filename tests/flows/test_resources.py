@@ -1,6 +1,5 @@
 """The contract of resources on real servers, as their writer and others meet it."""
 
-import asyncio
 from typing import Any
 from uuid import uuid4
 
@@ -17,9 +16,7 @@ SCHEMA = {"schema": {"properties": {"size": {"type": "integer"}}, "required": ["
 
 async def opened(installation: System) -> tuple[Client, Client, Client]:
     """Its owner, somebody else, and an admin."""
-    worker, front = installation.worker(), installation.front()
-    await asyncio.gather(worker.start(), front.start())
-    url = installation.url_of(front)
+    url = await installation.serve()
     mine, theirs = await installation.token(), await installation.token("other@example.com")
     return Client(url, mine), Client(url, theirs), Client(url, await installation.token("a@example.com", Role.ADMIN))
 

@@ -1,6 +1,5 @@
 """A retry over HTTP, through every process: the same key is one write, today and later."""
 
-import asyncio
 from typing import Any
 
 import aiohttp
@@ -32,9 +31,7 @@ class Caller:
 
 
 async def test_one_key_is_one_write(installation: System) -> None:
-    worker, front = installation.worker(), installation.front()
-    await asyncio.gather(worker.start(), front.start())
-    url = installation.url_of(front)
+    url = await installation.serve()
     mina, jun = [Caller(url, await installation.token(f"{name}@example.com")) for name in ("mina", "jun")]
     status, replayed, first = await mina.create("first")
     assert (status, replayed, first["title"]) == (201, False, "first")

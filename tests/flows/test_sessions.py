@@ -10,7 +10,6 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-import aiohttp
 import msgspec
 import pytest
 
@@ -23,66 +22,11 @@ from security.refresh import RefreshToken
 from streams import identity
 from streams.envelope import STRUCTURED_HEADERS, Event, sequence, write
 from streams.publish import Order
+from tests.flows.clients import DEVICE, PASSWORD, PROMISED_S, browser_of
 from tests.flows.harness import System, until
 from web.accounts import NoToken
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
-
-PASSWORD = "correct horse"
-PROMISED_S = 1.0
-DEVICE = "tests of sessions"
-
-
-class Browser:
-    """Each request over a connection of its own, so that all processes of a front are met."""
-
-    def __init__(self, url: str, email: str = "han@example.org") -> None:
-        self._url = url
-        self._who = {"email": email, "password": PASSWORD}
-
-    async def ask(self, method: str, path: str, token: str = "", body: Any = None, **headers: str) -> tuple[int, Any]:
-        if token:
-            headers["Authorization"] = f"Bearer {token}"
-        async with (
-            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=60)) as session,
-            session.request(
-                method, self._url + path, json=body, headers=headers | {"Prefer": "wait=30", "User-Agent": DEVICE}
-            ) as answer,
-        ):  # fmt: skip
-            shown: Any = await answer.json() if answer.status != 204 else {"data": None}
-            return answer.status, shown["data"] if "data" in shown else shown["error"]["code"]
-
-    async def export(self, token: str) -> tuple[int, Any]:
-        headers = {"Authorization": f"Bearer {token}"}
-        async with (
-            aiohttp.ClientSession() as session,
-            session.get(self._url + "/users/me/export", headers=headers) as got,
-        ):
-            return got.status, await got.json()
-
-    async def register(self) -> Any:
-        status, data = await self.ask("POST", "/auth/register", body=self._who)
-        assert status == 201
-        return data
-
-    async def login(self) -> Any:
-        status, data = await self.ask("POST", "/auth/login", body=self._who)
-        assert status == 200, data
-        return data
-
-    async def refresh(self, token: str, **headers: str) -> tuple[int, Any]:
-        return await self.ask("POST", "/auth/refresh", body={"refresh_token": token}, **headers)
-
-    async def takes(self, tokens: Any) -> set[int]:
-        """How the processes of the front answer to an access token."""
-        asked = [self.ask("GET", "/resources", tokens["access_token"]) for _ in range(12)]
-        return {status for status, _ in await asyncio.gather(*asked)}
-
-    async def refused_everywhere(self, tokens: Any, since: float, promised_s: float = PROMISED_S) -> None:
-        """In time by every process: what was asked after that time is refused."""
-        while time.monotonic() < since + promised_s:
-            await self.takes(tokens)
-        assert await self.takes(tokens) == {401}
 
 
 def session_of(tokens: Any) -> UUID:
@@ -91,17 +35,11 @@ def session_of(tokens: Any) -> UUID:
     return token.session
 
 
-async def started(installation: System) -> Browser:
-    worker, front = installation.worker(), installation.front()
-    await asyncio.gather(worker.start(), front.start())
-    return Browser(installation.url_of(front))
-
-
 OVER = (401, "SESSION_ENDED")
 
 
 async def test_tokens_follow_each_other_and_one_used_twice_ends_the_session(installation: System) -> None:
-    browser = await started(installation)
+    browser = await browser_of(installation)
     first, other = await browser.register(), await browser.login()
     tokens = first
     for _ in range(3):
@@ -128,7 +66,7 @@ async def test_tokens_follow_each_other_and_one_used_twice_ends_the_session(inst
 
 
 async def test_a_lost_answer_is_asked_for_again(installation: System) -> None:
-    browser = await started(installation)
+    browser = await browser_of(installation)
     tokens = await browser.register()
     key = {"Idempotency-Key": "once"}
     (_, one), (status, two) = [await browser.refresh(tokens["refresh_token"], **key) for _ in range(2)]
@@ -138,7 +76,7 @@ async def test_a_lost_answer_is_asked_for_again(installation: System) -> None:
 
 
 async def test_no_refresh_token_rests_anywhere(installation: System) -> None:
-    browser = await started(installation)
+    browser = await browser_of(installation)
     tokens = await browser.register()
     secrets = [tokens["refresh_token"]]
     _, tokens = await browser.refresh(tokens["refresh_token"])
@@ -155,7 +93,7 @@ async def test_no_refresh_token_rests_anywhere(installation: System) -> None:
 
 
 async def test_logout_counts_in_every_process_in_time(installation: System) -> None:
-    browser = await started(installation)
+    browser = await browser_of(installation)
     tokens = [await browser.register(), *[await browser.login() for _ in range(4)]]
     assert await browser.takes(tokens[0]) == {200}
     asked_at = time.monotonic()
@@ -178,7 +116,7 @@ async def test_logout_counts_in_every_process_in_time(installation: System) -> N
 
 async def test_logout_counts_while_redis_stands_still(installation: System, stack: Stack) -> None:
     """Frozen, not gone: nobody is told anything, and PostgreSQL is asked."""
-    browser = await started(installation)
+    browser = await browser_of(installation)
     first, second = await browser.register(), await browser.login()
     os.kill(stack.pids["valkey"], signal.SIGSTOP)
     try:
@@ -195,7 +133,7 @@ async def test_logout_counts_while_redis_stands_still(installation: System, stac
 
 
 async def test_what_happens_to_the_account_ends_its_sessions(installation: System) -> None:
-    browser = await started(installation)
+    browser = await browser_of(installation)
     tokens = [await browser.register(), await browser.login()]
     account = UUID(tokens[0]["user"]["id"])
     operation = identity.new_operation()
@@ -213,7 +151,7 @@ async def test_what_happens_to_the_account_ends_its_sessions(installation: Syste
 
 
 async def test_another_password_ends_all_sessions_but_the_one_that_asks(installation: System) -> None:
-    browser = await started(installation)
+    browser = await browser_of(installation)
     kept, other = await browser.register(), await browser.login()
     body = {"current_password": PASSWORD, "new_password": "another of these"}
     assert (await browser.ask("PUT", "/users/me/password", kept["access_token"], body))[0] == 204
@@ -227,14 +165,14 @@ async def test_another_password_ends_all_sessions_but_the_one_that_asks(installa
 
 
 async def test_a_disabled_account_has_no_session_until_it_is_enabled_and_logs_in(installation: System) -> None:
-    browser = await started(installation)
+    browser = await browser_of(installation)
     admin = await installation.token("admin@example.org", Role.ADMIN)
     tokens = await browser.register()
     path = f"/users/{tokens['user']['id']}/status"
     assert (await browser.ask("PUT", path, admin, {"status": "disabled"}))[0] == 200
     await browser.refused_everywhere(tokens, time.monotonic(), 2 * PROMISED_S)
     assert await browser.refresh(tokens["refresh_token"]) == OVER
-    assert await browser.ask("POST", "/auth/login", body=browser._who) == (401, "INVALID_CREDENTIALS")
+    assert await browser.ask("POST", "/auth/login", body=browser.who) == (401, "INVALID_CREDENTIALS")
     with pytest.raises(NoToken, match=r"the account of han@example\.org is disabled"):
         await installation.token("han@example.org")
     assert (await browser.ask("PUT", path, admin, {"status": "active"}))[0] == 200
@@ -243,11 +181,10 @@ async def test_a_disabled_account_has_no_session_until_it_is_enabled_and_logs_in
 
 
 async def test_an_erasure_ends_every_session_and_nothing_of_them_can_be_read(installation: System) -> None:
-    browser = await started(installation)
+    browser = await browser_of(installation)
     first, other = await browser.register(), await browser.login()
     account, stores = UUID(first["user"]["id"]), installation.stores
-    status, whole = await browser.export(first["access_token"])
-    assert status == 200
+    whole = await browser.export(first["access_token"])
     assert {one["id"] for one in whole["sessions"]} == {str(session_of(first)), str(session_of(other))}
     for one in (*whole["sessions"], *whole["session_history"]):
         assert (one["device"], one["address"]) == (DEVICE, "127.0.0.1")
@@ -269,7 +206,7 @@ async def test_an_erasure_ends_every_session_and_nothing_of_them_can_be_read(ins
         assert await browser.ask("GET", "/users/me", each["access_token"]) == OVER
         assert await browser.ask("GET", "/sessions", each["access_token"]) == OVER
         assert await browser.refresh(each["refresh_token"]) == OVER
-    assert await browser.ask("POST", "/auth/login", body=browser._who) == (401, "INVALID_CREDENTIALS")
+    assert await browser.ask("POST", "/auth/login", body=browser.who) == (401, "INVALID_CREDENTIALS")
     state = await stores.sessions.get(account)
     assert state is not None
     assert (state.held, {one.id for one in state.ended}) == ((), {session_of(first), session_of(other)})
@@ -281,7 +218,7 @@ async def test_an_erasure_ends_every_session_and_nothing_of_them_can_be_read(ins
 
 async def test_events_of_accounts_by_their_names(installation: System) -> None:
     """As the owner of the accounts writes them: which of the sessions end, and that a repeat ends no newer one."""
-    browser = await started(installation)
+    browser = await browser_of(installation)
     data = await browser.register()
     account, kept = UUID(data["user"]["id"]), session_of(data)
     await installation.until_published()
@@ -320,7 +257,7 @@ async def test_events_of_accounts_by_their_names(installation: System) -> None:
     await until(lambda: barred(4), 30, "the account disabled")
     assert await held() == set()
     # The table of accounts knows nothing of these events: it is the first version that a login sees, which is too old.
-    status, code = await browser.ask("POST", "/auth/login", body=browser._who)
+    status, code = await browser.ask("POST", "/auth/login", body=browser.who)
     assert (status, code) == OVER
     for version, kind in ((5, "account.role_changed"), (6, "account.erased")):
         await happens(kind, version)
@@ -328,14 +265,14 @@ async def test_events_of_accounts_by_their_names(installation: System) -> None:
 
 
 async def test_without_kafka_a_login_is_refused_at_once(installation: System, stack: Stack) -> None:
-    browser = await started(installation)
+    browser = await browser_of(installation)
     tokens = await browser.register()
     await stack.stop("kafka")
     try:
 
         async def refused() -> bool:
             started_at = time.monotonic()
-            status, code = await browser.ask("POST", "/auth/login", body=browser._who)
+            status, code = await browser.ask("POST", "/auth/login", body=browser.who)
             return (status, code) == (503, "BROKER_AWAY") and time.monotonic() - started_at < 1.0
 
         await until(refused, 30, "logins are refused")
@@ -344,6 +281,6 @@ async def test_without_kafka_a_login_is_refused_at_once(installation: System, st
         await stack.start("kafka")
 
     async def back() -> bool:
-        return (await browser.ask("POST", "/auth/login", body=browser._who))[0] == 200
+        return (await browser.ask("POST", "/auth/login", body=browser.who))[0] == 200
 
     await until(back, 60, "logins are taken")

@@ -1,18 +1,15 @@
 """Accounts for admins, and for nobody else."""
 
 import re
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from domain.access import Role
-from tests.web.conftest import ADMIN, Client
+from tests.web.conftest import ADMIN, Bearer, Client, registered
 from tests.web.fakes import Fakes
 
 USERS = "/api/v1/users"
-
-Bearer = Callable[..., dict[str, str]]
 
 
 @pytest.fixture
@@ -20,13 +17,9 @@ def admin(bearer: Bearer) -> dict[str, str]:
     return bearer(ADMIN, Role.ADMIN)
 
 
-async def registered(client: Client, *names: str) -> list[str]:
-    """Their ids."""
-    ids = []
-    for name in names:
-        body = {"email": f"{name}@example.org", "password": "rapids of a river", "name": name}
-        ids.append((await (await client.post("/api/v1/auth/register", json=body)).json())["data"]["user"]["id"])
-    return ids
+async def ids_of(client: Client, *names: str) -> list[str]:
+    """The ids of accounts that are made, each with its name."""
+    return [(await registered(client, name, name=name))["user"]["id"] for name in names]
 
 
 async def test_where_no_account_is(client: Client, admin: dict[str, str]) -> None:
@@ -36,7 +29,7 @@ async def test_where_no_account_is(client: Client, admin: dict[str, str]) -> Non
 
 
 async def test_a_list_is_read_page_by_page_and_shows_what_is_sealed(client: Client, admin: dict[str, str]) -> None:
-    ids = await registered(client, *(f"user{n}" for n in range(5)))
+    ids = await ids_of(client, *(f"user{n}" for n in range(5)))
     found: list[Any] = []
     cursor = ""
     while True:
@@ -54,7 +47,7 @@ async def test_a_list_is_read_page_by_page_and_shows_what_is_sealed(client: Clie
 
 
 async def test_accounts_are_found_by_address_role_and_status(client: Client, admin: dict[str, str]) -> None:
-    han, mina = await registered(client, "han", "mina")
+    han, mina = await ids_of(client, "han", "mina")
     await client.put(f"{USERS}/{han}/role", json={"role": "admin"}, headers=admin)
     await client.put(f"{USERS}/{mina}/status", json={"status": "disabled"}, headers=admin)
     for query, ids in (
@@ -77,7 +70,7 @@ async def test_what_is_wrong_with_a_list_is_named_at_once(client: Client, admin:
 
 
 async def test_a_role_and_a_status_are_changed_and_nothing_else(client: Client, admin: dict[str, str]) -> None:
-    (id,) = await registered(client, "han")
+    (id,) = await ids_of(client, "han")
     shown = await client.get(f"{USERS}/{id}", headers=admin)
     assert shown.headers["ETag"] == '"1"'
     assert (await client.get(f"{USERS}/{id}", headers=admin | {"If-None-Match": '"1"'})).status == 304
@@ -101,7 +94,7 @@ async def test_a_role_and_a_status_are_changed_and_nothing_else(client: Client, 
 
 
 async def test_an_erased_account_is_there_for_nobody(client: Client, fakes: Fakes, admin: dict[str, str]) -> None:
-    han, mina = await registered(client, "han", "mina")
+    han, mina = await ids_of(client, "han", "mina")
     key = admin | {"Idempotency-Key": "once"}
     assert [(await client.delete(f"{USERS}/{han}", headers=key)).status for _ in range(2)] == [204, 204]
     assert (await client.delete(f"{USERS}/{han}", headers=admin)).status == 404

@@ -16,7 +16,7 @@ from domain.access import Role, Scope
 from domain.accounts import AccountStatus
 from security.api_keys import ApiKey
 from stores import StoresAway
-from tests.web.conftest import Client
+from tests.web.conftest import Client, ask, registered
 from tests.web.fakes import SETTINGS, Fakes
 from web import keyring
 from web.app import create
@@ -40,10 +40,7 @@ class Person:
     async def ask(self, method: str, path: str, token: str = "", body: Any = None, **headers: str) -> Any:
         """Status, data (or code), and headers."""
         headers |= {"Authorization": f"Bearer {token or self.token}"}
-        answer = await self.client.request(method, U + path, json=body, headers=headers)
-        text = await answer.text()
-        shown = msgspec.json.decode(text) if text else {}
-        return answer.status, shown.get("data", shown.get("error", {}).get("code")), answer.headers
+        return await ask(self.client, method, U + path, body, **headers)
 
     async def key(self, *scopes: str, **more: Any) -> Any:
         status, made, _ = await self.ask("POST", "/api-keys", body={"name": "a machine", "scopes": scopes, **more})
@@ -62,7 +59,7 @@ class Person:
 
 @pytest.fixture
 async def me(client: Client, fakes: Fakes) -> Person:
-    return Person(client, fakes, (await (await client.post(f"{U}/auth/register", json=NEW)).json())["data"])
+    return Person(client, fakes, await registered(client))
 
 
 WRONG = (401, "API_KEY_INVALID")
@@ -128,9 +125,8 @@ async def test_a_key_of_an_admin_is_one_only_by_its_scope(me: Person) -> None:
     assert (await me.ask("POST", "/api-keys", body={"name": "a", "scopes": ["admin"]}))[:2] == (403, "FORBIDDEN")
     me.become_admin()
     user, admin = (await me.key("read", "write"))["key"], (await me.key("read", "admin"))["key"]
-    other = {"email": "mina@example.org", "password": "rapids of a river"}
-    registered = (await (await me.client.post(f"{U}/auth/register", json=other)).json())["data"]
-    _, note, _ = await me.ask("POST", "/resources", registered["access_token"], NOTE)
+    mina = await registered(me.client, "mina")
+    _, note, _ = await me.ask("POST", "/resources", mina["access_token"], NOTE)
     path = f"/resources/{note['id']}"
     assert (await me.ask("GET", path, admin))[0] == 200
     assert (await me.ask("GET", "/users", admin))[0] == 200
@@ -193,8 +189,7 @@ async def test_the_word_of_another_process_counts_at_once(me: Person) -> None:
 
 async def test_keys_of_others_are_not_there(me: Person, client: Client, fakes: Fakes) -> None:
     made = await me.key("read")
-    other = {"email": "mina@example.org", "password": "rapids of a river"}
-    thief = Person(client, fakes, (await (await client.post(f"{U}/auth/register", json=other)).json())["data"])
+    thief = Person(client, fakes, await registered(client, "mina"))
     assert (await thief.ask("DELETE", f"/api-keys/{made['id']}"))[:2] == (404, "NOT_FOUND")
     assert (await thief.ask("GET", "/api-keys"))[1] == []
     # A right secret with another account in it is no key.
@@ -318,7 +313,7 @@ async def limited() -> AsyncIterator[Person]:
     settings = msgspec.structs.replace(SETTINGS, limit_api_key_address=Limit(3, 60), limit_read_user=Limit(5, 60))
     fakes = Fakes(settings)
     async with TestClient(TestServer(create(settings, fakes.open))) as client:
-        data = (await (await client.post(f"{U}/auth/register", json=NEW)).json())["data"]
+        data = await registered(client)
         yield Person(client, fakes, data)
 
 

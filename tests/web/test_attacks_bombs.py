@@ -18,14 +18,13 @@ from domain import highlights, words
 from domain.access import Role
 from domain.refusals import Code, Problem
 from domain.schemas import refused, unsatisfied
-from tests.web.conftest import ADMIN, Client
+from tests.web.conftest import ADMIN, Bearer, Client
 from tests.web.fakes import Fakes
 from web.batches import BATCH
 from web.refused import Refused
 from web.resources import BODY
 from web.validation import Schema
 
-Bearer = Callable[..., dict[str, str]]
 PATH, KIND = "/api/v1/resources", "/api/v1/kinds/box"
 JSON = {"Content-Type": "application/json"}
 BOUND_S = 2.0

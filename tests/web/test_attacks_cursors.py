@@ -1,7 +1,6 @@
 """Cursors that were changed, made by somebody else, or taken from another list: each is refused by its name."""
 
 import base64
-from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
@@ -10,12 +9,11 @@ import pytest
 
 from domain.access import Role
 from security import signatures
-from tests.web.conftest import ADMIN, Client
+from tests.web.conftest import ADMIN, Bearer, Client, registered
 from tests.web.fakes import SETTINGS, Fakes
 from tests.web.test_analytics import LINES, ORDERS
 from tests.web.test_dead_letters import letter
 
-Bearer = Callable[..., dict[str, str]]
 V1 = "/api/v1"
 NOTE = {"kind": "note", "title": "t", "visibility": "public"}
 LISTS = ("/resources", "/resources?sort=title", "/users", "/kinds", "/dead-letters", "/analytics/orders", "/history")
@@ -32,8 +30,7 @@ async def lists(client: Client, fakes: Fakes, bearer: Bearer) -> dict[str, str]:
         answer = await client.post(f"{V1}/resources", json=NOTE, headers=bearer())
         ids.append((await answer.json())["data"]["id"])
         await client.put(f"{V1}/kinds/k{number}", json={"schema": {}}, headers=admin)
-        new = {"email": f"u{number}@example.org", "password": "rapids of a river"}
-        await client.post(f"{V1}/auth/register", json=new)
+        await registered(client, f"u{number}")
     return {name: V1 + name for name in LISTS} | {"/history": f"{V1}/resources/{ids[0]}/history"}
 
 

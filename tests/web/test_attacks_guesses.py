@@ -4,25 +4,22 @@ Time can't be measured well enough in a test; what takes time is counted: hashes
 stores.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import msgspec
 import pytest
-from aiohttp.test_utils import TestClient, TestServer
 
 from domain.accounts import AccountStatus
 from security.fields import Sealer
 from security.passwords import Passwords
 from security.refresh import RefreshToken
-from tests.web.conftest import Client
+from tests.web.conftest import PASSWORD, Client, registered
 from tests.web.fake_accounts import FakeAccounts, FakeSecondFactors, FakeSessions
-from tests.web.fakes import SETTINGS, Fakes
-from web.app import create
+from tests.web.fakes import Fakes
 
 V1 = "/api/v1"
-PASSWORD = "rapids of a river"
 WORK = (
     (FakeAccounts, "by_email_index"), (FakeAccounts, "key"), (FakeAccounts, "get"), (FakeAccounts, "put_key"),
     (FakeSessions, "get"), (FakeSecondFactors, "get"),
@@ -47,12 +44,6 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
         for kind, name in WORK:
             patched.setattr(kind, name, _noted(getattr(kind, name), f"{kind.__name__}.{name}", work))
         yield work
-
-
-async def registered(client: Client, name: str) -> dict[str, Any]:
-    answer = await client.post(f"{V1}/auth/register", json={"email": f"{name}@example.org", "password": PASSWORD})
-    assert answer.status == 201
-    return dict((await answer.json())["data"])
 
 
 async def told(answer: Any) -> tuple[int, Any, set[str]]:
@@ -91,13 +82,6 @@ async def test_a_login_that_fails_is_the_same_for_whomever(
     assert seen[0][0] == 401
     assert works == [works[0]] * 8
     assert works[0].count("Passwords.verify") == 1
-
-
-@pytest.fixture
-async def private(fakes: Fakes) -> AsyncIterator[Client]:
-    settings = msgspec.structs.replace(SETTINGS, registration="private")
-    async with TestClient(TestServer(create(settings, fakes.open))) as opened:
-        yield opened
 
 
 async def test_where_registration_is_private_an_address_that_is_taken_costs_what_a_free_one_does(

@@ -1,16 +1,14 @@
 """What is somebody else's, and what nobody may set: asked for in every way in which a request can be bent."""
 
-from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
 from domain.access import Role
-from tests.web.conftest import ADMIN, OTHER, OWNER, Client
+from tests.web.conftest import ADMIN, OTHER, OWNER, Bearer, Client, bearing, registered
 from tests.web.fakes import Fakes
 
-Bearer = Callable[..., dict[str, str]]
 V1 = "/api/v1"
 PATH = f"{V1}/resources"
 NOTE = {"kind": "note", "title": "mine"}
@@ -93,8 +91,8 @@ async def test_an_operation_has_one_address_and_one_owner(client: Client, bearer
 
 @pytest.mark.parametrize("more", ["", "/role", "/status"])
 async def test_ones_own_account_is_no_way_into_the_admins_endpoints(client: Client, more: str) -> None:
-    tokens = (await (await client.post(f"{V1}/auth/register", json=NEW)).json())["data"]
-    mine = {"Authorization": f"Bearer {tokens['access_token']}"}
+    tokens = await registered(client)
+    mine = bearing(tokens)
     for address in (tokens["user"]["id"], tokens["user"]["id"].upper(), f"{tokens['user']['id']}/"):
         for method, body in (("GET", None), ("PUT", {"role": "admin"}), ("DELETE", None)):
             answer = await client.request(method, f"{V1}/users/{address}{more}", json=body, headers=mine)
@@ -198,8 +196,8 @@ async def test_attributes_are_data_and_nothing_of_the_resource(client: Client, b
 async def test_nothing_is_taken_along_with_an_account(
     client: Client, bearer: Bearer, fakes: Fakes, method: str, path: str, body: dict[str, Any]
 ) -> None:
-    tokens = (await (await client.post(f"{V1}/auth/register", json=NEW)).json())["data"]
-    mine = {"Authorization": f"Bearer {tokens['access_token']}"}
+    tokens = await registered(client)
+    mine = bearing(tokens)
     admins = "{id}" in path or "kinds" in path
     headers = bearer(ADMIN, Role.ADMIN) if admins else mine
     before, sent = dict(fakes.stores.accounts.states), len(fakes.commands.submitted)
@@ -221,7 +219,7 @@ async def test_nothing_is_taken_along_with_an_account(
 async def test_an_account_gets_no_role_and_no_state_that_an_admin_may_not_give(
     client: Client, bearer: Bearer, fakes: Fakes, more: str, body: dict[str, Any]
 ) -> None:
-    tokens = (await (await client.post(f"{V1}/auth/register", json=NEW)).json())["data"]
+    tokens = await registered(client)
     before = dict(fakes.stores.accounts.states)
     answer = await client.put(f"{V1}/users/{tokens['user']['id']}{more}", json=body, headers=bearer(ADMIN, Role.ADMIN))
     assert await fields_of(answer) == {more[1:]}

@@ -4,19 +4,18 @@ import asyncio
 import io
 import logging
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 import pytest
 from aiohttp import web
 
 from telemetry.logs import Json, People
-from tests.web.conftest import Client
+from tests.web.conftest import Bearer, Client, bearing
 from tests.web.fakes import SETTINGS, Fakes
 from web.app import create
 from web.parts import ACCESS
 from web.unreadable import Runner
 
-Bearer = Callable[..., dict[str, str]]
 V1 = "/api/v1"
 SCRIPT = "<script>alert(1)</script><img src=x onerror=alert(1)>\"'&{{7*7}}"
 
@@ -146,7 +145,7 @@ async def test_text_of_people_is_never_served_as_a_page(client: Client, bearer: 
     new = {"email": "han@example.org", "password": "rapids of a river", "name": SCRIPT}
     agent = {"User-Agent": SCRIPT}
     tokens = (await (await client.post(f"{V1}/auth/register", json=new, headers=agent)).json())["data"]
-    mine = {"Authorization": f"Bearer {tokens['access_token']}"} | agent
+    mine = bearing(tokens) | agent
     shown = 0
     for prefix in (V1, "/api/v2"):
         for method, path, headers, body in (

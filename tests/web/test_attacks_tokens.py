@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from domain.access import Role
 from security.api_keys import ApiKey
 from security.tokens import LEEWAY_S, LIFETIME_S, Tokens
-from tests.web.conftest import OWNER, Client
+from tests.web.conftest import OWNER, Client, bearing, registered
 from tests.web.fakes import SETTINGS, Fakes
 
 PATHS = ("/api/v1/resources", "/api/v2/resources")
@@ -157,8 +157,7 @@ async def test_a_token_that_has_expired_is_told_so(client: Client) -> None:
 
 
 async def test_a_token_of_one_kind_is_none_of_the_other(client: Client, fakes: Fakes) -> None:
-    new = {"email": "han@example.org", "password": "rapids of a river"}
-    tokens = (await (await client.post("/api/v1/auth/register", json=new)).json())["data"]
+    tokens = await registered(client)
     assert await asked(client, PATHS[0], tokens["refresh_token"]) == (401, "TOKEN_INVALID")
     before = len(fakes.commands.submitted)
     answer = await client.post("/api/v1/auth/refresh", json={"refresh_token": tokens["access_token"]})
@@ -198,9 +197,8 @@ async def test_an_ended_session_is_not_found_again_by_another_spelling(client: C
 
 
 async def test_a_mangled_api_key_is_refused(client: Client, fakes: Fakes) -> None:
-    new = {"email": "han@example.org", "password": "rapids of a river"}
-    tokens = (await (await client.post("/api/v1/auth/register", json=new)).json())["data"]
-    headers = {"Authorization": f"Bearer {tokens['access_token']}"}
+    tokens = await registered(client)
+    headers = bearing(tokens)
     body = {"name": "a machine", "scopes": ["read"]}
     key = (await (await client.post("/api/v1/api-keys", json=body, headers=headers)).json())["data"]["key"]
     read = ApiKey.read(key)

@@ -2,13 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 from typing import Any
 
 import jwt
 import msgspec
 import pytest
-from aiohttp.test_utils import TestClient, TestServer
 
 from domain.access import Role
 from domain.accounts import AccountStatus, CreateAccount
@@ -21,7 +19,6 @@ from tests.web.conftest import Client
 from tests.web.fake_accounts import FakeAccounts
 from tests.web.fakes import SETTINGS, Fakes
 from web import accounts
-from web.app import create
 
 NEW = {"email": "Han@Example.org", "password": "rapids of a river", "name": "한강", "phone": "+82 10 1234 5678"}
 REGISTER, LOGIN = "/api/v1/auth/register", "/api/v1/auth/login"
@@ -125,13 +122,6 @@ async def test_outages(client: Client, fakes: Fakes, raised: Exception, code: st
     fakes.commands.raises = raised
     answer = await register(client)
     assert (answer.status, (await answer.json())["error"]["code"]) == (503, code)
-
-
-@pytest.fixture
-async def private(fakes: Fakes) -> AsyncIterator[Client]:
-    settings = msgspec.structs.replace(SETTINGS, registration="private")
-    async with TestClient(TestServer(create(settings, fakes.open))) as opened:
-        yield opened
 
 
 async def test_private_registration_answers_everybody_alike(private: Client, fakes: Fakes) -> None:

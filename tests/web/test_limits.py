@@ -1,7 +1,6 @@
 """Limits: one number for all processes, whoever asks, and however they spell where they come from."""
 
 import asyncio
-from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
@@ -13,12 +12,11 @@ from hypothesis import strategies as st
 
 from config.shields import Limit, networks
 from domain.access import Role
-from tests.web.conftest import ADMIN, OTHER, OWNER, Client
+from tests.web.conftest import ADMIN, OTHER, OWNER, Bearer, Client
 from tests.web.fakes import SETTINGS, FakeLimits, Fakes
 from web.app import create
 from web.limits import SHARE_S, Meter, Sharing, Spent
 
-Bearer = Callable[..., dict[str, str]]
 HOUR = 3_600_000.0
 """The beginning of a window of any length that is used here."""
 

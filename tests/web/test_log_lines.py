@@ -58,18 +58,6 @@ def everything(
     return stream
 
 
-@pytest.fixture
-def lines(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
-    """The lines of requests, as JSON."""
-    stream = io.StringIO()
-    handler = logging.StreamHandler(stream)
-    handler.setFormatter(Json("web"))
-    handler.addFilter(logging.Filter("yeoul.web"))
-    monkeypatch.setattr(logging.getLogger(), "handlers", [handler])
-    caplog.set_level(logging.INFO, "yeoul.web")
-    return stream
-
-
 def read(client: Client, lines: io.StringIO) -> list[dict[str, Any]]:
     assert client.app is not None
     client.app[ACCESS].flush()

@@ -1,6 +1,6 @@
 """What goes by mail, over HTTP: what is answered to whom, and what becomes of a token."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
@@ -11,25 +11,20 @@ from aiohttp.test_utils import TestClient, TestServer
 from domain.account_states import Purpose
 from security.mail_tokens import MailToken
 from stores.mails import Sent
-from tests.web.conftest import Client
+from tests.web import conftest
+from tests.web.conftest import PASSWORD, Client, bearing, registered
 from tests.web.fake_accounts import FakeAccounts
 from tests.web.fakes import SETTINGS, Fakes
-from tests.web.test_attacks_guesses import counted, registered, told
+from tests.web.test_attacks_guesses import counted, told
 from web.app import create
 
 V1 = "/api/v1"
-PASSWORD, OTHER_PASSWORD = "rapids of a river", "another of these"
+OTHER_PASSWORD = "another of these"
 HAN = "han@example.org"
 
 
 async def ask(client: Client, path: str, body: Any = None, method: str = "POST", **headers: str) -> tuple[int, Any]:
-    answer = await client.request(method, V1 + path, json=body, headers=headers)
-    shown = await answer.json() if answer.status != 204 else {}
-    return answer.status, shown.get("data") or (shown.get("error") or {}).get("code")
-
-
-def bearing(tokens: Any) -> dict[str, str]:
-    return {"Authorization": f"Bearer {tokens['access_token']}"}
+    return (await conftest.ask(client, method, V1 + path, body, **headers))[:2]
 
 
 async def login(client: Client, password: str = PASSWORD, email: str = HAN) -> int:
@@ -179,12 +174,6 @@ async def test_of_two_who_want_one_address_the_first_to_confirm_has_it(client: C
 
 def with_(fakes: Fakes, **fields: Any) -> TestClient[Any, Any]:
     return TestClient(TestServer(create(msgspec.structs.replace(SETTINGS, **fields), fakes.open)))
-
-
-@pytest.fixture
-async def private(fakes: Fakes) -> AsyncIterator[Client]:
-    async with with_(fakes, registration="private") as opened:
-        yield opened
 
 
 async def test_a_private_registration_with_a_taken_address_tells_its_owner_alone(private: Client, fakes: Fakes) -> None:

@@ -16,7 +16,7 @@ import pytest
 from domain.access import Role
 from domain.tables import Table
 from security.refresh import RefreshToken
-from tests.web.conftest import Client
+from tests.web.conftest import PASSWORD, Client, bearing
 from tests.web.fakes import Fakes
 from tests.web.test_analytics import ORDERS, SIGN_UPS
 from tests.web.test_api_keys import IN_PERSON
@@ -24,7 +24,6 @@ from tests.web.test_dead_letters import letter
 from web.routes import API, PLAIN
 
 V1 = "/api/v1"
-PASSWORD = "rapids of a river"
 NOTE = {"kind": "note", "title": "t"}
 MACHINE = {"name": "a machine", "scopes": ["read"]}
 CALLERS = ("guest", "owner", "stranger", "admin", "ended")
@@ -82,10 +81,6 @@ class World:
 
     async def login(self, name: str) -> Any:
         return await self.ask("guest", "POST", "/auth/login", self.credentials(name))
-
-
-def bearing(tokens: Any) -> dict[str, str]:
-    return {"Authorization": f"Bearer {tokens['access_token']}"}
 
 
 Target = Callable[[World], Awaitable[str]]

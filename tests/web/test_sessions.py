@@ -14,7 +14,7 @@ from security.refresh import RefreshToken
 from security.tokens import Tokens
 from stores import StoresAway
 from streams.publish import BrokerAway
-from tests.web.conftest import Client
+from tests.web.conftest import Client, bearing
 from tests.web.fakes import SETTINGS, Fakes
 
 U = "/api/v1"
@@ -40,10 +40,6 @@ async def refreshed(client: Client, token: str, **headers: str) -> Any:
 
 async def code(answer: Any) -> tuple[int, str]:
     return answer.status, (await answer.json())["error"]["code"]
-
-
-def bearing(tokens: dict[str, Any], **more: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {tokens['access_token']}", **more}
 
 
 OVER = (401, "SESSION_ENDED")

@@ -8,30 +8,16 @@ import asyncio
 import contextlib
 import logging
 import re
-from collections.abc import AsyncIterator
 
 import pytest
-from aiohttp import web
 
 from telemetry.logs import Json
-from tests.web.fakes import SETTINGS, Fakes
-from web.app import create
-from web.unreadable import Runner
 
 LOGIN = b"POST /api/v1/auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
 CHUNKED, LAST = b"Transfer-Encoding: chunked\r\n", b"0\r\n\r\n"
 QUIET_S = 0.7
 """Who has said nothing for so long waits for more; there is nothing else to see of it."""
 HIDDEN = b"GET /api/v1/smuggled HTTP/1.1\r\nHost: x\r\n\r\n"
-
-
-@pytest.fixture
-async def port(fakes: Fakes) -> AsyncIterator[int]:
-    runner = Runner(create(SETTINGS, fakes.open), access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    yield runner.addresses[0][1]
-    await runner.cleanup()
 
 
 async def sent(port: int, request: bytes) -> list[int]:

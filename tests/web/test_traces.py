@@ -2,7 +2,6 @@
 
 import io
 import json
-import logging
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -12,7 +11,6 @@ from prometheus_client import REGISTRY
 
 from config import Settings
 from telemetry import tracing
-from telemetry.logs import Json
 from tests.telemetry.listeners import Listener, listening
 from tests.web.conftest import OWNER, Client
 from tests.web.fakes import SETTINGS, Fakes
@@ -22,18 +20,6 @@ from web.parts import ACCESS
 PATH = "/api/v1/resources"
 NOTE = {"kind": "note", "title": "kim@example.org"}
 TRACE = "00-" + "a" * 32 + "-" + "b" * 16 + "-01"
-
-
-@pytest.fixture
-def lines(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
-    """What is written as JSON by `yeoul.web`."""
-    stream = io.StringIO()
-    handler = logging.StreamHandler(stream)
-    handler.setFormatter(Json("web"))
-    handler.addFilter(logging.Filter("yeoul.web"))
-    monkeypatch.setattr(logging.getLogger(), "handlers", [*logging.getLogger().handlers, handler])
-    caplog.set_level(logging.INFO, "yeoul.web")
-    return stream
 
 
 @pytest.fixture

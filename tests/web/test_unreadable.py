@@ -7,28 +7,15 @@ import logging
 import time
 import tracemalloc
 import zlib
-from collections.abc import AsyncIterator
 
 import pytest
-from aiohttp import web
 from prometheus_client import REGISTRY
 
 from domain.access import Role
 from tests.web.conftest import OWNER
-from tests.web.fakes import SETTINGS, Fakes
+from tests.web.fakes import Fakes
 from web import middlewares
-from web.app import create
 from web.child import _callers_fault
-from web.unreadable import Runner
-
-
-@pytest.fixture
-async def port(fakes: Fakes) -> AsyncIterator[int]:
-    runner = Runner(create(SETTINGS, fakes.open), access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    yield runner.addresses[0][1]
-    await runner.cleanup()
 
 
 def counted(name: str, **labels: str) -> float:

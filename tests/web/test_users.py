@@ -18,7 +18,8 @@ from domain.aggregates import Occurrence
 from domain.refusals import LANGUAGES
 from security.passwords import Passwords
 from stores.belongings import Told
-from tests.web.conftest import ADMIN, OTHER, OWNER, Client
+from tests.web import conftest
+from tests.web.conftest import ADMIN, OTHER, OWNER, Client, bearing, registered
 from tests.web.fakes import SETTINGS, Fakes
 from web import export, users
 from web.app import create
@@ -36,16 +37,13 @@ def test_mails_are_written_in_the_languages_that_messages_have() -> None:
 @pytest.fixture
 async def me(client: Client) -> Me:
     """Somebody who has registered: what the account shows, and the headers by which it speaks."""
-    data = (await (await client.post("/api/v1/auth/register", json=NEW)).json())["data"]
-    return {"user": data["user"], "headers": {"Authorization": f"Bearer {data['access_token']}"}}
+    data = await registered(client, **NEW)
+    return {"user": data["user"], "headers": bearing(data)}
 
 
 async def ask(client: Client, method: str, path: str, me: Me, body: Any = None, **headers: str) -> Any:
     """Status, data (or code), and headers."""
-    answer = await client.request(method, path, json=body, headers=me["headers"] | headers)
-    text = await answer.text()
-    shown = msgspec.json.decode(text) if text else {}
-    return answer.status, shown.get("data") or shown.get("error", {}).get("code"), answer.headers
+    return await conftest.ask(client, method, path, body, **me["headers"] | headers)
 
 
 async def test_who_asks_sees_itself_opened(client: Client, me: Me) -> None:
@@ -92,8 +90,7 @@ async def test_a_change_is_repeated_by_its_key_and_nobody_can_guess_at_it(client
     prints = {order.fingerprint for order in fakes.commands.submitted[-3:]}
     other = Fakes(msgspec.structs.replace(SETTINGS, index_key=b"x" * 32))
     async with TestClient(TestServer(create(other.settings, other.open))) as elsewhere:
-        registered = (await (await elsewhere.post("/api/v1/auth/register", json=NEW)).json())["data"]
-        headers = {"Authorization": f"Bearer {registered['access_token']}", **key}
+        headers = bearing(await registered(elsewhere, **NEW), **key)
         await elsewhere.patch(ME, json={"phone": "+82 2 000 0000"}, headers=headers)
     # The same request, and another secret: another fingerprint. So it can't be tried without it.
     assert other.commands.submitted[-1].fingerprint not in prints
@@ -179,7 +176,7 @@ async def note(client: Client, me: Me, title: str) -> UUID:
 
 async def test_an_export_has_everything_of_ones_own(client: Client, fakes: Fakes, me: Me) -> None:
     ids = sorted([await note(client, me, f"note {n}") for n in range(45)])
-    other = (await (await client.post("/api/v1/auth/register", json=NEW | {"email": "b@example.org"})).json())["data"]
+    other = await registered(client, **NEW | {"email": "b@example.org"})
     await note(client, {"headers": {"Authorization": f"Bearer {other['access_token']}"}}, "not mine")
     assert (await ask(client, "DELETE", f"/api/v1/resources/{ids[0]}", me))[0] == 204
     happened = [Told(n, b'{"type":"resource.updated","n":%d}' % n) for n in range(1, 6)]
@@ -254,7 +251,7 @@ async def test_an_export_ends_with_its_session(
 async def test_a_page_that_may_call_can_read_an_export(fakes: Fakes) -> None:
     fakes.settings = msgspec.structs.replace(SETTINGS, cors_origins=("https://app.example.org",))
     async with TestClient(TestServer(create(fakes.settings, fakes.open))) as client:
-        data = (await (await client.post("/api/v1/auth/register", json=NEW)).json())["data"]
+        data = await registered(client, **NEW)
         headers = {"Authorization": f"Bearer {data['access_token']}", "Origin": "https://app.example.org"}
         answer = await client.get(EXPORT, headers=headers)
         assert answer.headers["Access-Control-Allow-Origin"] == "https://app.example.org"
@@ -308,8 +305,7 @@ async def test_reads_are_answered_while_every_thread_for_passwords_is_busy(
     flooded: tuple[Client, threading.Event], fakes: Fakes
 ) -> None:
     client, gate = flooded
-    registered = (await (await client.post("/api/v1/auth/register", json=NEW)).json())["data"]
-    me = {"headers": {"Authorization": f"Bearer {registered['access_token']}"}}
+    me = {"headers": bearing(await registered(client, **NEW))}
     id = await note(client, me, "read me")
     wrong = {"email": NEW["email"], "password": "a wrong guess"}
     room = 1 + 64  # thread and queue of security.passwords.Passwords

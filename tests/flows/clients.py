@@ -1,0 +1,114 @@
+"""Who asks a front over HTTP: each request over a connection of its own, so that all of its processes are met."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiohttp
+
+from tests.flows.harness import System
+
+PASSWORD = "correct horse"
+PROMISED_S = 1.0
+"""What has ended is refused by every process within this time."""
+DEVICE = "tests of sessions"
+LIMIT = aiohttp.ClientTimeout(total=90)
+WAIT = {"Prefer": "wait=30"}
+
+
+@contextlib.asynccontextmanager
+async def asked(
+    method: str, url: str, headers: dict[str, str], token: str = "", **more: Any
+) -> AsyncIterator[aiohttp.ClientResponse]:
+    """The answer to one request, which waits for what it asks for."""
+    who = {"Authorization": f"Bearer {token}"} if token else {}
+    async with (
+        aiohttp.ClientSession(headers=who | WAIT | headers, timeout=LIMIT) as session,
+        session.request(method, url, **more) as answer,
+    ):
+        yield answer
+
+
+async def told(answer: aiohttp.ClientResponse) -> tuple[int, Any]:
+    """Status, and the data or the code of the error; None where nothing is said."""
+    shown: Any = await answer.json() if await answer.read() else {"data": None}
+    return answer.status, shown["data"] if "data" in shown else shown["error"]["code"]
+
+
+class Caller:
+    """One account (or nobody) and its requests."""
+
+    def __init__(self, url: str, token: str = "", id: str = "") -> None:
+        self.url = url
+        self.token = token
+        self.id = id
+
+    async def ask(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
+        """Status, and the data or the code of the error."""
+        async with asked(method, self.url + path, headers, self.token, json=body) as answer:
+            return await told(answer)
+
+    async def register(self, email: str, **more: Any) -> Caller:
+        """Somebody new."""
+        status, data = await self.ask("POST", "/auth/register", {"email": email, "password": PASSWORD, **more})
+        assert status == 201, data
+        return Caller(self.url, data["access_token"], data["user"]["id"])
+
+    async def export(self) -> Any:
+        """Everything of the account."""
+        async with asked("GET", self.url + "/users/me/export", {}, self.token) as answer:
+            assert answer.status == 200
+            return await answer.json()
+
+
+class Browser:
+    """Somebody who logs in again and again: each request says with which token."""
+
+    def __init__(self, url: str, email: str = "han@example.org") -> None:
+        self._url = url
+        self.who = {"email": email, "password": PASSWORD}
+
+    async def ask(self, method: str, path: str, token: str = "", body: Any = None, **headers: str) -> tuple[int, Any]:
+        """Status, and the data or the code of the error."""
+        async with asked(method, self._url + path, headers | {"User-Agent": DEVICE}, token, json=body) as answer:
+            return await told(answer)
+
+    async def export(self, token: str) -> Any:
+        """Everything of the account."""
+        return await Caller(self._url, token).export()
+
+    async def register(self) -> Any:
+        """The tokens of its first session."""
+        status, data = await self.ask("POST", "/auth/register", body=self.who)
+        assert status == 201, data
+        return data
+
+    async def login(self) -> Any:
+        """The tokens of another session."""
+        status, data = await self.ask("POST", "/auth/login", body=self.who)
+        assert status == 200, data
+        return data
+
+    async def refresh(self, token: str, **headers: str) -> tuple[int, Any]:
+        """With a refresh token: the next ones."""
+        return await self.ask("POST", "/auth/refresh", body={"refresh_token": token}, **headers)
+
+    async def takes(self, tokens: Any) -> set[int]:
+        """How the processes of the front answer to an access token."""
+        answers = [self.ask("GET", "/resources", tokens["access_token"]) for _ in range(12)]
+        return {status for status, _ in await asyncio.gather(*answers)}
+
+    async def refused_everywhere(self, tokens: Any, since: float, promised_s: float = PROMISED_S) -> None:
+        """In time by every process: what was asked after that time is refused."""
+        while time.monotonic() < since + promised_s:
+            await self.takes(tokens)
+        assert await self.takes(tokens) == {401}
+
+
+async def browser_of(installation: System) -> Browser:
+    """A browser, of a front and a worker that have started."""
+    return Browser(await installation.serve())
