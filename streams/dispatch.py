@@ -33,8 +33,10 @@ second at most: callers who are answered together ask again together. Turns and 
 know whole milliseconds only. A single caller waits for nobody."""
 
 
-class _Record:
-    __slots__ = ("_is_settled", "_settled", "arrived", "failed", "headers", "key", "value")
+class Record:
+    """A record on its way out."""
+
+    __slots__ = ("_leaving", "_settled", "arrived", "failed", "headers", "is_settled", "key", "left", "value")
 
     def __init__(self, key: bytes, value: bytes, headers: Sequence[tuple[str, bytes]], settled: Settled) -> None:
         self.key = key
@@ -43,12 +45,29 @@ class _Record:
         self.failed = False
         self.arrived = False
         """It has entered a producer and was not acknowledged: it may have arrived."""
+        self.left = False
+        """It is in a producer, or was in one: it can't be taken back."""
+        self.is_settled = False
         self._settled = settled
-        self._is_settled = False
+        self._leaving: asyncio.Future[None] | None = None
+
+    async def leaves(self, within_s: float) -> bool:
+        """True once it has left; False when it was given back, or has not left in time: then it never will."""
+        if not self.left and not self.is_settled and within_s > 0:
+            self._leaving = asyncio.get_running_loop().create_future()
+            await asyncio.wait([self._leaving], timeout=within_s)
+        if not self.left:
+            self.settle(TimeoutError("Kafka takes nothing at the moment"), False)
+        return self.left
+
+    def leave(self) -> None:
+        """It enters a producer now."""
+        self.left = True
+        self._wake()
 
     def again(self, error: Exception, entered: bool) -> bool:
         """True if another producer may try; after the second failure the sender is told."""
-        self.arrived = self.arrived or entered
+        self.arrived = self.left = self.arrived or entered
         if self.failed:
             self.settle(error, self.arrived)
             return False
@@ -57,13 +76,18 @@ class _Record:
 
     def settle(self, error: Exception | None, arrived: bool) -> None:
         """Tell the sender what became of it; the first time counts."""
-        if self._is_settled:
+        if self.is_settled:
             return
-        self._is_settled = True
+        self.is_settled = True
+        self._wake()
         try:
             self._settled(error, arrived)
         except Exception:
             log.exception("a sender did not take what became of its command")
+
+    def _wake(self) -> None:
+        if self._leaving is not None and not self._leaving.done():
+            self._leaving.set_result(None)
 
 
 class Dispatch:
@@ -71,30 +95,39 @@ class Dispatch:
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
-        self._waiting: dict[tuple[str, int], list[_Record]] = {}
+        self._waiting: dict[tuple[str, int], list[Record]] = {}
         self._task: asyncio.Task[None] | None = None
         self._alone = True  # was the command of the last request
         self._count = 0  # of the records that were ever handed in
 
     def send(
         self, topic: str, key: bytes, value: bytes, headers: Sequence[tuple[str, bytes]], settled: Settled
-    ) -> None:
+    ) -> Record:
         """Send a record, in order with the others of its partition."""
         partition = partition_for(key, self._broker.partitions(topic))
+        record = Record(key, value, headers, settled)
         self._count += 1
-        self._waiting.setdefault((topic, partition), []).append(_Record(key, value, headers, settled))
+        self._waiting.setdefault((topic, partition), []).append(record)
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._run())
+        return record
 
-    def give_back(self, error: Exception) -> None:
-        """The broker is away: what has not left is answered with the error, and has not arrived."""
+    def give_back(self, error: Exception, *, everything: bool = False) -> None:
+        """The broker is away: what has not left is answered with the error.
+
+        `everything`: what may have arrived, too.
+        """
         waiting, self._waiting = self._waiting, {}
-        for records in waiting.values():
+        for where, records in waiting.items():
+            kept = [] if everything else [record for record in records if record.arrived]
+            if kept:
+                self._waiting[where] = kept
             for record in records:
-                record.settle(error, record.arrived)
+                if everything or not record.arrived:
+                    record.settle(error, record.arrived)
 
     async def _run(self) -> None:
-        waiting: dict[tuple[str, int], list[_Record]] = {}
+        waiting: dict[tuple[str, int], list[Record]] = {}
         try:
             while self._waiting:
                 if not self._alone:
@@ -110,9 +143,12 @@ class Dispatch:
                 for where, records in zip(waiting, again, strict=True):
                     if records:
                         self._waiting[where] = records + self._waiting.get(where, [])
+                if self._broker.producer is None and self._waiting:
+                    self.give_back(KafkaError(self._broker.away or "no producer"))
+                    await self._broker.back()
         except Exception as error:
             log.exception("sending failed; the next command begins it anew")
-            self.give_back(error)
+            self.give_back(error, everything=True)
         finally:
             # Nobody is left without word: this does nothing where it is known what became of a record.
             for record in (record for records in waiting.values() for record in records):
@@ -128,17 +164,19 @@ class Dispatch:
             seen = self._count
 
     async def _partition(
-        self, producer: AIOKafkaProducer | None, topic: str, partition: int, records: list[_Record]
-    ) -> list[_Record] | None:
+        self, producer: AIOKafkaProducer | None, topic: str, partition: int, records: list[Record]
+    ) -> list[Record] | None:
         """Send them. When the producer can't go on: what another one has to send, else None."""
         left = records
-        while left:
+        while left := [record for record in left if not record.is_settled]:
             taken = left
             entered = False
             try:
                 if producer is None:
                     raise KafkaError(self._broker.away or "no producer")
                 batch, taken = _batch(producer, left)
+                for record in taken:
+                    record.leave()
                 acknowledged: Any = await producer.send_batch(batch, topic, partition=partition)
                 entered = True
                 await acknowledged
@@ -159,7 +197,7 @@ class Dispatch:
         return None
 
 
-def _batch(producer: AIOKafkaProducer, records: list[_Record]) -> tuple[Any, list[_Record]]:
+def _batch(producer: AIOKafkaProducer, records: list[Record]) -> tuple[Any, list[Record]]:
     """A record batch of the first of these, as many as fit, and which they are."""
     batch = producer.create_batch()
     taken = 0

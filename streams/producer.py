@@ -58,6 +58,7 @@ class Broker:
         self._probing = asyncio.Lock()
         self._renewals: set[asyncio.Task[None]] = set()
         self._stopping = False
+        self._back = asyncio.Event()
         self._partitions: dict[str, int] = {}
         self._told = False
 
@@ -69,6 +70,7 @@ class Broker:
     async def stop(self) -> None:
         """Flush for 5 s at most, and close."""
         self._stopping = True
+        self._back.set()
         if self._task is not None:
             self._task.cancel()
             # Bounded, and told besides: in Python 3.11 a cancellation that meets the end of a wait_for is lost.
@@ -87,9 +89,10 @@ class Broker:
 
     async def _renew(self, failed: AIOKafkaProducer) -> None:
         async with self._probing:  # nobody may ask the old one while it is closed
-            if self.producer is not failed:
+            if self.producer is not failed or self._stopping:
                 return
             self.producer = None
+            self._back.clear()
             await close(failed, 1.0)
             await self._look()
 
@@ -101,6 +104,10 @@ class Broker:
         if self.producer is None:
             raise KafkaError(self.away or "no broker")
         return self.producer
+
+    async def back(self) -> None:
+        """Wait until there is a producer again, or none will be any more since this was stopped."""
+        await self._back.wait()
 
     def partitions(self, topic: str) -> int:
         """How many partitions the topic has; known once the broker was reached."""
@@ -138,6 +145,7 @@ class Broker:
                     await close(producer, 1.0)
                     raise
                 self.producer = producer
+                self._back.set()
             else:
                 async with asyncio.timeout(PROBE_TIMEOUT_S):
                     await topic_info(self.producer.client, self._topics[:1])

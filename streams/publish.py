@@ -23,12 +23,12 @@ from stores.loader import Loader
 from stores.redis import RedisAway
 from streams import markers
 from streams.answers import Answer, Inbox, answer_from
-from streams.dispatch import Dispatch
+from streams.dispatch import Dispatch, Record
 from streams.identity import uuid7
 from streams.markers import Attempt, Marker, Markers
 from streams.orders import Order, command_record
 from streams.producer import Broker
-from streams.waiting import LOOK_S, Waiter, Waiting
+from streams.waiting import LOOK_S, SENT_S, Waiter, Waiting
 from telemetry import tracing
 from telemetry.tracing import Span
 
@@ -117,9 +117,12 @@ class Commands:
         if span is not None:
             order = msgspec.structs.replace(order, traceparent=span.context.traceparent)
         waiter = self._waiting.enter(order.operation, order.fingerprint, wait, lambda: self._look(order, attempt))
+        begun = time.monotonic()
         try:
-            self._send(order, waiter, attempt, span)
+            record = self._send(order, waiter, attempt, span)
             answer = await waiter.future
+            if answer is None and not await record.leaves(begun + SENT_S - time.monotonic()):
+                raise BrokerAway("Kafka takes nothing at the moment")
         except Exception:
             if order.keyed:
                 self._background(self._markers.withdraw(attempt))  # the next try must not wait for it
@@ -159,9 +162,9 @@ class Commands:
 
     # -- sending -----------------------------------------------------------------------------------------------------
 
-    def _send(self, order: Order, waiter: Waiter, attempt: Attempt, span: Span | None) -> None:
+    def _send(self, order: Order, waiter: Waiter, attempt: Attempt, span: Span | None) -> Record:
         key, value, headers = command_record(order, self._key, self._inbox.channel)
-        self._dispatch.send(
+        return self._dispatch.send(
             self._topics[order.noun],
             key,
             value,
@@ -179,10 +182,12 @@ class Commands:
                 waiter.settle(None)
         elif waiter.answered:
             log.warning("a command arrived that Kafka did not acknowledge: %s", error)
-        elif not arrived and not waiter.future.done():
-            waiter.fail(BrokerAway(str(error) or type(error).__name__))
-        else:
+        elif arrived:
             self._background(self._lose(waiter, attempt, error))
+        elif waiter.future.done():
+            self._background(self._markers.withdraw(attempt))  # its caller is told so, or has gone
+        else:
+            waiter.fail(BrokerAway(str(error) or type(error).__name__))
 
     async def _lose(self, waiter: Waiter, attempt: Attempt, error: Exception) -> None:
         """It was refused, or has ended nowhere, or arrived all the same: its caller need not wait to be told so."""

@@ -194,6 +194,11 @@ class System:
         """An access token of an account, made if need be; a worker must run."""
         return await asyncio.to_thread(token_for, self.settings, email, role.value)
 
+    def logs(self) -> str:
+        """What its processes warned of."""
+        lines = [line for process in self._processes for line in process.log.read_text().splitlines()]
+        return "\n".join(line for line in lines if '"level":"info"' not in line)[-5000:]
+
     async def close(self) -> None:
         """End every process."""
         for process in self._processes:

@@ -61,13 +61,21 @@ async def _started(installation: System) -> tuple[Process, Process, str, str]:
 async def _settled(installation: System, load: Load) -> None:
     """Every write that was answered 201 or 202 is there exactly once; nothing else is."""
     accepted = load.statuses()[201] + load.statuses()[202]
-    pending = [body["data"]["id"] for _at, status, _took, _headers, body in load.answers if status == 202]
-    await installation.until_done(accepted, 60)
+    pending = {body["data"]["id"]: at for at, status, _took, _headers, body in load.answers if status == 202}
+
+    async def undone() -> dict[str, float]:
+        rows = await installation.stores.database.fetch(
+            "SELECT operation FROM operations WHERE operation = ANY($1::uuid[])", list(pending)
+        )
+        return {id: at for id, at in pending.items() if id not in {str(row["operation"]) for row in rows}}
+
+    try:
+        await installation.until_done(accepted, 60)
+    except AssertionError as error:
+        error.add_note(f"asked for at, and never done: {await undone()} of {load.statuses()}; {installation.logs()}")
+        raise
     await installation.check_created(accepted)
-    rows = await installation.stores.database.fetch(
-        "SELECT count(*) FROM operations WHERE operation = ANY($1::uuid[])", pending
-    )
-    assert rows[0]["count"] == len(pending)
+    assert not await undone()
 
 
 async def test_postgresql_away_under_load(installation: System, stack: Stack, full: bool) -> None:
