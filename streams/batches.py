@@ -52,6 +52,27 @@ class Batch:
         self.count -= len(self.records.pop(partition, ()))
 
 
+BUSY_S = 0.5
+"""CPU that a batch may take, seconds. The loop stands still meanwhile, several times as long on a busy machine; who
+says nothing for 10 s is taken for dead by its group, and PostgreSQL ends a transaction that rests for 5 s."""
+LEAST = 5000
+
+
+class Pace:
+    """How many records a batch may have: as many as were quick of late, `most` at most, and LEAST in any case."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._least = min(LEAST, most)
+        self.records = self._least
+
+    def took(self, records: int, busy_s: float) -> None:
+        """A batch of so many records has taken that much CPU. One that is far from full says little of a full one."""
+        if records * 2 >= self.records:
+            fit = int(records * BUSY_S / busy_s) if busy_s else self._most
+            self.records = max(self._least, min(self._most, fit, self.records * 2))
+
+
 class Unparsable(Exception):
     """The records from here on can't be taken apart by Kafka's client: an operator has to say where to go on."""
 

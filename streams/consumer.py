@@ -29,7 +29,7 @@ from faust.transport.drivers.aiokafka import Consumer, Transport
 from faust.types import TP, ConsumerMessage
 
 from stores import StoresAway
-from streams.batches import Batch, Positions, Span, Unparsable
+from streams.batches import Batch, Pace, Positions, Span, Unparsable
 from streams.in_loop import IDLE_POLL_S, InLoopConsumer
 from streams.work import THE_STORES, waits_for
 
@@ -53,7 +53,7 @@ class BatchConsumer(Consumer):
         self.positions: Positions = cast("Any", self.app).positions
         self.read_ahead: bool = cast("Any", self.app).read_ahead
         self.gather_s: float = cast("Any", self.app).gather_s
-        self.max_records: int = conf.broker_max_poll_records or 5000
+        self.pace = Pace(conf.broker_max_poll_records or 5000)
         self.max_bytes: int = cast("Any", self.app).batch_bytes
         self.letting_go = False
         self.generation = 0
@@ -265,7 +265,7 @@ class BatchConsumer(Consumer):
         if not batch.spans:
             return None
         self._may_poll.clear()
-        self._caught_up = batch.count < self.max_records // 2
+        self._caught_up = batch.count < self.pace.records // 2
         return batch
 
     async def _hand_over(self) -> None:

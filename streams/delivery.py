@@ -12,7 +12,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable, Sequence
-from time import monotonic, perf_counter
+from time import monotonic, perf_counter, thread_time
 from typing import Any
 from uuid import UUID
 
@@ -172,6 +172,7 @@ class Delivery:
                 moves = self._moves(work)
                 if not moves:
                     return True, None
+                begun = thread_time()
                 result = await self._handler.commit(work, moves)
             except Exception as error:
                 what = waits_for(error)
@@ -193,6 +194,7 @@ class Delivery:
                 log.info("%s goes on", self.group)
                 consumer.backing_off = ""
             consumer.progressed_at = monotonic()
+            consumer.pace.took(work.count, thread_time() - begun)
             self._remember(work)
             return True, result
 

@@ -176,7 +176,7 @@ class InLoopConsumer(AIOKafkaConsumerThread):
         turn %= len(ready) or 1
         ready = ready[turn:] + ready[:turn]
         size = 0
-        while ready and batch.count < self._batches.max_records and size < self._batches.max_bytes:
+        while ready and batch.count < self._batches.pace.records and size < self._batches.max_bytes:
             for partition in list(ready):
                 result = fetcher._records[partition]
                 if not hasattr(result, "getall"):
@@ -186,7 +186,7 @@ class InLoopConsumer(AIOKafkaConsumerThread):
                     continue
                 chunk = 1 if partition in self._careful else CHUNK
                 try:
-                    records = take(result, min(chunk, self._batches.max_records - batch.count))
+                    records = take(result, min(chunk, self._batches.pace.records - batch.count))
                 except Exception as error:  # whatever the parser says of bytes that it can't take apart
                     fetcher._records.pop(partition, None)
                     ready.remove(partition)
@@ -205,7 +205,7 @@ class InLoopConsumer(AIOKafkaConsumerThread):
                     self._careful.discard(partition)
                     del fetcher._records[partition]
                     ready.remove(partition)
-                if batch.count >= self._batches.max_records:
+                if batch.count >= self._batches.pace.records:
                     break
         fetcher._notify(fetcher._wait_consume_future)
         return failed

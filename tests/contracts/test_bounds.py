@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from config import Settings
+from streams.batches import Pace
 from tests.contracts.harness import (
     Broker,
     Member,
@@ -25,10 +26,29 @@ async def test_a_batch_is_bounded_by_count_and_a_full_partition_starves_nobody(
         await broker.produce(topic, padded(0, 10), key.partition)
     async with Member(settings, "fair", [topic], Positions(), read_ahead=True) as member:
         batches = await member.collect(50_020)
-        assert max(batch.count for batch in batches) <= member.consumer.max_records == 5000
+        assert max(batch.count for batch in batches) <= member.consumer.pace.records == 5000
     for key in others:
         assert numbers(batches[:2], key) == list(range(10))
     assert numbers(batches, flood) == list(range(50_000))
+
+
+def test_batches_grow_while_they_are_quick_and_shrink_when_they_are_not() -> None:
+    pace = Pace(50_000)
+    assert pace.records == 5000
+    grown = []
+    for _ in range(5):
+        pace.took(pace.records, pace.records * 4e-6)
+        grown.append(pace.records)
+    assert grown == [10_000, 20_000, 40_000, 50_000, 50_000]
+    pace.took(1000, 1.0)  # far from full: what one record costs alone says nothing of a full batch
+    assert pace.records == 50_000
+    pace.took(50_000, 2.5)
+    assert pace.records == 10_000
+    pace.took(10_000, 10.0)
+    assert pace.records == 5000
+    pace.took(5000, 0.0)
+    assert pace.records == 10_000
+    assert Pace(10).records == 10
 
 
 async def test_two_full_partitions_share_each_batch(settings: Settings, broker: Broker) -> None:

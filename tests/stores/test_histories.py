@@ -29,7 +29,7 @@ from stores.postgres import Database
 from stores.progress import ProgressStore
 from stores.redis import Redis
 from stores.resources import Resources
-from streams.batches import Batch, Span
+from streams.batches import Batch, Pace, Span
 from streams.decisions import Decisions
 from streams.delivery import Delivery
 from streams.envelope import SIGNATURE, Command, Event, write
@@ -97,6 +97,7 @@ class Consumer:
     letting_go = False
     backing_off = ""
     progressed_at = 0.0
+    pace = Pace(5000)
     rewound = False
 
     def rewind(self, batch: Batch) -> None:
