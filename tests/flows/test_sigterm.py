@@ -80,13 +80,13 @@ async def _members(installation: System, admin: AIOKafkaAdminClient) -> dict[str
 
 async def test_in_mid_batch_it_finishes_the_batch(installation: System, admin: AIOKafkaAdminClient) -> None:
     count = 3_000
-    worker = installation.worker(point="before_commit:DELAY:400,before_commit:MARK:0")
+    worker = installation.worker(point="before_commit:DELAY:1500,before_commit:MARK:0")
     await worker.start()
     sending = asyncio.create_task(installation.send([installation.create(number) for number in range(count)]))
     await installation.until_done(200, 60)
     begun = worker.log.read_text().count(BEGUN)
     await until(lambda: _has_begun(worker, begun), 30, "the next batch is in hand")
-    worker.signal(signal.SIGTERM)  # within its 400 ms
+    worker.signal(signal.SIGTERM)  # within its 1.5 s
     assert await worker.ended(PROMISED_S) == 0
     said = worker.log.read_text()
     stopping = said.index("worker stops")
