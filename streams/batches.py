@@ -67,8 +67,8 @@ class Pace:
         self.records = self._least
 
     def took(self, records: int, busy_s: float) -> None:
-        """A batch of so many records has taken that much CPU. One that is far from full says little of a full one."""
-        if records * 2 >= self.records:
+        """A batch of so many records has taken that much CPU. A quick one that is far from full says little."""
+        if records * 2 >= self.records or busy_s > BUSY_S:
             fit = int(records * BUSY_S / busy_s) if busy_s else self._most
             self.records = max(self._least, min(self._most, fit, self.records * 2))
 

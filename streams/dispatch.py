@@ -32,11 +32,15 @@ GATHER_MOST_S = 0.002
 second at most: callers who are answered together ask again together. Turns and not time, since the timers of uvloop
 know whole milliseconds only. A single caller waits for nobody."""
 
+KEPT_S = 12 * 3600.0
+"""How long a command that may have arrived is kept for the broker's return. Well below the time for which workers know
+an operation again: a later one would be carried out a second time."""
+
 
 class Record:
     """A record on its way out."""
 
-    __slots__ = ("_leaving", "_settled", "arrived", "failed", "headers", "is_settled", "key", "left", "value")
+    __slots__ = ("_leaving", "_settled", "arrived", "failed", "headers", "is_settled", "key", "left", "since", "value")
 
     def __init__(self, key: bytes, value: bytes, headers: Sequence[tuple[str, bytes]], settled: Settled) -> None:
         self.key = key
@@ -50,13 +54,16 @@ class Record:
         self.is_settled = False
         self._settled = settled
         self._leaving: asyncio.Future[None] | None = None
+        self.since = monotonic()
 
     async def leaves(self, within_s: float) -> bool:
         """True once it has left; False when it was given back, or has not left in time: then it never will."""
         if not self.left and not self.is_settled and within_s > 0:
             self._leaving = asyncio.get_running_loop().create_future()
             await asyncio.wait([self._leaving], timeout=within_s)
-        if not self.left:
+        if self.left:
+            self.arrived = True  # promised: if the producer has to give it up, another one gets it
+        else:
             self.settle(TimeoutError("Kafka takes nothing at the moment"), False)
         return self.left
 
@@ -84,6 +91,7 @@ class Record:
             self._settled(error, arrived)
         except Exception:
             log.exception("a sender did not take what became of its command")
+        self.value, self.headers = b"", ()  # it may stand in the queue for a while
 
     def _wake(self) -> None:
         if self._leaving is not None and not self._leaving.done():
@@ -126,6 +134,11 @@ class Dispatch:
                 if everything or not record.arrived:
                     record.settle(error, record.arrived)
 
+    async def ended(self, within_s: float) -> None:
+        """Wait until it is known what became of every record, once the broker has stopped; `within_s` bounds it."""
+        if self._task is not None:
+            await asyncio.wait([self._task], timeout=within_s)
+
     async def _run(self) -> None:
         waiting: dict[tuple[str, int], list[Record]] = {}
         try:
@@ -146,14 +159,22 @@ class Dispatch:
                 if self._broker.producer is None and self._waiting:
                     self.give_back(KafkaError(self._broker.away or "no producer"))
                     await self._broker.back()
+                    self._begin_anew()
         except Exception as error:
             log.exception("sending failed; the next command begins it anew")
             self.give_back(error, everything=True)
         finally:
             # Nobody is left without word: this does nothing where it is known what became of a record.
             for record in (record for records in waiting.values() for record in records):
-                record.settle(KafkaError("sending ended"), True)
+                record.settle(KafkaError("sending ended"), record.left)
             self._task = None
+
+    def _begin_anew(self) -> None:
+        """The broker is back, for what was kept for it: with as many tries as a new one has."""
+        for record in (record for records in self._waiting.values() for record in records):
+            record.failed = False
+            if monotonic() - record.since > KEPT_S:
+                record.settle(TimeoutError("Kafka was away for too long"), record.arrived)
 
     async def _until_quiet(self) -> None:
         latest = monotonic() + GATHER_MOST_S
@@ -189,6 +210,7 @@ class Dispatch:
                     log.warning("%s/%d: another producer goes on after %r", topic, partition, error)
                     return [record for record in taken if record.again(error, entered)] + left
                 for record in taken:
+                    record.left = record.arrived
                     record.settle(error, record.arrived)
             else:
                 for record in taken:

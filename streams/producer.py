@@ -75,8 +75,9 @@ class Broker:
             self._task.cancel()
             # Bounded, and told besides: in Python 3.11 a cancellation that meets the end of a wait_for is lost.
             await asyncio.wait([self._task, *self._renewals], timeout=5.0)
-        if self.producer is not None:
-            await close(self.producer, 5.0)
+        producer, self.producer = self.producer, None
+        if producer is not None:
+            await close(producer, 5.0)
 
     async def renew(self, failed: AIOKafkaProducer | None) -> None:
         """Throw a producer away after a failure that it may not get over; whoever comes second finds it done."""

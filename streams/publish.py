@@ -36,6 +36,8 @@ log = logging.getLogger("yeoul.streams.publish")
 
 RUNNING_S = 10.0
 """An equal keyed operation younger than this is still running: 409. An older one is sent again."""
+STOP_S = 1.0
+"""How long a stop waits for what is left to be said of commands under way, seconds, twice at most."""
 
 __all__ = ["Answer", "BrokerAway", "Commands", "Conflict", "Order", "Pending"]
 
@@ -95,6 +97,7 @@ class Commands:
             yield commands
         finally:
             await commands.broker.stop()
+            await commands._settle()
             await commands._inbox.stop()
             commands._waiting.close()
             for task in commands._tasks:
@@ -156,6 +159,12 @@ class Commands:
             return None
         await self._outdate(row)
         return answer_from(row, replayed=False)
+
+    async def _settle(self) -> None:
+        """Let it be known what became of every command, while the stores are still open."""
+        await self._dispatch.ended(STOP_S)
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=STOP_S)
 
     def _broker_went(self, reason: str) -> None:
         self._dispatch.give_back(BrokerAway(reason))

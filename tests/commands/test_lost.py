@@ -18,7 +18,7 @@ from aiokafka.errors import MessageSizeTooLargeError
 from config import Settings
 from embedded.stack import Stack
 from streams.protocol import topic_info
-from streams.publish import Answer, BrokerAway, Conflict, Order, Pending
+from streams.publish import Answer, BrokerAway, Commands, Conflict, Order, Pending
 from tests.commands.conftest import Clock, Path, records
 from topics import COMMANDS_RESOURCES
 
@@ -82,7 +82,8 @@ async def frozen(path: Path, stack: Stack) -> AsyncIterator[None]:
                 await asyncio.wait_for(topic_info(producer.client, []), 0.1)
         yield
     finally:
-        os.kill(stack.pids["kafka"], signal.SIGCONT)
+        if "kafka" in stack.pids:  # it was not killed meanwhile
+            os.kill(stack.pids["kafka"], signal.SIGCONT)
 
 
 async def until_taken(path: Path, count: int) -> None:
@@ -275,6 +276,35 @@ async def test_what_may_have_arrived_when_kafka_went_away_for_long_is_sent_once_
         await stack.start("kafka")
     await until_taken(path, before + 1)
     assert await shown(path, first) == "pending"
+
+
+async def test_what_was_kept_for_kafka_when_the_front_stops_shows_as_failed(path: Path, stack: Stack) -> None:
+    order = path.order()
+    async with contextlib.AsyncExitStack() as ending:
+        ending.push_async_callback(until_there, path)
+        ending.push_async_callback(stack.start, "kafka")
+        async with Commands.open(path.settings, path.stores) as stopping:
+            front = Path(path.settings, path.stores, stopping)
+            async with frozen(front, stack):
+                assert await stopping.submit(order, wait=0.3) == Pending(order.operation)
+                await stack.kill("kafka")
+            await stopping.broker.renew(stopping.broker.producer)
+            assert await shown(path, order) == "pending"
+        assert await shown(path, order) == "failed"
+
+
+async def test_what_a_producer_still_has_when_the_front_stops_shows_as_failed(path: Path, stack: Stack) -> None:
+    order = path.order(keyed=True)
+    async with contextlib.AsyncExitStack() as ending:
+        ending.push_async_callback(until_there, path)
+        ending.push_async_callback(stack.start, "kafka")
+        async with Commands.open(path.settings, path.stores) as stopping:
+            front = Path(path.settings, path.stores, stopping)
+            async with frozen(front, stack):
+                assert await stopping.submit(order, wait=0.3) == Pending(order.operation)
+                await stack.kill("kafka")
+            assert await shown(path, order) == "pending"
+        assert await shown(path, order) == "failed"
 
 
 async def test_an_operation_that_was_forgotten_is_unknown_although_its_marker_stands(

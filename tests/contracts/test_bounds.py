@@ -40,9 +40,9 @@ def test_batches_grow_while_they_are_quick_and_shrink_when_they_are_not() -> Non
         pace.took(pace.records, pace.records * 4e-6)
         grown.append(pace.records)
     assert grown == [10_000, 20_000, 40_000, 50_000, 50_000]
-    pace.took(1000, 1.0)  # far from full: what one record costs alone says nothing of a full batch
+    pace.took(1000, 0.4)  # far from full: what one record costs alone says nothing of a full batch
     assert pace.records == 50_000
-    pace.took(50_000, 2.5)
+    pace.took(20_000, 1.0)  # half full, and too slow all the same
     assert pace.records == 10_000
     pace.took(10_000, 10.0)
     assert pace.records == 5000
