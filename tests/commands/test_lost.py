@@ -86,13 +86,19 @@ async def frozen(path: Path, stack: Stack) -> AsyncIterator[None]:
             os.kill(stack.pids["kafka"], signal.SIGCONT)
 
 
-async def until_taken(path: Path, count: int) -> None:
-    """Wait until the topic has so many records, and see that it gets no more for a while."""
+async def taken_once(path: Path, before: int, order: Order, *others: Order) -> None:
+    """Wait until Kafka has the order, beside `before` records; of the others it has none.
+
+    A command behind each, in the same partition, has come: so nothing of them comes later.
+    """
     async with asyncio.timeout(HANG_S):
-        while await records(path.settings) < count:
+        while await records(path.settings) == before:
             await asyncio.sleep(0.1)
-    await asyncio.sleep(1.0)
-    assert await records(path.settings) == count
+    await until_there(path)
+    for one in (order, *others):
+        after = path.order(aggregate_id=one.aggregate_id)
+        assert await path.commands.submit(after, wait=0) == Pending(after.operation)
+    assert await records(path.settings) == before + 1 + len((order, *others))
 
 
 async def until_there(path: Path) -> None:
@@ -194,14 +200,7 @@ async def test_a_command_under_way_when_kafka_crashes_is_pending_and_arrives_onc
         assert await path.commands.submit(order, wait=0.4) == Pending(order.operation)
         await stack.kill("kafka")
         await stack.start("kafka")
-    async with asyncio.timeout(HANG_S):
-        while await records(path.settings) == before:
-            await asyncio.sleep(0.1)
-        await until_there(path)
-        # Behind it in the same partition: nothing of it comes later.
-        after = path.order(aggregate_id=order.aggregate_id)
-        assert await path.commands.submit(after, wait=0) == Pending(after.operation)
-    assert await records(path.settings) == before + 2
+    await taken_once(path, before, order)
     assert await shown(path, order) == "pending"
 
 
@@ -241,8 +240,7 @@ async def test_what_has_not_left_is_never_answered_with_202(path: Path, stack: S
         await until_shown(path, keyed, None)
         assert await shown(path, order) is None
         assert await shown(path, first) == "pending"
-    await until_there(path)
-    await until_taken(path, before + 1)
+    await taken_once(path, before, first, order, keyed)
 
 
 async def test_a_caller_with_little_patience_is_told_202_once_its_command_has_left(path: Path, stack: Stack) -> None:
@@ -274,35 +272,22 @@ async def test_what_may_have_arrived_when_kafka_went_away_for_long_is_sent_once_
             await given_back
         assert await shown(path, first) == "pending"
         await stack.start("kafka")
-    await until_taken(path, before + 1)
+    await taken_once(path, before, first, behind)
     assert await shown(path, first) == "pending"
 
 
-async def test_what_was_kept_for_kafka_when_the_front_stops_shows_as_failed(path: Path, stack: Stack) -> None:
-    order = path.order()
-    async with contextlib.AsyncExitStack() as ending:
-        ending.push_async_callback(until_there, path)
-        ending.push_async_callback(stack.start, "kafka")
-        async with Commands.open(path.settings, path.stores) as stopping:
-            front = Path(path.settings, path.stores, stopping)
-            async with frozen(front, stack):
-                assert await stopping.submit(order, wait=0.3) == Pending(order.operation)
-                await stack.kill("kafka")
-            await stopping.broker.renew(stopping.broker.producer)
-            assert await shown(path, order) == "pending"
-        assert await shown(path, order) == "failed"
-
-
-async def test_what_a_producer_still_has_when_the_front_stops_shows_as_failed(path: Path, stack: Stack) -> None:
+@pytest.mark.parametrize("kept", [True, False], ids=["kept for Kafka", "still in a producer"])
+async def test_what_is_under_way_when_the_front_stops_shows_as_failed(path: Path, stack: Stack, kept: bool) -> None:
     order = path.order(keyed=True)
     async with contextlib.AsyncExitStack() as ending:
         ending.push_async_callback(until_there, path)
         ending.push_async_callback(stack.start, "kafka")
         async with Commands.open(path.settings, path.stores) as stopping:
-            front = Path(path.settings, path.stores, stopping)
-            async with frozen(front, stack):
+            async with frozen(Path(path.settings, path.stores, stopping), stack):
                 assert await stopping.submit(order, wait=0.3) == Pending(order.operation)
                 await stack.kill("kafka")
+            if kept:
+                await stopping.broker.renew(stopping.broker.producer)
             assert await shown(path, order) == "pending"
         assert await shown(path, order) == "failed"
 
