@@ -147,9 +147,9 @@ async def submit(
     `canonical` is the body, unless there is a password in it: not even a keyed hash of one is stored.
     """
     return await writes.submit(
-            request, noun="accounts", command=command, data=_encode(data), key=key, canonical=canonical,
-            aggregate_id=account, matching=matching, personal=True,
-        )  # fmt: skip
+        request, noun="accounts", command=command, data=_encode(data), key=key, canonical=canonical,
+        aggregate_id=account, matching=matching, personal=True,
+    )  # fmt: skip
 
 
 async def changed(parts: Parts, id: UUID, answer: Answer) -> Reply:

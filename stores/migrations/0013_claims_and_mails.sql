@@ -2,6 +2,3 @@
 
 -- Who moves to another address, and who is erased, gives up what the account has claimed.
 CREATE INDEX account_claims_of_account ON account_claims (account_id);
-
--- What is left of erased accounts is removed after a day, without looking at what others got within a month.
-CREATE INDEX mails_of_nobody ON mails (sent_at) WHERE account_id IS NULL;
