@@ -1,15 +1,12 @@
 """A batch: what one poll brought, of all partitions of a group, raw bytes; and what the transport asks of others."""
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import aiokafka
 from aiokafka import TopicPartition
 from aiokafka.structs import ConsumerRecord
 from faust.types import ConsumerMessage
-
-if TYPE_CHECKING:
-    from streams.consumer import BatchConsumer
 
 
 class Span:
@@ -28,12 +25,36 @@ class Span:
         return f"{self.begin}..{self.end}"
 
 
+class Taking(Protocol):
+    """Takes batches from the log and is told what became of each: a group's consumer, or a reader outside of any."""
+
+    pace: "Pace"
+    backing_off: str
+    """What it waits for; empty while nothing is away."""
+    progressed_at: float
+    """When a batch was committed last, monotonic seconds."""
+
+    @property
+    def generation(self) -> int:
+        """Another number with every assignment."""
+
+    @property
+    def letting_go(self) -> bool:
+        """What it has in hand goes to somebody else."""
+
+    def finish(self, batch: "Batch") -> None:
+        """It is committed."""
+
+    def rewind(self, batch: "Batch") -> None:
+        """Read again from where the truth says."""
+
+
 class Batch:
     """One poll: records and span of each partition. Raw bytes; a partition may have a span and no records."""
 
     __slots__ = ("consumer", "count", "generation", "message", "records", "spans")
 
-    def __init__(self, consumer: "BatchConsumer", generation: int) -> None:
+    def __init__(self, consumer: Taking, generation: int) -> None:
         self.consumer = consumer
         self.generation = generation
         self.records: dict[TopicPartition, list[ConsumerRecord]] = {}

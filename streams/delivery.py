@@ -99,7 +99,7 @@ class Delivery:
         while True:
             chosen = fresh(work)
             try:
-                done, result = await self._commit(batch, chosen)
+                committed = await self._commit(batch, chosen)
             except (Mismatch, asyncio.CancelledError):
                 raise
             except Exception as error:
@@ -115,7 +115,14 @@ class Delivery:
                 if failures >= ATTEMPTS:
                     work, blamed = self._park_the_only(chosen, error, failures), error
             else:
-                return done and await self._follow(chosen, result, blamed)
+                if committed is None:
+                    return False
+                # Out of the try: what fails from here on is a defect of ours, and no record's.
+                result, busy_s = committed
+                batch.consumer.progressed_at = monotonic()
+                batch.consumer.pace.took(chosen.count, busy_s)
+                self._remember(chosen)
+                return await self._follow(chosen, result, blamed)
 
     async def _follow(self, work: Work, result: Any, blamed: Exception | None) -> bool:
         """What comes after the commit; False when what is left of the batch must be read again."""
@@ -163,15 +170,18 @@ class Delivery:
                 stopped = True
         return stopped
 
-    async def _commit(self, batch: Batch, work: Work) -> tuple[bool, Any]:
-        """Until it is committed; (False, None) when it must be let go while the stores are away."""
+    async def _commit(self, batch: Batch, work: Work) -> tuple[Any, float] | None:
+        """Until it is committed: its result, and the CPU that took in seconds.
+
+        None when it must be let go while the stores are away.
+        """
         delay = 0.05
         consumer = batch.consumer
         while True:
             try:
                 moves = self._moves(work)
                 if not moves:
-                    return True, None
+                    return None, 0.0
                 begun = thread_time()
                 result = await self._handler.commit(work, moves)
             except Exception as error:
@@ -186,17 +196,14 @@ class Delivery:
                 metrics.STORE_WAITS.labels(self.group).inc()
                 consumer.backing_off = what
                 if not batch.live:
-                    return False, None
+                    return None
                 await asyncio.sleep(delay * random.uniform(0.7, 1.3))  # jitter, not a secret
                 delay = min(delay * 2, 1.0)
                 continue
             if consumer.backing_off:
                 log.info("%s goes on", self.group)
                 consumer.backing_off = ""
-            consumer.progressed_at = monotonic()
-            consumer.pace.took(work.count, thread_time() - begun)
-            self._remember(work)
-            return True, result
+            return result, thread_time() - begun
 
     def _moves(self, work: Work) -> list[Move]:
         moves = []

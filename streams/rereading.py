@@ -9,14 +9,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
-from typing import Any, Self, cast
+from typing import Any, Self
 from uuid import UUID
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaConnectionError
 from aiokafka.structs import ConsumerRecord
 
-from streams.batches import Batch, Span
+from streams.batches import Batch, Pace, Span
 from streams.decoding import Decoder
 from streams.delivery import Delivery
 from streams.groups import Connections
@@ -134,7 +134,8 @@ class Rereading:
         self._delivery = Delivery(full_name, handler, self._progress, connections.dead_letters)
         self._decoder = Decoder(full_name, handler)
         self._again = False
-        # What Delivery asks of a batch's consumer.
+        # What Delivery asks of who takes batches (streams.batches.Taking).
+        self.pace = Pace(MOST_RECORDS)
         self.generation = 0
         self.letting_go = False
         self.backing_off = ""
@@ -174,7 +175,7 @@ class Rereading:
                     break
 
     async def _one(self, key: TopicPartition, end: int, told: Callable[[int], None]) -> None:
-        async for records, position in read(self._log.kafka, key, self.position(key), end, MOST_RECORDS):
+        async for records, position in read(self._log.kafka, key, self.position(key), end, self.pace.records):
             begin = self.position(key)
             await self._delivery.deliver(self._batch({key: (records, position)}))
             if self._again:
@@ -204,7 +205,7 @@ class Rereading:
         return self._progress.owned.get(key)
 
     def _batch(self, read: Mapping[TopicPartition, tuple[list[ConsumerRecord], int]]) -> Batch:
-        batch = Batch(cast("Any", self), self.generation)
+        batch = Batch(self, self.generation)
         for key, (records, end) in read.items():
             batch.records[key] = records
             batch.spans[key] = Span(self.position(key), end)

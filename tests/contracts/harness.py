@@ -178,6 +178,7 @@ class Member:
         self._go_on.set()
 
     def rewind(self, batch: Batch, partitions: list[TopicPartition] | None = None) -> None:
+        assert isinstance(batch.consumer, BatchConsumer)
         batch.consumer.rewind(batch, partitions)
         self._settled = True
         self._go_on.set()
