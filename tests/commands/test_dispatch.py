@@ -45,11 +45,17 @@ async def test_what_is_acknowledged_is_told(desk: Desk) -> None:
         assert await asyncio.gather(*(desk.send(b"x", b"%d" % key) for key in range(50))) == [(None, True)] * 50
 
 
-async def test_an_error_that_nobody_expected_is_told_and_logged(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
-    strange = desk.send("no bytes")
+async def test_an_error_that_nobody_expected_is_told_and_logged(
+    desk: Desk, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def strange(producer: Any, records: Any) -> Any:
+        raise ArithmeticError("a defect")
+
     async with asyncio.timeout(HANG_S):
-        error, arrived = await strange
-        assert isinstance(error, TypeError)
+        with monkeypatch.context() as patch:
+            patch.setattr("streams.dispatch._batch", strange)
+            error, arrived = await desk.send(b"x")
+        assert isinstance(error, ArithmeticError)
         assert not arrived
         assert await desk.send(b"x") == (None, True)
     assert any(record.exc_info for record in caplog.records if record.name == "yeoul.streams.dispatch")

@@ -26,6 +26,7 @@ from domain.access import SYSTEM, Actor, Role
 from stores import migrations
 from streams import admin, identity
 from streams.publish import Commands, Order
+from tests import defects
 from web.accounts import token_for
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -200,9 +201,11 @@ class System:
         return "\n".join(line for line in lines if '"level":"info"' not in line)[-5000:]
 
     async def close(self) -> None:
-        """End every process."""
+        """End every process. None of them may have met a mistake in our code, also if it got over it."""
         for process in self._processes:
             await process.kill()
+        found = [line for process in self._processes for line in defects.in_log(process.log.read_text())]
+        assert not found, "\n".join(found[:20])
 
     # -- commands ----------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,18 @@
+"""What must never be found in a log: errors that no fault of a server causes, only a mistake in our code.
+
+The product outlives many of its own mistakes: a batch is read again, a task begins anew. So a test passes, only later.
+"""
+
+from __future__ import annotations
+
+import re
+
+_DEFECT = re.compile(
+    r"\b(?:AttributeError|NameError|UnboundLocalError|TypeError|AssertionError|RecursionError)\b"
+    r"|object has no attribute|unexpected keyword argument|positional argument|was never awaited|never retrieved"
+)
+
+
+def in_log(text: str) -> list[str]:
+    """Lines of a log that tell of a mistake in our code."""
+    return [line[:500] for line in text.splitlines() if _DEFECT.search(line)]
