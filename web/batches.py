@@ -25,6 +25,7 @@ from web.writes import OPERATIONS, Unfinished
 MOST = 100
 """Operations of one request."""
 
+MOST_VERSION = 2**63 - 1
 Free = dict[str, Any]
 
 
@@ -34,7 +35,7 @@ class BatchOperation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     op: Literal["create", "update", "delete"]
     id: UUID | None = None
     resource: Free | None = None
-    if_match: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    if_match: Annotated[int, msgspec.Meta(ge=1, le=MOST_VERSION)] | None = None
 
 
 class Batch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

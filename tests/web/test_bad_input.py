@@ -248,6 +248,13 @@ async def test_wrong_fields_of_a_registration(client: Client) -> None:
     assert sorted(fields) == ["email", "name", "password", "phone", "role"]
 
 
+@pytest.mark.parametrize("sign", [" ", "\x85", "\x9f", "\u2028", "\ufeff", "@"], ids=ascii)
+async def test_signs_that_no_address_has(client: Client, sign: str) -> None:
+    for email in (f"a{sign}b@example.org", f"a@exam{sign}ple.org", f"a@example.o{sign}rg"):
+        answer = await client.post("/api/v1/auth/register", json={"email": email, "password": "long enough"})
+        assert list(await refused(answer, 400, "VALIDATION_ERROR")) == ["email"]
+
+
 @RESOURCES
 async def test_wrong_headers_and_fields_are_named_together(client: Client, bearer: Any, method: str, path: str) -> None:
     wrong = {"Idempotency-Key": "", **({"If-Match": "5", "If-None-Match": "*"} if method == "PUT" else {})}
