@@ -12,6 +12,7 @@ from typing import Any
 
 import aiohttp
 import asyncpg
+import hypothesis
 import pytest
 import pytest_asyncio
 import redis.asyncio
@@ -131,11 +132,20 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
     return report
 
 
+def pytest_configure() -> None:
+    """So many examples of each property; how long one takes is no test. In CI they are the same ones each time."""
+    for size, examples in (("quick", 40), ("full", 500)):
+        hypothesis.settings.register_profile(size, hypothesis.settings(), max_examples=examples, deadline=None)
+    hypothesis.settings.load_profile("full" if _is_full() else "quick")
+
+
+def _is_full() -> bool:
+    return config.process_environ().get("YEOUL_TEST_FULL") == "1"
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leaves tests marked `full` out unless they are asked for: they take long, not something that is missing."""
-    import config as settings_room
-
-    if settings_room.process_environ().get("YEOUL_TEST_FULL") != "1":
+    if not _is_full():
         chosen = [item for item in items if item.get_closest_marker("full") is None]
         config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
         items[:] = chosen

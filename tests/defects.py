@@ -9,7 +9,7 @@ import re
 
 _DEFECT = re.compile(
     r"\b(?:AttributeError|NameError|UnboundLocalError|TypeError|AssertionError|RecursionError)\b"
-    r"|object has no attribute|unexpected keyword argument|positional argument|was never awaited|never retrieved"
+    r"|object has no attribute|unexpected keyword argument|positional argument|was never awaited"
 )
 
 

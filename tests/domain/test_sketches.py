@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from domain import sketches
@@ -65,7 +65,6 @@ def test_percentiles_are_the_same_by_any_tree(parts: list[list[float]], tree: li
     assert merged([of_numbers(part) for part in parts], merge_percentiles, tree) == expected
 
 
-@settings(deadline=None)
 @given(st.integers(0, 3), st.lists(st.integers(0, 9)))
 def test_full_sketches_are_the_same_by_any_tree_too(seed: int, tree: list[int]) -> None:
     random = np.random.default_rng(seed)
@@ -101,7 +100,6 @@ def test_registers_at_their_ends() -> None:
         assert estimate_distinct(sketch) == 1
 
 
-@settings(deadline=None)
 @given(st.lists(st.one_of(st.floats(-1e30, 1e30), st.sampled_from([0.0, 1e-30, -1e-30])), min_size=1, max_size=200))
 def test_percentiles_are_within_one_percent(numbers: list[float]) -> None:
     numbers = [number if abs(number) >= 1e-30 else 0.0 for number in numbers]

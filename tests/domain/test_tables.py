@@ -7,7 +7,7 @@ from typing import Any
 from unittest.mock import patch
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from domain import sketches
@@ -121,7 +121,6 @@ def in_batches(of: Metric, log: list[Happened], cuts: list[int]) -> Memory:
     return memory
 
 
-@settings(max_examples=50, deadline=None)
 @given(
     events(),
     st.lists(st.integers(0, 25), max_size=8),

@@ -39,7 +39,7 @@ def handed_over(key: bytes | None, value: bytes | None, headers: list[tuple[str,
 
 
 @given(RECORDS, letters)
-@bounded(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@bounded(suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_every_record_comes_back_as_it_was(database: Database, given: list[Any], letter: Letter) -> None:
     records = [handed_over(*one) for one in given]
     parked = [

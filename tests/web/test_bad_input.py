@@ -379,7 +379,7 @@ bodies = st.one_of(
 )  # fmt: skip
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(bodies, st.sampled_from(sorted(GOOD)))
 def test_no_body_whatever_is_an_error_of_ours(body: bytes, endpoint: tuple[str, str]) -> None:
     schemas: dict[str, Schema[Any]] = {"auth/login": LOGIN, "auth/register": REGISTRATION}

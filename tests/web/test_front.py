@@ -229,7 +229,7 @@ def test_languages(accept: str | None, language: str) -> None:
     assert language_of(accept, "en") == language
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     body=st.binary(max_size=60)
     | st.dictionaries(st.text(max_size=5), st.integers()).map(lambda v: json.dumps(v).encode())
@@ -241,7 +241,7 @@ async def test_no_body_whatever_is_answered_with_a_500(client: Client, bearer: A
         assert answer.status == 400
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     query=st.dictionaries(
         st.text(max_size=8) | st.sampled_from(["limit", "sort", "cursor", "filter[kind]"]), st.text(max_size=8)
