@@ -246,7 +246,8 @@ class Decisions:
                 if refusal is not None:
                     outcome.refuse(envelope, done, version, refusal)
                 else:
-                    gone = getattr(state, "deleted_at", None) is not None
+                    # None of what never was, where nothing had to happen, either.
+                    gone = state is None or getattr(state, "deleted_at", None) is not None
                     outcome.succeed(envelope, done, version, b"" if gone else self.noun.document(state))
             tenure = self._publisher.tenure(part.key.partition)
             outcome.publications.append(Publication(part.key.partition, tenure, part.span.end, records))

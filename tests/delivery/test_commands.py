@@ -42,6 +42,8 @@ class Desk:
         self.settings = settings
         self.connections = connections
         self.poison: set[str] = set()
+        self.idle: set[str] = set()
+        """Titles for which nothing has to happen."""
         self._broker = broker
         self.topic = COMMANDS_RESOURCES.full_name(settings.topic_prefix)
         self.group = f"{settings.topic_prefix}.resources"
@@ -52,6 +54,8 @@ class Desk:
     def _decide(self, state: Any, command: Any, context: Any) -> Any:
         if isinstance(command, CreateResource) and command.title in self.poison:
             raise RuntimeError(f"{command.title} is poison")
+        if isinstance(command, CreateResource) and command.title in self.idle:
+            return ()
         return NOUN.decide(state, command, context)
 
     def command(self, title: str, **changes: Any) -> Command:
@@ -148,6 +152,16 @@ async def rows(desk: Desk) -> list[Resource]:
         [row["id"] for row in found]
     )
     return list(states.values())
+
+
+async def test_where_nothing_had_to_happen_to_what_never_was_the_command_has_succeeded(desk: Desk) -> None:
+    desk.idle.add("nothing")
+    command = desk.command("nothing")
+    await desk.send(command)
+    operation = await desk.done(command)
+    assert (operation.outcome, operation.version, operation.answer) == ("succeeded", 0, b"")
+    assert await desk.connections.dead_letters.page(group=desk.group, limit=10) == []
+    assert await rows(desk) == []
 
 
 async def test_what_no_front_sent_or_nobody_understands_is_parked_and_its_neighbours_pass(desk: Desk) -> None:
