@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import subprocess
 from pathlib import Path
 
 from cli import apt
@@ -12,9 +13,10 @@ FOLDER = Path(__file__).resolve().parent.parent / "tests/client"
 MODULES = FOLDER / "node_modules"
 MARK = MODULES / ".yeoul"
 """Holds the digest of the lock that was installed."""
+OLDEST = 18
 HOW = (
-    "The tests of the documents need Node.js 20 or newer and the packages of tests/client. Install nodejs and npm"
-    " (apt-get, dnf, brew), then run ./yeoul test"
+    f"The tests of the documents need Node.js {OLDEST} or newer and the packages of tests/client. Install nodejs and"
+    " npm (apt-get, dnf, brew), then run ./yeoul test"
 )
 
 
@@ -24,8 +26,11 @@ class NoNode(Exception):
 
 def modules() -> Path:
     """The folder of the packages, as the lock names them. Raises NoNode."""
-    if shutil.which("node") is None or not _installed():
+    found = _version()
+    if found is None or not _installed():
         raise NoNode(HOW)
+    if found < OLDEST:
+        raise NoNode(f"{HOW}. Here it is version {found}")
     return MODULES
 
 
@@ -41,6 +46,15 @@ def ensure() -> None:
     # Nothing of theirs runs while it is installed.
     if apt.run([npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"], FOLDER):
         MARK.write_text(_digest(), encoding="utf-8")
+
+
+def _version() -> int | None:
+    """The major version of the Node.js on the PATH."""
+    node = shutil.which("node")
+    if node is None:
+        return None
+    said = subprocess.run([node, "--version"], check=True, capture_output=True, text=True).stdout
+    return int(said.removeprefix("v").partition(".")[0])
 
 
 def _installed() -> bool:
