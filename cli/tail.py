@@ -37,6 +37,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--all", action="store_true", help="every topic of this installation, commands too")
     parser.add_argument("--from-beginning", action="store_true", help="what the topics still have, first")
+    parser.add_argument(
+        "--repeats", action="store_true", help="also what a kill had sent again: the same id and sequence once more"
+    )
     parser.add_argument("--count", type=whole(1, OFFSETS), metavar="N", help="end after N events")
     parser.add_argument("--json", action="store_true", help="the records' values as they are, a line each")
 
@@ -69,6 +72,7 @@ async def _tail(options: argparse.Namespace) -> int:
         await consumer.stop()
         raise KafkaConnectionError(str(error) or "no answer within 10 s") from None
     left = options.count
+    repeats = Repeated(known.topic_prefix)
     colour = sys.stdout.isatty()
     if colour:
         print(f"{DIM}following {', '.join(wanted)} on {known.kafka_url}; Ctrl-C ends{END}", flush=True)
@@ -76,7 +80,8 @@ async def _tail(options: argparse.Namespace) -> int:
     try:
         async with contextlib.aclosing(_records(consumer)) as records:
             async for record in records:
-                if matches(record, options.type, options.subject):
+                repeated = repeats.seen(record) and not options.repeats
+                if not repeated and matches(record, options.type, options.subject):
                     line = (record.value or b"").decode(errors="replace") if options.json else describe(record, colour)
                     print(line, flush=True)
                     if left is not None:
@@ -87,6 +92,38 @@ async def _tail(options: argparse.Namespace) -> int:
         watching.cancel()
         await consumer.stop()
     return 0
+
+
+class Repeated:
+    """Knows the events of ours that were sent again, as every reader of them does: by `sequence`, in each partition."""
+
+    def __init__(self, prefix: str) -> None:
+        """`prefix`: of the topics' names."""
+        import topics
+
+        self._named = {
+            topic.full_name(prefix): topic.owner for topic in topics.TOPICS if topic.repeats is topics.Repeats.SEQUENCE
+        }
+        self._highest: dict[tuple[str, int], str] = {}
+
+    def seen(self, record: ConsumerRecord) -> bool:
+        """True if it is not above the highest of its partition. What is not as its topic's owner writes it is none."""
+        from streams.envelope import Unreadable, check_written_by, read_foreign
+
+        owner = self._named.get(record.topic)
+        if owner is None:
+            return False
+        try:
+            event = read_foreign(record)
+            check_written_by(owner, event)
+        except Unreadable:
+            return False
+        assert event.sequence is not None  # what was checked has one
+        place = record.topic, record.partition
+        if event.sequence <= self._highest.get(place, ""):
+            return True
+        self._highest[place] = event.sequence
+        return False
 
 
 async def _records(consumer: AIOKafkaConsumer) -> AsyncGenerator[ConsumerRecord]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import msgspec
 import pytest
@@ -16,8 +17,9 @@ from aiokafka.structs import ConsumerRecord
 from cli import tail
 from cli.describe import BLUE, BOLD, CYAN, DIM, END, GREEN, NO_TIME, RED, SHOWN_DATA, YELLOW, describe, matches
 from config import Settings
+from streams.envelope import sequence
 from tests.contracts.harness import open_broker
-from topics import INGEST
+from topics import EVENTS_RESOURCES, INGEST
 
 Headers = list[tuple[str, bytes | None]]
 NOON_MS = 1_767_268_800_000
@@ -120,6 +122,34 @@ def test_filters_are_of_type_and_of_subject_in_both_modes(
     assert matches(record(b"no JSON", headers=headers), types, subjects) is shown
 
 
+# -- repeats ----------------------------------------------------------------------------------------------------------
+
+MADE = {"type": "resource.created", "source": "/yeoul/resources"}
+
+
+def sent(offset: int, partition: int = 0, topic: str = "yeoul.events.resources", **changes: object) -> ConsumerRecord:
+    value = msgspec.json.encode(EVENT | MADE | {"sequence": sequence(1, offset, 0)} | changes)
+    return replace(record(value), topic=topic, partition=partition)
+
+
+def test_what_was_sent_again_is_known_in_its_partition_and_nothing_else() -> None:
+    repeated = tail.Repeated("yeoul")
+    again = [repeated.seen(sent(offset)) for offset in (1, 2, 1, 2, 3)]
+    assert again == [False, False, True, True, False]
+    assert not repeated.seen(sent(1, partition=1))
+    assert not repeated.seen(sent(1, topic="yeoul.events.accounts", source="/yeoul/accounts"))
+    for _ in range(2):
+        assert not repeated.seen(sent(1, topic="yeoul.ingest"))  # anybody's, where `sequence` says nothing
+        assert not repeated.seen(record(b"rubbish"))
+
+
+def test_a_strangers_sequence_hides_nothing() -> None:
+    repeated = tail.Repeated("yeoul")
+    for strange in ({"sequence": "~"}, {"source": "/elsewhere", "sequence": sequence(9, 9, 9)}, {"id": 7}):
+        assert not repeated.seen(sent(1, **strange))
+    assert not repeated.seen(sent(1))
+
+
 # -- on a broker -------------------------------------------------------------------------------------------------------
 
 Tail = Callable[..., Awaitable[tuple[list[str], str]]]
@@ -200,3 +230,23 @@ async def test_colours_are_for_a_terminal_alone(tailed: Tail, monkeypatch: pytes
 async def test_values_are_printed_as_they_are(tailed: Tail) -> None:
     lines, _ = await tailed("--json", "--count", "2")
     assert lines == [msgspec.json.encode(EVENT | {"subject": "first"}).decode(), f'{{"data":{DEEP.decode()}}}']
+
+
+async def test_each_event_is_shown_once_unless_its_repeats_are_wanted(
+    own_settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = EVENTS_RESOURCES.full_name(own_settings.topic_prefix)
+    async with open_broker(own_settings) as broker:
+        await broker.make(name, EVENTS_RESOURCES.partitions)
+    async with AIOKafkaProducer(bootstrap_servers=own_settings.kafka_url) as producer:
+        for offset in (0, 1, 0, 1, 2):
+            await producer.send_and_wait(name, sent(offset).value, partition=0)
+    monkeypatch.setattr(tail, "settings", lambda *_needed: own_settings)
+    parser = argparse.ArgumentParser()
+    tail.arguments(parser)
+    for wanted, shown in (["--count", "3"], [0, 1, 4]), (["--count", "5", "--repeats"], [0, 1, 2, 3, 4]):
+        options = parser.parse_args(["--topic", EVENTS_RESOURCES.name, "--from-beginning", *wanted])
+        async with asyncio.timeout(30):
+            assert await tail._tail(options) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert [int(line.split("/0@")[1].split()[0]) for line in lines] == shown
