@@ -21,6 +21,7 @@ from stores.dead_letters import DeadLetters, Letter, Parked
 from stores.progress import Mismatch, Move
 from streams.batches import Batch
 from streams.decoding import Decoder, text_of
+from streams.envelope import Command, command_fields
 from streams.poison import Poison
 from streams.progress import Owned, Progress
 from streams.readers import Reader, record_of
@@ -96,6 +97,7 @@ class Delivery:
         """Commit the work, in pieces if a record fails; False when it must be let go first. Raises Mismatch."""
         failures = 0
         blamed: Exception | None = None
+        ids: dict[str, str] = {}
         while True:
             chosen = fresh(work)
             try:
@@ -113,7 +115,7 @@ class Delivery:
                     raise
                 failures += 1
                 if failures >= ATTEMPTS:
-                    work, blamed = self._park_the_only(chosen, error, failures), error
+                    work, blamed, ids = self._park_the_only(chosen, error, failures), error, _ids(chosen)
             else:
                 if committed is None:
                     return False
@@ -122,10 +124,13 @@ class Delivery:
                 batch.consumer.progressed_at = monotonic()
                 batch.consumer.pace.took(chosen.count, busy_s)
                 self._remember(chosen)
-                return await self._follow(chosen, result, blamed)
+                return await self._follow(chosen, result, blamed, ids)
 
-    async def _follow(self, work: Work, result: Any, blamed: Exception | None) -> bool:
-        """What comes after the commit; False when what is left of the batch must be read again."""
+    async def _follow(self, work: Work, result: Any, blamed: Exception | None, ids: dict[str, str]) -> bool:
+        """What comes after the commit; False when what is left of the batch must be read again.
+
+        `blamed`: why a record was parked, `ids` those of its command.
+        """
         if blamed is not None:
             last = work.letters[-1]
             log.error(
@@ -134,7 +139,7 @@ class Delivery:
                 last.partition,
                 last.offset,
                 exc_info=blamed,
-                extra={"fields": fields(of_headers(last.headers))},
+                extra={"fields": ids | fields(of_headers(last.headers))},
             )
         if work.letters and self._copy is not None:
             await self._copy(work.letters)
@@ -273,3 +278,13 @@ class Delivery:
         if owned.recent is not None and letter.topic_id == owned.topic_id:
             owned.recent.remember(message.source, message.id, letter.offset)
         return None
+
+
+def _ids(work: Work) -> dict[str, str]:
+    """What a line of a log says of the only record, if it is a command that a front has signed."""
+    for part in work.parts:
+        for message in part.messages:
+            envelope = getattr(message, "envelope", None)
+            if isinstance(envelope, Command):
+                return command_fields(envelope)
+    return {}

@@ -87,6 +87,11 @@ class Foreign(msgspec.Struct, frozen=True):
     data: msgspec.Raw = msgspec.Raw(b"null")
 
 
+def command_fields(command: Command) -> dict[str, str]:
+    """What a line of a log says of a command: its operation, and the request that asked for it."""
+    return {"operation": str(command.operation)} | ({"request": command.requestid} if command.requestid else {})
+
+
 def sequence(life: int, offset: int, index: int) -> str:
     """Text that grows with (life of the command topic, command offset, index of the event)."""
     return f"{life:06d}.{offset:019d}.{index:05d}"

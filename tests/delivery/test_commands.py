@@ -237,6 +237,26 @@ async def test_a_failed_operation_is_reopened_by_replaying_its_command(desk: Des
     assert row["events"] == 1
 
 
+async def test_what_was_parked_is_found_by_its_operation_and_request(
+    desk: Desk, caplog: pytest.LogCaptureFixture
+) -> None:
+    desk.poison = {"bad", "worse"}
+    asked, unasked = desk.command("bad", requestid="req-7"), desk.command("worse")
+    await desk.send(asked)
+    await desk.done(asked)
+    await desk.send(unasked)
+    await desk.done(unasked)
+
+    def told() -> list[dict[str, str]]:
+        return [line.fields for line in caplog.records if str(line.msg).startswith("parked ")]  # type: ignore[attr-defined]
+
+    await until(lambda: len(told()) == 2)
+    assert told() == [
+        {"operation": str(asked.operation), "request": "req-7"},
+        {"operation": str(unasked.operation)},
+    ]
+
+
 async def test_a_command_of_nothing_but_strange_headers_is_sent_again_as_it_was(desk: Desk) -> None:
     headers = [("a\0b", b"\xff"), ("empty", None)]
     batch = desk._broker.producer.create_batch()
