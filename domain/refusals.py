@@ -131,6 +131,8 @@ class Problem(StrEnum):
     NO_LOCAL_DAYS = "no_local_days"
     SCHEMA = "schema"
     UNSATISFIED = "unsatisfied"
+    NO_SCHEMA = "no_schema"
+    NO_PATTERN = "no_pattern"
     REFERENCE = "reference"
     TOO_COMPLEX = "too_complex"
 
@@ -275,6 +277,9 @@ PROBLEMS: dict[str, dict[Problem, str]] = {
         Problem.NO_LOCAL_DAYS: "has days that this metric can't be shown by: it keeps no window, such as hour, at whose"
         " borders they begin; use UTC, or another window",
         Problem.SCHEMA: "does not satisfy the schema of its kind: {}",
+        Problem.NO_SCHEMA: "is not as JSON Schema (draft 2020-12) has it: {}",
+        Problem.NO_PATTERN: "is not a pattern that can be used: it is no regular expression, has look-around or"
+        " back-references, or takes too much memory",
         Problem.UNSATISFIED: "does not satisfy the schema of its kind, and is too large for each wrong value to be"
         " named",
         Problem.REFERENCE: "must refer to a part of the same schema, such as #/$defs/name, and not to itself",
@@ -303,6 +308,9 @@ PROBLEMS: dict[str, dict[Problem, str]] = {
         Problem.NO_LOCAL_DAYS: "의 날짜 경계에 맞는 윈도(예: hour)를 이 지표가 보관하지 않습니다. UTC 또는 다른 윈도를"
         " 사용해 주세요",
         Problem.SCHEMA: "해당 kind의 스키마에 맞지 않습니다: {}",
+        Problem.NO_SCHEMA: "JSON Schema(draft 2020-12)에 맞지 않습니다: {}",
+        Problem.NO_PATTERN: "사용할 수 없는 패턴입니다. 정규식이 아니거나, 전후방 탐색이나 역참조가 있거나, 메모리를"
+        " 너무 많이 사용합니다",
         Problem.UNSATISFIED: "해당 kind의 스키마에 맞지 않으며, 너무 커서 틀린 값을 하나씩 표시할 수 없습니다",
         Problem.REFERENCE: "같은 스키마의 다른 부분(#/$defs/name 등)만 참조해야 하며, 자기 자신은 참조할 수 없습니다",
         Problem.TOO_COMPLEX: "너무 복잡합니다. 최대 {}",

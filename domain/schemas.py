@@ -4,8 +4,8 @@ jsonschema-rs checks. Patterns are matched by its engine of linear time, so no p
 one knows neither look-around nor back-references, and a schema that has them is refused. Nothing is ever fetched.
 """
 
-from collections.abc import Iterable
-from functools import lru_cache
+from collections.abc import Iterable, Iterator
+from functools import cache, lru_cache
 from typing import Any
 from urllib.parse import unquote
 
@@ -32,6 +32,11 @@ times as long, and the library gathers all before it shows the first.
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 ELSEWHERE = ("$id", "$anchor", "$dynamicAnchor", "$dynamicRef", "$recursiveRef", "$vocabulary")
 """Words that are for schemas of several documents."""
+TYPES = "array, boolean, integer, null, number, object, string"
+NAMED = frozenset({"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"})
+"""Words whose value has schemas by name."""
+VALUES = frozenset({"const", "enum", "default", "examples"})
+"""Words whose value is no schema, whatever it looks like."""
 _LIMITS = f"{MOST_BYTES} bytes, {DEEPEST} levels, {MOST_PARTS} parts, each counted as often as it is referred to"
 
 _encode = msgspec.json.Encoder().encode
@@ -45,6 +50,12 @@ def _compiled(schema: dict[str, Any]) -> jsonschema_rs.Draft202012Validator:
         offline=True,
         pattern_options=jsonschema_rs.RegexOptions(size_limit=PATTERN_BYTES, dfa_size_limit=PATTERN_BYTES),
     )
+
+
+@cache
+def _standard() -> jsonschema_rs.Draft202012Validator:
+    """The validator of schemas, by the standard's own schema, which the library has in it."""
+    return jsonschema_rs.Draft202012Validator({"$ref": DIALECT}, offline=True)
 
 
 @lru_cache(maxsize=1024)
@@ -79,21 +90,24 @@ def refused(schema: dict[str, Any]) -> tuple[Detail, ...]:
         return (Detail("schema", Problem.TOO_COMPLEX, _LIMITS),)
     found: list[Detail] = []
     _look(schema, "schema", 1, found)
-    if found:
-        return tuple(found[:MOST_SHOWN])
     if schema.get("$schema", DIALECT) != DIALECT:
-        return (Detail("schema.$schema", Problem.CHOICE, DIALECT),)
+        found.append(Detail("schema.$schema", Problem.CHOICE, DIALECT))
+    named = {detail.field for detail in found}
+    unlike = map(_unlike, _standard().iter_errors(schema))
+    found += [detail for detail in unlike if detail.field not in named]
+    if found:
+        return tuple(dict.fromkeys(found))[:MOST_SHOWN]
     try:
         if _parts(schema, schema, (), {}) > MOST_PARTS:
             return (Detail("schema", Problem.TOO_COMPLEX, _LIMITS),)
     except LookupError as error:
-        return (Detail("schema", Problem.SCHEMA, f"$ref {printable(str(error.args[0]))}"),)
+        return (Detail("schema", Problem.NO_SCHEMA, f"$ref {printable(str(error.args[0]))}"),)
     except RecursionError:
         return (Detail("schema", Problem.REFERENCE),)
     try:
         _compiled(schema)
     except (ValueError, jsonschema_rs.ReferencingError) as error:
-        return (_wrong("schema", error),)
+        return tuple(dict.fromkeys(_useless(schema, "schema")))[:MOST_SHOWN] or (_wrong("schema", error),)
     return ()
 
 
@@ -140,12 +154,46 @@ _VALUES = {
 }  # fmt: skip
 
 
+def _unlike(error: jsonschema_rs.ValidationError) -> Detail:
+    """What of a schema is not as the standard's own schema of schemas has it."""
+    at, kind = printable(_at("schema", error.instance_path)), error.kind
+    if isinstance(kind, jsonschema_rs.ValidationErrorKind.Type):
+        return Detail(at, Problem.TYPE, ", ".join(kind.types))
+    if isinstance(kind, jsonschema_rs.ValidationErrorKind.AnyOf):  # it has one, of `type`
+        return Detail(at, Problem.CHOICE, TYPES)
+    return Detail(at, Problem.NO_SCHEMA, _rule(error))
+
+
+def _useless(schema: Any, path: str) -> Iterator[Detail]:
+    """Patterns that the engine does not take, wherever a schema or a list of schemas may have one."""
+    if isinstance(schema, list):
+        for index, inner in enumerate(schema):
+            yield from _useless(inner, f"{path}[{index}]")
+    elif isinstance(schema, dict):
+        for name, value in schema.items():
+            at = join(path, name)
+            if name == "pattern":
+                yield from _pattern(value, at)
+            elif name in NAMED and isinstance(value, dict):
+                for key, inner in value.items():
+                    if name == "patternProperties":
+                        yield from _pattern(key, join(at, key))
+                    yield from _useless(inner, join(at, key))
+            elif name not in VALUES:
+                yield from _useless(value, at)
+
+
+def _pattern(pattern: str, path: str) -> Iterator[Detail]:
+    try:
+        _compiled({"pattern": pattern})
+    except ValueError:
+        yield Detail(printable(path), Problem.NO_PATTERN)
+
+
 def _wrong(path: str, error: Exception) -> Detail:
-    kind = getattr(error, "kind", None)
     steps = getattr(error, "schema_path", ())
-    rule = getattr(kind, "format", None) or (str(steps[-1]) if steps else "")
     at = printable(_at(path, getattr(error, "instance_path", ())))
-    return Detail(at, Problem.SCHEMA, rule or "JSON Schema, draft 2020-12")
+    return Detail(at, Problem.NO_SCHEMA, str(steps[-1]) if steps else "")
 
 
 def _at(path: str, steps: Iterable[str | int]) -> str:

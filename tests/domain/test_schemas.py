@@ -8,7 +8,7 @@ import pytest
 
 from domain.merging import merged
 from domain.refusals import Problem
-from domain.schemas import refused, unsatisfied
+from domain.schemas import DIALECT, MOST_SHOWN, TYPES, refused, unsatisfied
 
 
 def wrong(schema: dict[str, Any], attributes: dict[str, Any]) -> dict[str, str]:
@@ -29,6 +29,53 @@ def test_every_wrong_attribute_is_named_by_its_path() -> None:
         "attributes.list[1]": "type null, string", "attributes.more": "unknown", "attributes.b": "required",
     }  # fmt: skip
     assert wrong(schema, {"size": 3}) == {"attributes.b": "required"}
+
+
+def named(schema: dict[str, Any]) -> dict[str, str]:
+    return {detail.field: detail.allowed or detail.problem.value for detail in refused(schema)}
+
+
+def test_everything_that_is_wrong_with_a_schema_is_named() -> None:
+    schema = {"type": "int", "minimum": "a", "required": "x", "properties": [], "minLength": -1, "$id": "here",
+              "$schema": 7, "$defs": {"a": {"$ref": "http://elsewhere"}, "b": {"multipleOf": 0,
+              "maximum": []}}}  # fmt: skip
+    assert named(schema) == {
+        "schema.$id": "reference", "schema.$defs.a.$ref": "reference", "schema.$schema": DIALECT, "schema.type": TYPES,
+        "schema.minimum": "number", "schema.required": "array", "schema.properties": "object",
+        "schema.minLength": "minimum 0", "schema.$defs.b.multipleOf": "exclusiveMinimum 0",
+        "schema.$defs.b.maximum": "number",
+    }  # fmt: skip
+
+
+def test_every_pattern_that_cannot_be_used_is_named_where_it_is_one() -> None:
+    ahead, back, none = "(?=a)b", r"(a)\1", "(a"
+    schema = {
+        "properties": {"a": {"pattern": ahead}, "enum": {"items": {"pattern": back}}, "pattern": {"pattern": "fine"}},
+        "patternProperties": {none: {}}, "anyOf": [{"not": {"pattern": "a{1000000}"}}],
+        "const": {"pattern": ahead}, "enum": [{"pattern": ahead}],
+    }  # fmt: skip
+    assert named(schema) == dict.fromkeys(
+        ("schema.properties.a.pattern", "schema.properties.enum.items.pattern", f"schema.patternProperties.{none}",
+         "schema.anyOf[0].not.pattern"), "no_pattern",
+    )  # fmt: skip
+    del schema["properties"], schema["patternProperties"], schema["anyOf"]
+    assert named(schema) == {}
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"properties": {f"p{n}": {"type": 1, "minimum": "a"} for n in range(990)}},
+        {"properties": {f"p{n}": {"pattern": "(?=a)"} for n in range(990)}},
+        {"properties": {f"p{n}": {"pattern": "a{100000}"} for n in range(990)}},
+        {"type": ["int"] * 6000},
+    ],
+    ids=["rules", "patterns", "sizes", "types"],
+)
+def test_a_schema_that_is_wrong_everywhere_takes_a_moment(schema: dict[str, Any]) -> None:
+    begin = process_time()
+    assert 1 <= len(refused(schema)) <= MOST_SHOWN
+    assert process_time() - begin < 2
 
 
 def test_parts_of_the_same_schema_may_be_referred_to() -> None:

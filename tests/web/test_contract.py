@@ -205,6 +205,18 @@ async def test_a_schema_that_could_hurt_is_refused(client: Client, bearer: Any, 
     assert list(await details(answer)) == [field]
 
 
+async def test_everything_wrong_with_a_schema_is_said_of_the_schema(client: Client, bearer: Any) -> None:
+    for schema, said in (
+        ({"minimum": "a", "required": "x"},
+         {"schema.minimum": "must be of type number", "schema.required": "must be of type array"}),
+        ({"properties": {"a": {"pattern": "(?=a)"}, "b": {"pattern": "("}}},
+         {f"schema.properties.{name}.pattern": "is not a pattern that can be used: it is no regular expression, has"
+          " look-around or back-references, or takes too much memory" for name in "ab"}),
+    ):  # fmt: skip
+        answer = await client.put(f"{KINDS}/box", json={"schema": schema}, headers=bearer(ADMIN, Role.ADMIN))
+        assert await details(answer) == said
+
+
 async def test_lists_show_the_fields_that_are_asked_for(client: Client, bearer: Any) -> None:
     made = await make(client, bearer())
     answer = await client.get(f"{PATH}?fields=title,status&total=true", headers=bearer())
