@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 HELP = "show what wraps the accounts' keys; rewrap them by the newest sealing key"
 
+UNUSED = "no account needs it: keep it if it is the next one, else it may go"
+"""Counts can't tell a new key before the swap from an old one that is over."""
+
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """One action."""
@@ -74,7 +77,7 @@ def _show(counts: dict[bytes, int], sealer: Sealer) -> int:
         if id == sealer.current:
             what = "the first of YEOUL_SEALING_KEY: wraps"
         elif id in sealer.older:
-            what = "opens only; " + ("./yeoul keys rewrap" if counts.get(id) else "nothing needs it here any more")
+            what = "opens only; " + ("./yeoul keys rewrap" if counts.get(id) else UNUSED)
         else:
             what = "not in YEOUL_SEALING_KEY: nothing personal of these accounts can be read"
             unknown += counts[id]

@@ -23,7 +23,7 @@ async def order(known: Settings, email: str, noun: str, kind: str, command: Any)
 
     import stores
     from domain.access import SYSTEM
-    from domain.refusals import message
+    from domain.refusals import Code, message
     from security import fields
     from streams import identity
     from streams.publish import Commands, Order, Pending
@@ -46,6 +46,8 @@ async def order(known: Settings, email: str, noun: str, kind: str, command: Any)
         answer = await commands.submit(sent, wait=PATIENCE_S)
     if isinstance(answer, Pending):
         raise NotDone(f"not done within {PATIENCE_S:.0f} s; it will be when a worker runs (operation {operation})")
+    if answer.refusal is not None and answer.refusal.code is Code.SECOND_FACTOR_OFF:
+        raise NotDone(f"no second factor of {email} is on: there is nothing to turn off")
     if answer.refusal is not None:
         raise NotDone(message(answer.refusal.code, "en"))
     if answer.outcome != "succeeded":

@@ -245,7 +245,8 @@ async def test_an_admin_is_made_by_whoever_has_the_settings(installation: System
         return await asyncio.to_thread(yeoul, settings, "admin", "create", email, given=given)
 
     for given, said in (
-        ("", "no password was given"), ("too short\n", "12 characters"),
+        ("", "no password was given"), ("tiny 7\n", "password must not be shorter than 12"),
+        ("too short\n", "12 characters"),
         ("aaaabbbbaaaabbbb\n", "different characters"),
         ("Password-12345678\n", "well-known"), ("root.one.1234\n", "the address"),
         ("x" * 129 + "\n", "password must not"),
@@ -286,6 +287,9 @@ async def test_the_sealing_key_is_changed_while_everything_runs(installation: Sy
     )  # fmt: skip
     missing = await asyncio.to_thread(yeoul, only_new, "keys", "rewrap")
     assert (missing.returncode, f"{count + 1:,} accounts need" in missing.stderr) == (1, True)
+    next_one = msgspec.structs.replace(settings, sealing_keys=(old, new))
+    given = await asyncio.to_thread(yeoul, next_one, "keys", "status")
+    assert (given.returncode, "keep it if it is the next one" in given.stdout) == (0, True), given.stdout
     before = await asyncio.to_thread(yeoul, both, "keys", "status")
     assert (before.returncode, fields.key_id(old).hex() in before.stdout) == (0, True)
     done = await asyncio.to_thread(yeoul, both, "keys", "rewrap")

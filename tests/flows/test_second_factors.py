@@ -120,7 +120,7 @@ async def test_a_disabled_account_keeps_no_session_and_is_asked_for_no_code(inst
     admin = await installation.token("admin@example.org", Role.ADMIN)
     assert (await mine.browser.ask("DELETE", f"/users/{mine.account}/second-factor", admin))[0] == 204
     email = mine.browser.who["email"]
-    for who, told in ((email, "No second factor is on"), ("nobody@example.org", "there is no account")):
+    for who, told in ((email, "there is nothing to turn off"), ("nobody@example.org", "there is no account")):
         with pytest.raises(NotDone, match=told):
             await order(installation.settings, who, "second_factors", "reset_second_factor", ResetSecondFactor())
     assert await mine.browser.takes(mine.tokens) == await mine.browser.takes(tokens) == {200}
