@@ -189,12 +189,12 @@ MESSAGES: dict[str, dict[Code, str]] = {
         Code.ACCOUNT_ERASED: "The key of this account is gone, and its data with it. Register again.",
         Code.RESTORE_EXPIRED: "It was deleted too long ago to be restored. Create it anew.",
         Code.STALE_VERSION: "It was changed meanwhile. Read it again, then repeat your change.",
-        Code.BODY_TOO_LARGE: "The body is too large.",
+        Code.BODY_TOO_LARGE: "The body is too large. Send less, or in parts.",
         Code.UNSUPPORTED_MEDIA_TYPE: "Send the body as application/json.",
         Code.UNSUPPORTED_ENCODING: "Send the body as it is, or compressed with gzip or deflate.",
         Code.EXPECTATION_FAILED: "The only expectation that is known here is 100-continue.",
         Code.ANSWER_TOO_LARGE: "The answer would be too large. Ask for less time, a longer window, or one group.",
-        Code.KEY_REUSED: "This Idempotency-Key was used for another request.",
+        Code.KEY_REUSED: "This Idempotency-Key was used for another request. Send a new key with this one.",
         Code.REQUEST_TIMEOUT: "The request came too slowly. Send it again, all at once.",
         Code.TOO_MANY_REQUESTS: "Too many requests. Try again after the seconds that Retry-After names.",
         Code.HEADERS_TOO_LARGE: "The request line or a header is too long, or there are too many headers.",
@@ -235,12 +235,12 @@ MESSAGES: dict[str, dict[Code, str]] = {
         Code.ACCOUNT_ERASED: "이 계정의 키가 없어져 데이터를 읽을 수 없습니다. 다시 가입해 주세요.",
         Code.RESTORE_EXPIRED: "삭제된 지 너무 오래되어 복원할 수 없습니다. 새로 생성해 주세요.",
         Code.STALE_VERSION: "그 사이에 변경되었습니다. 다시 읽은 뒤 수정해 주세요.",
-        Code.BODY_TOO_LARGE: "본문이 너무 큽니다.",
+        Code.BODY_TOO_LARGE: "본문이 너무 큽니다. 줄이거나 나누어 보내 주세요.",
         Code.UNSUPPORTED_MEDIA_TYPE: "본문은 application/json으로 보내 주세요.",
         Code.UNSUPPORTED_ENCODING: "본문은 그대로, 또는 gzip이나 deflate로 압축해서 보내 주세요.",
         Code.EXPECTATION_FAILED: "여기서 지원하는 Expect 값은 100-continue뿐입니다.",
         Code.ANSWER_TOO_LARGE: "응답이 너무 큽니다. 더 짧은 기간, 더 긴 윈도, 또는 한 그룹만 요청해 주세요.",
-        Code.KEY_REUSED: "이 Idempotency-Key는 다른 요청에 이미 사용되었습니다.",
+        Code.KEY_REUSED: "이 Idempotency-Key는 다른 요청에 이미 사용되었습니다. 이 요청에는 새 키를 보내 주세요.",
         Code.REQUEST_TIMEOUT: "요청이 너무 느리게 도착했습니다. 한 번에 다시 보내 주세요.",
         Code.TOO_MANY_REQUESTS: "요청이 너무 많습니다. Retry-After에 표시된 시간(초)이 지난 뒤 다시 시도해 주세요.",
         Code.HEADERS_TOO_LARGE: "요청 줄이나 헤더가 너무 길거나, 헤더가 너무 많습니다.",
@@ -317,6 +317,17 @@ PROBLEMS: dict[str, dict[Problem, str]] = {
         Problem.UNSUPPORTED: "여기서는 지원되지 않습니다. 대신 {}을(를) 사용해 주세요",
     },
 }
+IN_PLACE: dict[str, dict[tuple[Problem, str], str]] = {
+    "en": {
+        (Problem.REQUIRED, "code"): "is required, or code in its place",
+        (Problem.UNSUPPORTED, "q"): "can't be combined with q",
+    },
+    "ko": {
+        (Problem.REQUIRED, "code"): "필수 항목입니다. 대신 code를 보내도 됩니다",
+        (Problem.UNSUPPORTED, "q"): "q와 함께 사용할 수 없습니다",
+    },
+}
+"""Sentences for a problem with just this `allowed`, where the general one would mislead."""
 LANGUAGES: tuple[str, ...] = tuple(MESSAGES)
 
 
@@ -327,4 +338,5 @@ def message(code: Code, language: str) -> str:
 
 def explain(detail: Detail, language: str) -> str:
     """The sentence for one wrong field in `language`."""
-    return PROBLEMS[language][detail.problem].replace("{}", detail.allowed)
+    said = IN_PLACE[language].get((detail.problem, detail.allowed)) or PROBLEMS[language][detail.problem]
+    return said.replace("{}", detail.allowed)

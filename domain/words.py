@@ -24,6 +24,8 @@ SHORTEST_BEGINNING = 3
 """Characters of a word that is also found as the beginning of longer ones; shorter ones begin too many."""
 MOST_TERMS = 16
 """Terms of one question."""
+EXAMPLE = "river 여울 7"
+"""A question that has terms, for whoever asked one that has none."""
 
 PAIRED = "㐀-鿿豈-﫿ぁ-ヿ가-힣"
 """Characters that are taken in pairs, as ranges."""

@@ -76,7 +76,7 @@ def _filter(name: str, field: str, operator: str | None, text: str) -> Filter:
     if field == "title":
         title = _converted(name, Title, text, "1–200")
         if op is Op.CONTAINS and not words.terms(title):
-            raise invalid(name, Problem.PATTERN, "a–z 0–9 가–힣")
+            raise invalid(name, Problem.PATTERN, words.EXAMPLE)
         return Filter(field, op, title)
     return Filter(field, op, _value(name, kind, text))
 

@@ -11,7 +11,7 @@ import msgspec
 from aiohttp import web
 
 from domain import kinds
-from domain.refusals import Code, Refusal
+from domain.refusals import Code, Problem, Refusal
 from domain.schemas import refused as refused_schema
 from domain.schemas import unsatisfied
 from domain.text import Slug, check_json
@@ -20,7 +20,7 @@ from streams.identity import kind_id
 from web import headers, queries, writes
 from web.parts import PARTS, Parts
 from web.presenters import Reply
-from web.refused import Refused, Wrong, refused
+from web.refused import Refused, Wrong, invalid, refused
 from web.validation import Schema
 
 DEFAULT_LIMIT, MOST = 20, 100
@@ -74,8 +74,11 @@ async def read(request: web.Request) -> Reply:
 
 async def put(request: web.Request) -> Reply:
     """`PUT /kinds/{kind}`: from now on the attributes of this kind must satisfy this schema."""
-    name = _name(request)
     wrong = Wrong()
+    name = request.match_info["kind"]
+    with wrong:
+        if not _is_name(name):
+            raise invalid("kind", Problem.PATTERN, "a-z 0-9 _ . - (1–64)")
     key, expected = writes.preconditions(request, wrong)
     parsed = None
     with wrong:
@@ -129,7 +132,15 @@ async def check(parts: Parts, kind: str, attributes: dict[str, Any]) -> None:
 
 def _name(request: web.Request) -> str:
     """The kind in the path; what can't be one is the address of nothing."""
+    name = request.match_info["kind"]
+    if not _is_name(name):
+        raise refused(Code.NOT_FOUND)
+    return name
+
+
+def _is_name(text: str) -> bool:
     try:
-        return msgspec.convert(request.match_info["kind"], Slug)
+        msgspec.convert(text, Slug)
     except msgspec.ValidationError:
-        raise refused(Code.NOT_FOUND) from None
+        return False
+    return True

@@ -146,7 +146,7 @@ def _terms(asked: dict[str, str], deleted: bool) -> tuple[words.Term, ...]:
         raise invalid("q", found)
     terms = words.terms(text)
     if not terms:
-        raise invalid("q", Problem.PATTERN, "a–z 0–9 가–힣")
+        raise invalid("q", Problem.PATTERN, words.EXAMPLE)
     return terms
 
 

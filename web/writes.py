@@ -7,7 +7,7 @@ import msgspec
 from aiohttp import web
 
 from domain.access import Actor
-from domain.refusals import Code, Refusal
+from domain.refusals import Code, Detail, Problem, Refusal
 from domain.versions import Expected
 from security.signatures import sign
 from streams import identity
@@ -15,7 +15,7 @@ from streams.publish import Answer, Order, Pending
 from web import headers
 from web.parts import ACTOR, PARTS, REQUEST_ID, operations_of
 from web.refused import Refused, Wrong, refused
-from web.validation import Parsed, Schema, T
+from web.validation import WHOLE, Parsed, Schema, T
 
 OPERATIONS = "/api/v1/operations/"
 
@@ -42,11 +42,15 @@ async def read_body(
     if at_most is not None and at_most < limit:
         limit = at_most
     length = request.content_length
+    too_large = Refused(Refusal(Code.BODY_TOO_LARGE, (Detail(WHOLE, Problem.TOO_LONG, f"{limit} bytes"),)))
     if length is not None and length > limit:
-        raise refused(Code.BODY_TOO_LARGE)
-    body = await request.read()  # unpacked, and no longer than the settings allow
+        raise too_large
+    try:
+        body = await request.read()  # unpacked
+    except web.HTTPRequestEntityTooLarge:  # longer than the settings allow
+        raise too_large from None
     if len(body) > limit:
-        raise refused(Code.BODY_TOO_LARGE)
+        raise too_large
     return schema.read(body)
 
 

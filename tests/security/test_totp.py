@@ -1,6 +1,10 @@
 """Codes of a second factor: as RFC 4226 and RFC 6238 have them, with one step of drift, and recovery codes."""
 
 import base64
+import subprocess
+import sys
+import time
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 from uuid import UUID
 
@@ -21,6 +25,16 @@ ONE, OTHER = UUID(int=1), UUID(int=2)
 def test_codes_are_those_of_the_standard(second: int, code: str) -> None:
     assert totp.code_of(RFC, second // 30) == code
     assert totp.step_of(RFC, code, second) == second // 30
+
+
+def test_the_line_of_the_guide_prints_the_code_of_now() -> None:
+    guide = (Path(__file__).resolve().parents[2] / "docs" / "rest.md").read_text()
+    (line,) = (line for line in guide.splitlines() if line.startswith("python3 -c 'import base64"))
+    program = line.removeprefix("python3 -c '").removesuffix("' $SECRET")
+    before = int(time.time()) // 30
+    said = subprocess.run([sys.executable, "-c", program, RFC], capture_output=True, text=True, check=True, timeout=60)
+    codes = {totp.code_of(RFC, step) for step in range(before, int(time.time()) // 30 + 1)}
+    assert said.stdout.strip() in codes
 
 
 def test_one_step_of_drift_is_taken_and_no_more() -> None:

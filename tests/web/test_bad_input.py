@@ -357,6 +357,20 @@ async def test_addresses_and_methods_that_are_none(client: Client) -> None:
     assert set(answer.headers["Allow"].split(",")) == {"GET", "HEAD", "POST"}
 
 
+@pytest.mark.parametrize(("path", "most"), [("/api/v1/resources", 1_048_576), ("/api/v1/auth/login", LONGEST_BODY)])
+@pytest.mark.parametrize("packed", [False, True])
+async def test_what_is_too_large_is_told_the_limit(
+    client: Client, bearer: Any, path: str, most: int, packed: bool
+) -> None:
+    body = b" " * 2_000_000
+    unpacked = {"Content-Encoding": "gzip"} if packed else {}
+    data = gzip.compress(body) if packed else body
+    answer = await client.post(path, data=io.BytesIO(data), headers=bearer(**JSON, **unpacked))
+    assert answer.status == 413
+    (detail,) = (await answer.json())["error"]["details"]
+    assert detail == {"field": "$", "message": f"must not be longer than {most} bytes"}
+
+
 async def test_a_body_packed_so_that_it_explodes(client: Client, bearer: Any) -> None:
     packed = gzip.compress(b" " * 50_000_000)
     answer = await client.post("/api/v1/resources", data=packed, headers=bearer(**JSON, **{"Content-Encoding": "gzip"}))

@@ -217,6 +217,32 @@ async def test_everything_wrong_with_a_schema_is_said_of_the_schema(client: Clie
         assert await details(answer) == said
 
 
+async def test_a_kind_of_another_form_is_named_with_all_else_that_is_wrong(client: Client, bearer: Any) -> None:
+    admin = bearer(ADMIN, Role.ADMIN)
+    for name in ("BOX", "a%20b", "-box", "x" * 65):
+        answer = await client.put(f"{KINDS}/{name}", json={"schema": {"minimum": "a"}}, headers=admin)
+        assert await details(answer) == {
+            "kind": "must look like a-z 0-9 _ . - (1–64)", "schema.minimum": "must be of type number",
+        }  # fmt: skip
+        assert (await client.get(f"{KINDS}/{name}", headers=admin)).status == 404
+        assert (await client.delete(f"{KINDS}/{name}", headers=admin)).status == 404
+
+
+@pytest.mark.parametrize(
+    ("query", "field", "said"),
+    [
+        ("q=", "q", "must look like river 여울 7"), ("filter[title][contains]=!", "filter[title][contains]", None),
+        ("q=river&sort=title", "sort", "can't be combined with q"),
+        ("q=river&deleted=true", "deleted", "can't be combined with q"),
+    ],
+)  # fmt: skip
+async def test_a_question_that_cannot_be_asked_is_told_the_way_out(
+    client: Client, bearer: Any, query: str, field: str, said: str | None
+) -> None:
+    answer = await client.get(f"{PATH}?{query}", headers=bearer())
+    assert await details(answer) == {field: said or "must look like river 여울 7"}
+
+
 async def test_lists_show_the_fields_that_are_asked_for(client: Client, bearer: Any) -> None:
     made = await make(client, bearer())
     answer = await client.get(f"{PATH}?fields=title,status&total=true", headers=bearer())

@@ -154,6 +154,15 @@ async def test_a_code_is_good_once(me: Person) -> None:
     assert (await me.login(me.code()))[0] == 200
 
 
+async def test_whoever_proves_nothing_is_told_of_both_ways(me: Person) -> None:
+    await me.enable()
+    for language, said in (("en", "is required, or code in its place"), ("ko", "code")):
+        headers = {"Authorization": f"Bearer {me.token}", "Accept-Language": language}
+        async with me.client.post(f"/api/v1{FACTOR}/recovery-codes", json={}, headers=headers) as answer:
+            (detail,) = (await answer.json())["error"]["details"]
+            assert (answer.status, detail["field"], said in detail["message"]) == (400, "password", True)
+
+
 async def test_a_clock_may_be_one_step_beside(me: Person) -> None:
     await me.enable()
     me.clock.pass_(10 * totp.STEP_S)
