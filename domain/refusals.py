@@ -328,6 +328,18 @@ IN_PLACE: dict[str, dict[tuple[Problem, str], str]] = {
     },
 }
 """Sentences for a problem with just this `allowed`, where the general one would mislead."""
+ITEMS = " items"
+"""Behind an `allowed` that counts the items of a list."""
+OF_LISTS: dict[str, dict[Problem, str]] = {
+    "en": {
+        Problem.TOO_SHORT: "must not have fewer items than {}",
+        Problem.TOO_LONG: "must not have more items than {}",
+    },
+    "ko": {
+        Problem.TOO_SHORT: "항목이 {}개 이상이어야 합니다",
+        Problem.TOO_LONG: "항목이 {}개 이하여야 합니다",
+    },
+}
 LANGUAGES: tuple[str, ...] = tuple(MESSAGES)
 
 
@@ -338,5 +350,8 @@ def message(code: Code, language: str) -> str:
 
 def explain(detail: Detail, language: str) -> str:
     """The sentence for one wrong field in `language`."""
-    said = IN_PLACE[language].get((detail.problem, detail.allowed)) or PROBLEMS[language][detail.problem]
-    return said.replace("{}", detail.allowed)
+    allowed = detail.allowed.removesuffix(ITEMS)
+    said = IN_PLACE[language].get((detail.problem, allowed)) or PROBLEMS[language][detail.problem]
+    if allowed != detail.allowed:
+        said = OF_LISTS[language].get(detail.problem, said)
+    return said.replace("{}", allowed)

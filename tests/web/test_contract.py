@@ -229,6 +229,21 @@ async def test_a_kind_of_another_form_is_named_with_all_else_that_is_wrong(clien
 
 
 @pytest.mark.parametrize(
+    ("count", "said"),
+    [(0, {"en": "must not have fewer items than 1", "ko": "항목이 1개 이상이어야 합니다"}),
+     (101, {"en": "must not have more items than 100", "ko": "항목이 100개 이하여야 합니다"})],
+)  # fmt: skip
+@pytest.mark.parametrize("language", ["en", "ko"])
+async def test_the_length_of_a_list_is_told_in_items(
+    client: Client, bearer: Any, count: int, said: dict[str, str], language: str
+) -> None:
+    operations = [{"op": "delete", "id": str(ADMIN)}] * count
+    headers = bearer(**{"Accept-Language": language})
+    answer = await client.post(f"{PATH}/batch", json={"operations": operations}, headers=headers)
+    assert await details(answer) == {"operations": said[language]}
+
+
+@pytest.mark.parametrize(
     ("query", "field", "said"),
     [
         ("q=", "q", "must look like river 여울 7"), ("filter[title][contains]=!", "filter[title][contains]", None),
