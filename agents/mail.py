@@ -1,4 +1,4 @@
-"""Events of accounts → mails to their owners.
+"""Events of accounts and of their second factors → mails to their owners.
 
 event → what is still true of the account → the mail server takes the mail → it is noted → the position moves
 
@@ -22,6 +22,7 @@ import topics
 from domain.account_mails import LIFETIMES, MOST_A_DAY, Token
 from domain.account_states import AccountStatus, Purpose
 from domain.mail_texts import Kind, render
+from domain.second_factors import Reason
 from providers.mail import Mail, MailAway, MailDeferred, Message, Unsendable
 from providers.smtp import Smtp
 from security import fields
@@ -46,12 +47,15 @@ KINDS: Mapping[str, Kind] = {
     "account.email_changed": Kind.EMAIL_CHANGED,
     "account.password_changed": Kind.PASSWORD_CHANGED,
     "account.registration_tried": Kind.REGISTRATION_TRIED,
+    "second_factor.enabled": Kind.SECOND_FACTOR_ON,
+    "second_factor.removed": Kind.SECOND_FACTOR_OFF,
+    "second_factor.recovery_code_used": Kind.RECOVERY_CODE_USED,
 }
 """Events that a mail tells of."""
 MOST = MOST_A_DAY
 """Mails of one kind to one address within a day."""
 NEWS = timedelta(days=1)
-"""How long something is worth telling."""
+"""How long something is worth telling. A group begins a topic at its oldest event: nothing older than this is told."""
 PATIENCE_S = 300.0
 """How long a mail that the server does not take now is tried, seconds; others wait behind it."""
 
@@ -62,10 +66,16 @@ class _Data(msgspec.Struct, frozen=True):
     expires_at: datetime | None = None
     email_sealed: str | None = None
     was_sealed: str | None = None
+    reason: str = ""
+    was_on: bool = True
+    left: int | None = None
 
 
 class Due(msgspec.Struct, frozen=True):
-    """A mail that follows from an event. `sealed`: the address, where it is not the one that the account has."""
+    """A mail that follows from an event. `sealed`: the address, where it is not the one that the account has.
+
+    `left`: how many recovery codes are, where one was used and that is known.
+    """
 
     id: str
     source: str
@@ -75,6 +85,7 @@ class Due(msgspec.Struct, frozen=True):
     until: datetime
     token: Token | None
     sealed: str | None
+    left: int | None = None
 
 
 _data = msgspec.json.Decoder(_Data)
@@ -108,9 +119,13 @@ class Posting(Follower):
         token = data.verification if event.type == "account.created" else data.token
         if kind in (Kind.VERIFY, Kind.RESET, Kind.CHANGE) and token is None:
             return None  # an account that was made without asking for a verification
+        if event.type == "second_factor.removed":
+            if data.reason == Reason.ERASED.value or not data.was_on:
+                return None  # there is nobody to tell, or nothing was turned off
+            kind = Kind.SECOND_FACTOR_RESET if data.reason == Reason.RESET.value else kind
         sealed = {Kind.CHANGE: data.email_sealed, Kind.EMAIL_CHANGED: data.was_sealed}.get(kind)
         until = data.expires_at or event.time + NEWS
-        return Due(event.id, event.source, event.sequence, event.subject, kind, until, token, sealed)
+        return Due(event.id, event.source, event.sequence, event.subject, kind, until, token, sealed, data.left)
 
     async def follow(self, messages: Sequence[Due]) -> None:
         """See Follower.follow. Raises what `_send` does."""
@@ -148,7 +163,9 @@ class Posting(Follower):
         if await self._mails.to(recipient, due.kind.value) >= MOST:
             return "bounded"
         language = account.language or settings.language
-        subject, text = render(due.kind, language, token=token, public_url=settings.public_url, hours=hours)
+        subject, text = render(
+            due.kind, language, token=token, public_url=settings.public_url, hours=hours, left=due.left
+        )
         try:
             await mail.send(Message(due.id, address, subject, text, language))
         except MailAway as error:
@@ -165,4 +182,4 @@ class Posting(Follower):
 
 
 # Small batches: all of one is taken by the mail server within the time after which a group counts as stuck.
-GROUP = ReaderGroup(NAME, (topics.EVENTS_ACCOUNTS,), Posting, max_records=10, gather_s=0.0)
+GROUP = ReaderGroup(NAME, (topics.EVENTS_ACCOUNTS, topics.EVENTS_SECOND_FACTORS), Posting, max_records=10, gather_s=0.0)

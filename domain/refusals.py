@@ -135,6 +135,7 @@ class Problem(StrEnum):
     NO_PATTERN = "no_pattern"
     REFERENCE = "reference"
     TOO_COMPLEX = "too_complex"
+    SCOPES = "scopes"
 
 
 class Detail(msgspec.Struct, frozen=True):
@@ -284,6 +285,7 @@ PROBLEMS: dict[str, dict[Problem, str]] = {
         " named",
         Problem.REFERENCE: "must refer to a part of the same schema, such as #/$defs/name, and not to itself",
         Problem.TOO_COMPLEX: "is too complex: at most {}",
+        Problem.SCOPES: "is an API key with only these scopes: {}; make one with the scope that this needs",
         Problem.UNSUPPORTED: "is not supported here; use {}",
     },
     "ko": {
@@ -314,6 +316,7 @@ PROBLEMS: dict[str, dict[Problem, str]] = {
         Problem.UNSATISFIED: "해당 kind의 스키마에 맞지 않으며, 너무 커서 틀린 값을 하나씩 표시할 수 없습니다",
         Problem.REFERENCE: "같은 스키마의 다른 부분(#/$defs/name 등)만 참조해야 하며, 자기 자신은 참조할 수 없습니다",
         Problem.TOO_COMPLEX: "너무 복잡합니다. 최대 {}",
+        Problem.SCOPES: "이 API 키의 범위는 {}뿐입니다. 필요한 범위를 가진 키를 새로 만들어 주세요",
         Problem.UNSUPPORTED: "여기서는 지원되지 않습니다. 대신 {}을(를) 사용해 주세요",
     },
 }

@@ -133,9 +133,10 @@ class CodeUsed(msgspec.Struct, frozen=True):
 
 
 class RecoveryCodeUsed(msgspec.Struct, frozen=True):
-    """A recovery code was used up."""
+    """A recovery code was used up. `left`: how many are good still; None if these go by the same command."""
 
     recovery: str
+    left: int | None = None
 
 
 class RecoveryCodesRenewed(msgspec.Struct, frozen=True):
@@ -145,9 +146,10 @@ class RecoveryCodesRenewed(msgspec.Struct, frozen=True):
 
 
 class SecondFactorRemoved(msgspec.Struct, frozen=True):
-    """No login asks for a code any more."""
+    """No login asks for a code any more. `was_on`: False if none did, and a secret waited for its first code."""
 
     reason: str
+    was_on: bool = True
 
 
 Command = (
@@ -221,7 +223,7 @@ def _used(state: SecondFactor | None, proof: Proof) -> tuple[Event, ...] | Refus
         return (CodeUsed(proof.step),) if proof.step > state.last_step else WRONG_CODE
     if proof.recovery is None or proof.recovery not in state.recovery:
         return WRONG_CODE
-    return (RecoveryCodeUsed(proof.recovery),)
+    return (RecoveryCodeUsed(proof.recovery, len(state.recovery) - 1),)
 
 
 def _after_proof(state: SecondFactor | None, proof: Proof | None, event: Event) -> tuple[Event, ...] | Refusal:
@@ -230,13 +232,16 @@ def _after_proof(state: SecondFactor | None, proof: Proof | None, event: Event) 
     if proof is None:
         return (event,)
     used = _used(state, proof)
-    return used if isinstance(used, Refusal) else (*used, event)
+    if isinstance(used, Refusal):
+        return used
+    # Those that are left go with this event, or others take their place: nobody is to be told of them.
+    return (*(RecoveryCodeUsed(one.recovery) if isinstance(one, RecoveryCodeUsed) else one for one in used), event)
 
 
 def _reset(state: SecondFactor | None, command: ResetSecondFactor) -> tuple[Event, ...] | Refusal:
     if state is None or (state.secret_sealed is None and state.pending_sealed is None):
         return () if command.reason is Reason.ERASED else OFF
-    return (SecondFactorRemoved(command.reason.value),)
+    return (SecondFactorRemoved(command.reason.value, state.on),)
 
 
 def evolve(state: SecondFactor | None, event: Event, at: Occurrence) -> SecondFactor:

@@ -9,7 +9,7 @@ from stores.postgres import Database
 
 KEPT_DAYS = 31
 """How long a row stays; of an erased account one day, in which it still bounds what its address gets."""
-MOST = 2_000
+MOST = 4_000
 """Rows of one account that are read: more than may be asked for in KEPT_DAYS (domain/account_mails.py)."""
 
 _PIECE_OF = "DELETE FROM mails WHERE id IN (SELECT id FROM mails WHERE {} ORDER BY sent_at LIMIT $1)"

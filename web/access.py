@@ -67,6 +67,8 @@ class AccessLog:
         if not lines:
             return
         for handler in logging.getLogger().handlers:
+            if handler.level > logging.INFO:
+                continue  # it is for what goes wrong: reports of errors, for one
             if isinstance(handler, logging.StreamHandler) and isinstance(handler.formatter, Json):
                 handler.acquire()
                 try:

@@ -122,9 +122,13 @@ async def _token(parts: Parts, email: str, role: Role) -> str:
         else:
             return await _session(parts, order.aggregate_id, role, NEW)
     if account.status is not AccountStatus.ACTIVE:
-        raise NoToken(f"the account of {email} is {account.status.value}")
+        back = "; another admin can enable it" if account.status is AccountStatus.DISABLED else ""
+        raise NoToken(f"the account of {email} is {account.status.value}{back}")
     if role is Role.ADMIN and account.role is not Role.ADMIN:
-        raise NoToken(f"{email} is an account with the role {account.role}; choose another address for an admin")
+        raise NoToken(
+            f"{email} is an account with the role {account.role}; choose another address for an admin, or make it one:"
+            f" ./yeoul role {email} admin"
+        )
     return await _session(parts, account.id, account.role, account.version)
 
 

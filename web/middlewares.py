@@ -7,7 +7,7 @@ function and not five nested ones, because each ring of a coroutine costs every 
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache
 from time import perf_counter, time
 from typing import Any
@@ -19,7 +19,7 @@ from aiohttp.web_exceptions import HTTPException
 from prometheus_client import Histogram
 
 from domain.access import GUEST, Scope
-from domain.refusals import Code, Refusal
+from domain.refusals import Code, Detail, Problem, Refusal
 from security import api_keys
 from security.fields import SealBroken
 from security.passwords import TooBusy
@@ -54,7 +54,6 @@ SHIELDS = frozenset({
 _BY_STATUS: dict[int, Code] = {
     400: Code.MALFORMED_BODY,
     401: Code.TOKEN_MISSING,
-    403: Code.FORBIDDEN,
     404: Code.NOT_FOUND,
     405: Code.METHOD_NOT_ALLOWED,
     413: Code.BODY_TOO_LARGE,
@@ -92,7 +91,7 @@ def endpoint(handler: Handler, *, authenticated: bool, kind: Kind = Kind.READ, r
                     request[PAYLOAD] = verified.payload
                     rate = quotas.user(kind, request, verified.actor, now, rate)
                     if is_key and reads and Scope.READ not in verified.payload["scopes"]:
-                        raise refused(Code.FORBIDDEN)
+                        raise web.HTTPForbidden  # as the permissions of an endpoint say it
             if kind is Kind.SEARCH and rate is not None:
                 request[RATE] = rate  # a stream is begun by its handler
             try:
@@ -203,7 +202,7 @@ def _pending(unfinished: Unfinished) -> Reply:
 def _refusal(request: web.Request, error: Exception) -> web.Response:
     """The answer to whatever ended the request."""
     parts: Parts = request.app[PARTS]
-    no = _refused(error)
+    no = _lacking(request.get(PAYLOAD, {})) if isinstance(error, web.HTTPForbidden) else _refused(error)
     if no.refusal.code is Code.INTERNAL_ERROR:
         log.error("a request failed", exc_info=error, extra={"fields": _known(request)})
     metrics.HTTP_REFUSALS.labels(no.refusal.code.value).inc()
@@ -217,6 +216,12 @@ def _refusal(request: web.Request, error: Exception) -> web.Response:
     if rate is not None:
         response.headers.extend(parts.quotas.headers(rate))
     return response
+
+
+def _lacking(payload: Mapping[str, Any]) -> Refused:
+    """What was asked for is beyond the scopes of the caller; of a key they are not those of its owner."""
+    details = (Detail("Authorization", Problem.SCOPES, ", ".join(payload["scopes"])),) if "key" in payload else ()
+    return Refused(Refusal(Code.FORBIDDEN, details))
 
 
 def _known(request: web.Request) -> dict[str, Any]:

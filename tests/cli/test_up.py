@@ -152,11 +152,18 @@ async def test_servers_that_the_environment_names_are_not_started(
         other = str(free_port(set()))
         again = await asyncio.to_thread(yeoul, state_dir, environ | {"YEOUL_WEB_PORT": other}, "up", "--detach")
         assert (again.code, f"YEOUL_WEB_PORT={other}" in again.out) == (0, True)
+        # Another admin takes over; then the next start has no token of the first one.
+        for words in (("token", "boss@example.com", "--role", "admin"), ("role", "admin@example.com", "user")):
+            done = await asyncio.to_thread(yeoul, state_dir, environ, *words)
+            assert done.code == 0, done.err
     # The log goes on from run to run; what is printed is of this one.
     async with up(state_dir, environ | {"YEOUL_WEB_PORT": "0"}) as printed:
         log = state_dir / "logs" / "up.log"
         assert log.read_text().count("ready; ") == 2
         assert (printed.count("ready; "), f"Warnings go to {log}" in printed) == (1, True)
+        assert "no token for you: token failed: admin@example.com is an account with the role user" in printed
+        assert "./yeoul role admin@example.com admin" in printed
+        assert "Bearer $TOKEN" in printed
         front = (await status(state_dir, environ))["front"]
         assert not front.endswith(":0")
         async with aiohttp.ClientSession() as client, client.get(f"{front}/readyz") as answer:

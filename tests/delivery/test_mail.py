@@ -10,6 +10,7 @@ import pytest
 import pytest_asyncio
 from aiokafka.structs import ConsumerRecord
 
+import topics
 from agents import mail
 from agents.mail import Due, Posting
 from config import Settings
@@ -201,10 +202,13 @@ async def test_where_no_server_is_named_nothing_is_sent_and_that_is_said(
     assert office.count(Kind.RESET, "off") == before + 1
 
 
-def record(kind: str, data: Any) -> ConsumerRecord:
+NEW_YEAR, SOMEBODY = datetime(2026, 1, 1, tzinfo=UTC), UUID(int=1)
+
+
+def record(kind: str, data: Any, time: datetime = NEW_YEAR, account: UUID = SOMEBODY) -> ConsumerRecord:
     event = {
-        "specversion": "1.0", "id": "1.0", "source": "/yeoul/accounts", "type": kind, "subject": str(UUID(int=1)),
-        "time": "2026-01-01T00:00:00Z", "sequence": "0", "aggregateversion": 1, "data": data,
+        "specversion": "1.0", "id": f"{account}.1", "source": "/yeoul/accounts", "type": kind, "subject": str(account),
+        "time": time, "sequence": "0", "aggregateversion": 1, "data": data,
     }  # fmt: skip
     value = msgspec.json.encode(event)
     return ConsumerRecord("t", 0, 0, 0, 0, b"", value, None, 0, len(value), [])
@@ -223,3 +227,54 @@ async def test_events_that_no_mail_tells_of_are_passed_by(office: Office) -> Non
     assert (changed.kind, changed.sealed) == (Kind.EMAIL_CHANGED, "old")
     with pytest.raises(Unreadable):
         posting.decode(record("account.reset_requested", {"token": {"nonce": 1}}))
+
+
+@pytest.mark.parametrize(
+    ("happened", "data", "kind", "left"),
+    [
+        ("enabled", {"step": 5, "recovery": ["0" * 64] * 10}, Kind.SECOND_FACTOR_ON, None),
+        ("removed", {"reason": "removed", "was_on": True}, Kind.SECOND_FACTOR_OFF, None),
+        ("removed", {"reason": "reset", "was_on": True}, Kind.SECOND_FACTOR_RESET, None),
+        ("removed", {"reason": "reset"}, Kind.SECOND_FACTOR_RESET, None),  # of an older version
+        ("removed", {"reason": "reset", "was_on": False}, None, None),
+        ("removed", {"reason": "erased", "was_on": True}, None, None),
+        ("recovery_code_used", {"recovery": "0" * 64, "left": 9}, Kind.RECOVERY_CODE_USED, 9),
+        ("recovery_code_used", {"recovery": "0" * 64, "left": None}, Kind.RECOVERY_CODE_USED, None),
+        ("recovery_code_used", {"recovery": "0" * 64}, Kind.RECOVERY_CODE_USED, None),
+        ("begun", {"secret_sealed": "x", "until": "2026-01-01T00:30:00Z"}, None, None),
+        ("code_used", {"step": 5}, None, None),
+        ("recovery_codes_renewed", {"recovery": ["0" * 64] * 10}, None, None),
+    ],
+)
+async def test_what_is_told_of_a_second_factor(
+    office: Office, happened: str, data: Any, kind: Kind | None, left: int | None
+) -> None:
+    due = office.posting.decode(record(f"second_factor.{happened}", data))
+    assert (due and due.kind, due and due.left) == (kind, left)
+    assert due is None or (due.token, due.sealed) == (None, None)
+
+
+async def test_a_topic_that_is_followed_since_an_upgrade_sends_nobody_old_news(office: Office) -> None:
+    """A group begins a topic at its oldest event, which is a week old."""
+    account = (await office.account("han@example.org")).account
+    data, now = {"step": 5, "recovery": []}, datetime.now(UTC)
+    outdated = office.count(Kind.SECOND_FACTOR_ON, "outdated")
+    for ago, sent in ((timedelta(days=1, seconds=1), 0), (timedelta(hours=23), 1)):
+        due = office.posting.decode(record("second_factor.enabled", data, now - ago, account))
+        assert due is not None
+        await office.send(due)
+        assert len(office.mailbox.taken) == sent
+    assert office.count(Kind.SECOND_FACTOR_ON, "outdated") == outdated + 1
+    assert topics.EVENTS_SECOND_FACTORS in mail.GROUP.topics
+
+
+async def test_a_mail_of_a_used_recovery_code_says_how_many_are_left(office: Office) -> None:
+    account = (await office.account("han@example.org", "ko")).account
+    used = {"recovery": "ab" * 32, "left": 3}
+    due = office.posting.decode(record("second_factor.recovery_code_used", used, datetime.now(UTC), account))
+    assert due is not None
+    await office.send(due)
+    (message,) = office.mailbox.taken
+    assert (message.to, message.subject) == ("han@example.org", SUBJECTS["ko"][Kind.RECOVERY_CODE_USED])
+    assert "남은 복구 코드: 3개" in message.text
+    assert "abab" not in message.text

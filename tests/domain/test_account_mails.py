@@ -237,6 +237,12 @@ def test_every_mail_says_something_in_every_language(kind: Kind, language: str) 
         assert "m1.T" in linked
 
 
+@pytest.mark.parametrize(("language", "told"), [("en", "Recovery codes that are left: 0."), ("ko", "복구 코드: 0개")])
+def test_how_many_recovery_codes_are_left_is_told_where_it_is_known(language: str, told: str) -> None:
+    assert told in render(Kind.RECOVERY_CODE_USED, language, left=0)[1]
+    assert told[:10] not in render(Kind.RECOVERY_CODE_USED, language)[1]
+
+
 def test_a_link_shows_its_token_to_no_server() -> None:
     _, text = render(Kind.RESET, "en", token="m1.T", public_url="https://app.example.org", hours=1)
     assert "https://app.example.org/reset-password#token=m1.T\n" in text

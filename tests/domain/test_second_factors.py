@@ -110,7 +110,9 @@ def test_a_code_and_those_before_it_are_good_once() -> None:
 def test_a_recovery_code_is_good_once() -> None:
     state = given(*ON)
     for number, one in enumerate(CODES, start=1):
-        state = after(state, UseSecondFactor(Proof("sealed", recovery=one)))
+        use = UseSecondFactor(Proof("sealed", recovery=one))
+        assert decide(state, use, context()) == (RecoveryCodeUsed(one, 10 - number),)
+        state = after(state, use)
         assert len(state.recovery) == 10 - number
         assert code(state, UseSecondFactor(Proof("sealed", recovery=one))) is Code.WRONG_CODE
     assert code(state, UseSecondFactor(Proof("sealed"))) is Code.WRONG_CODE
@@ -126,7 +128,7 @@ def test_renewed_and_removed_by_the_password_or_a_code(proof: Proof | None) -> N
     state = after(given(*ON), RenewRecoveryCodes(OTHERS, proof))
     assert (state.recovery, state.last_step) == (OTHERS, 101 if proof is not None and proof.step else 100)
     events = decide(given(*ON), RemoveSecondFactor(proof), context())
-    used = [] if proof is None else [CodeUsed(101) if proof.step else RecoveryCodeUsed(CODES[3])]
+    used = [] if proof is None else [CodeUsed(101) if proof.step else RecoveryCodeUsed(CODES[3], None)]
     assert events == (*used, SecondFactorRemoved("removed"))
     state = after(given(*ON), RemoveSecondFactor(proof))
     assert state == SecondFactor(ID, None, None, None, None, 0, (), 3 + len(used))
@@ -143,8 +145,9 @@ def test_an_admin_resets_that_of_another_and_not_its_own() -> None:
     assert code(given(*ON), ResetSecondFactor()) is Code.FORBIDDEN
     assert code(given(*ON), ResetSecondFactor(), Actor(ID, Role.ADMIN)) is Code.FORBIDDEN
     assert code(given(*ON), ResetSecondFactor(), Actor(OTHER, Role.USER)) is Code.FORBIDDEN
-    for before in (WAITING, ON):
-        assert decide(given(*before), ResetSecondFactor(), context(ADMIN)) == (SecondFactorRemoved("reset"),)
+    for before, was_on in ((WAITING, False), (ON, True)):
+        removed = SecondFactorRemoved("reset", was_on)
+        assert decide(given(*before), ResetSecondFactor(), context(ADMIN)) == (removed,)
     assert code(None, ResetSecondFactor(), ADMIN) is Code.SECOND_FACTOR_OFF
     assert code(after(given(*ON), ResetSecondFactor(), ADMIN), ResetSecondFactor(), ADMIN) is Code.SECOND_FACTOR_OFF
 
@@ -170,6 +173,9 @@ def test_events_travel_and_no_document_tells_a_secret() -> None:
         *ON, CodeUsed(5), RecoveryCodeUsed(CODES[0]), RecoveryCodesRenewed(OTHERS), SecondFactorRemoved("reset"),
     ):  # fmt: skip
         assert msgspec.json.decode(msgspec.json.encode(event), type=EVENTS[EVENT_NAMES[type(event)]]) == event
+    # An older version's say less.
+    assert msgspec.json.decode(b'{"reason":"reset"}', type=SecondFactorRemoved) == SecondFactorRemoved("reset", True)
+    assert msgspec.json.decode(b'{"recovery":"c"}', type=RecoveryCodeUsed) == RecoveryCodeUsed("c", None)
     assert len(COMMANDS) == 6
     shown = document(after(given(*ON), UseSecondFactor(step(101))))
     assert msgspec.json.decode(shown) == {

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import time
 from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
-
-from tests.flows.harness import System
 
 PASSWORD = "correct horse"
 PROMISED_S = 1.0
@@ -18,6 +17,14 @@ PROMISED_S = 1.0
 DEVICE = "tests of sessions"
 LIMIT = aiohttp.ClientTimeout(total=90)
 WAIT = {"Prefer": "wait=30"}
+
+
+_numbers = itertools.count(1)
+
+
+def address_of(name: str) -> str:
+    """An e-mail address that no other test has."""
+    return f"{name}-{next(_numbers)}@example.com"
 
 
 @contextlib.asynccontextmanager
@@ -68,9 +75,9 @@ class Caller:
 class Browser:
     """Somebody who logs in again and again: each request says with which token."""
 
-    def __init__(self, url: str, email: str = "han@example.org") -> None:
+    def __init__(self, url: str) -> None:
         self._url = url
-        self.who = {"email": email, "password": PASSWORD}
+        self.who = {"email": address_of("han"), "password": PASSWORD}
 
     async def ask(self, method: str, path: str, token: str = "", body: Any = None, **headers: str) -> tuple[int, Any]:
         """Status, and the data or the code of the error."""
@@ -107,8 +114,3 @@ class Browser:
         while time.monotonic() < since + promised_s:
             await self.takes(tokens)
         assert await self.takes(tokens) == {401}
-
-
-async def browser_of(installation: System) -> Browser:
-    """A browser, of a front and a worker that have started."""
-    return Browser(await installation.serve())

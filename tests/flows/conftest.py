@@ -1,4 +1,4 @@
-"""An installation for each test."""
+"""An installation for each test, or one that the tests of a module share."""
 
 import os
 from collections.abc import AsyncIterator
@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 
 from config import Settings
-from tests.flows.harness import System, system
+from tests.flows.harness import System, serving, system
 
 
 @pytest.fixture(scope="session")
@@ -21,4 +21,11 @@ def full() -> bool:
 async def installation(own_settings: Settings, tmp_path: Path) -> AsyncIterator[System]:
     """Tables and topics of its own; the test starts the processes."""
     async with system(own_settings, tmp_path) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def served(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[System]:
+    """A worker and a front that run, for the tests of a module that leave them, their servers and settings alone."""
+    async with serving(settings, tmp_path_factory.mktemp("served")) as running:
         yield running

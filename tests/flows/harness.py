@@ -52,10 +52,10 @@ async def until(condition: Callable[[], Awaitable[Any]], within_s: float, what: 
         await asyncio.sleep(0.05)
 
 
-def unlimited(settings: Settings) -> Settings:
-    """The same settings with limits that no test comes near to."""
-    limits = {variable.name: "1000000/60" for variable in SHIELDS if variable.name.startswith("YEOUL_LIMIT_")}
-    return config.load(settings.environ() | limits)
+def unlimited(settings: Settings, of: str = "") -> Settings:
+    """The same settings with limits that no test comes near to. `of`: only those whose names end so."""
+    names = [variable.name for variable in SHIELDS if variable.name.startswith("YEOUL_LIMIT_")]
+    return config.load(settings.environ() | {name: "1000000/60" for name in names if name.endswith(of)})
 
 
 class Process:
@@ -157,6 +157,8 @@ class System:
         self._folder = folder
         self._processes: list[Process] = []
         self._urls: dict[Process, str] = {}
+        self.url = ""
+        """Where the front of `serve` is."""
 
     def worker(self, *groups: str, slots: str = "state", point: str = "") -> Process:
         """A worker. `slots`: workers that share a folder never share a slot. `point`: see faulty_worker.py."""
@@ -185,11 +187,12 @@ class System:
         """Where a front is."""
         return self._urls[front]
 
-    async def serve(self, *groups: str) -> str:
-        """Start a worker with these groups (all if none is named) and a front; where it is."""
-        worker, front = self.worker(*groups), self.front()
+    async def serve(self, *groups: str, processes: int = 2) -> str:
+        """Start a worker with these groups (all if none is named) and a front of as many processes; where it is."""
+        worker, front = self.worker(*groups), self.front(processes)
         await asyncio.gather(worker.start(), front.start())
-        return self.url_of(front)
+        self.url = self.url_of(front)
+        return self.url
 
     async def token(self, email: str = "owner@example.com", role: Role = Role.USER) -> str:
         """An access token of an account, made if need be; a worker must run."""
@@ -300,6 +303,10 @@ class System:
             await consumer.stop()
         return applied, repeats
 
+    async def events_of(self, subject: str | UUID, topic: str) -> list[dict[str, Any]]:
+        """As `events`: those of one aggregate."""
+        return [event for event in (await self.events(topic))[0] if event["subject"] == str(subject)]
+
     async def check_created(self, count: int) -> int:
         """Everything exactly once: resources, results of operations, events; returns the repeats dropped."""
         await self.until_published()
@@ -320,6 +327,17 @@ class System:
         letters = await self.stores.database.fetchrow("SELECT count(*) FROM dead_letters")
         assert letters["count"] == 0
         return repeats
+
+
+@contextlib.asynccontextmanager
+async def serving(settings: Settings, folder: Path, *groups: str) -> AsyncIterator[System]:
+    """A `system` that serves, for tests that share it and have accounts of their own.
+
+    All of them ask from one address, whose limits are lifted; those of an account count.
+    """
+    async with system(unlimited(settings, "_ADDRESS"), folder) as running:
+        await running.serve(*groups)
+        yield running
 
 
 @contextlib.asynccontextmanager

@@ -4,6 +4,7 @@ import asyncio
 import email
 import email.policy
 import json
+import time
 from collections.abc import AsyncIterator
 from email.message import EmailMessage
 from typing import Any
@@ -15,8 +16,12 @@ import pytest_asyncio
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
+from cli.orders import order
 from config import Settings
+from domain.access import Role
 from domain.mail_texts import SUBJECTS, Kind
+from domain.second_factors import ResetSecondFactor
+from security import totp
 from tests.flows.clients import PASSWORD, Caller
 from tests.flows.harness import System, free_port, system, until
 
@@ -248,3 +253,62 @@ async def test_a_server_that_is_away_is_waited_for_and_one_that_refuses_leaves_a
     assert [len(server.to(f"{name}@example.com")) for name in ("mina", "jun", "han")] == [1] * 3
     ids = [mail["Message-ID"] for mail in server.mails]
     assert len(set(ids)) == len(ids)
+
+
+async def test_whose_second_factor_changes_is_told_and_told_no_secret(installation: System, server: Server) -> None:
+    guest = Caller(await installation.serve(*GROUPS, "second_factors"))
+    mina = await guest.register("mina@example.com")
+    path = "/users/me/second-factor"
+    secrets: list[str] = []
+
+    async def told(*kinds: Kind) -> None:
+        subjects = [EN[kind] for kind in kinds]
+
+        async def last() -> bool:
+            got = [subject for subject in server.to("mina@example.com") if subject != EN[Kind.VERIFY]]
+            return got[-len(subjects) :] == subjects
+
+        await until(last, 30, f"mails of {kinds}, after {len(server.mails)}")
+
+    def used() -> list[str]:
+        return [str(mail.get_content()) for mail in server.mails if mail["Subject"] == EN[Kind.RECOVERY_CODE_USED]]
+
+    async def enable() -> list[str]:
+        status, shown = await mina.ask("POST", path, {"password": PASSWORD})
+        assert status == 201
+        secrets.append(shown["secret"])
+        code = totp.code_of(shown["secret"], int(time.time()) // totp.STEP_S)
+        status, shown = await mina.ask("POST", f"{path}/confirm", {"code": code})
+        assert status == 200
+        codes: list[str] = shown["recovery_codes"]
+        secrets.extend(codes)
+        return codes
+
+    first, second, *_ = await enable()
+    await told(Kind.SECOND_FACTOR_ON)
+    login = {"email": "mina@example.com", "password": PASSWORD, "code": first}
+    assert (await guest.ask("POST", "/auth/login", login))[0] == 200
+    await told(Kind.SECOND_FACTOR_ON, Kind.RECOVERY_CODE_USED)
+    assert "left: 9." in used()[-1]
+    assert (await mina.ask("DELETE", path, {"code": second}))[0] == 204
+    await told(Kind.RECOVERY_CODE_USED, Kind.RECOVERY_CODE_USED, Kind.SECOND_FACTOR_OFF)
+    assert "left:" not in used()[-1]  # they have ended with it
+
+    await enable()
+    admin = Caller(guest.url, await installation.token("admin@example.com", Role.ADMIN))
+    assert (await admin.ask("DELETE", f"/users/{mina.id}/second-factor"))[0] == 204
+    await told(Kind.SECOND_FACTOR_ON, Kind.SECOND_FACTOR_RESET)
+    await enable()
+    settings = installation.settings
+    await order(settings, "mina@example.com", "second_factors", "reset_second_factor", ResetSecondFactor())
+    await told(Kind.SECOND_FACTOR_RESET, Kind.SECOND_FACTOR_ON, Kind.SECOND_FACTOR_RESET)
+
+    texts = [f"{mail['Subject']}{mail.get_content()}" for mail in server.mails]
+    assert [secret for secret in secrets for text in texts if secret in text] == []
+
+    async def noted() -> bool:
+        kinds = [mail["kind"] for mail in (await mina.export())["mails"]]
+        counts = [kinds.count(f"second_factor_{what}") for what in ("on", "off", "reset")]
+        return [*counts, kinds.count("recovery_code_used")] == [3, 1, 2, 2]
+
+    await until(noted, 30, "the export shows each of them")

@@ -10,7 +10,6 @@ from uuid import UUID
 import aiohttp
 import pytest
 
-from domain.access import Role
 from embedded.stack import Stack
 from tests.flows.harness import System
 
@@ -90,16 +89,3 @@ async def test_after_redis_was_frozen(installation: System, stack: Stack) -> Non
         os.kill(stack.pids["valkey"], signal.SIGCONT)
     await idle_reads(installation, 2, ids)
     await client.reads_only(2, ids)
-
-
-async def test_asking_for_an_old_operation_brings_no_old_version_back(installation: System) -> None:
-    client = Client(await installation.serve(), await installation.token(role=Role.ADMIN))
-    order = installation.create(1)
-    await installation.commands.submit(order, wait=30)
-    id = str(order.aggregate_id)
-    assert (await client.ask("PUT", f"/resources/{id}", json=NOTE))[0] == 200
-    # As a minute later: nothing is cached.
-    await installation.stores.redis.client.delete(installation.stores.cache.key("resources", order.aggregate_id))
-    _status, operation = await client.ask("GET", f"/operations/{order.operation}")
-    assert operation["result"]["version"] == 1
-    assert await client.version(id) == 2

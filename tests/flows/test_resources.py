@@ -6,23 +6,24 @@ from uuid import uuid4
 import pytest
 
 from domain.access import Role
+from tests.flows.clients import address_of
 from tests.flows.harness import System
-from tests.flows.test_own_writes import Client
+from tests.flows.test_own_writes import NOTE, Client
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 SCHEMA = {"schema": {"properties": {"size": {"type": "integer"}}, "required": ["size"]}}
 
 
-async def opened(installation: System) -> tuple[Client, Client, Client]:
+async def opened(served: System) -> tuple[Client, Client, Client]:
     """Its owner, somebody else, and an admin."""
-    url = await installation.serve()
-    mine, theirs = await installation.token(), await installation.token("other@example.com")
-    return Client(url, mine), Client(url, theirs), Client(url, await installation.token("a@example.com", Role.ADMIN))
+    mine, theirs = [await served.token(address_of(name)) for name in ("mine", "theirs")]
+    admin = await served.token("admin@example.com", Role.ADMIN)
+    return Client(served.url, mine), Client(served.url, theirs), Client(served.url, admin)
 
 
-async def test_the_contract_from_end_to_end(installation: System) -> None:
-    owner, other, admin = await opened(installation)
+async def test_the_contract_from_end_to_end(served: System) -> None:
+    owner, other, admin = await opened(served)
     for number in range(10):
         note = {"kind": "note", "title": f"한여울 {number}", "tags": [f"t{number}"], "attributes": {"n": number}}
         status, made = await owner.ask("POST", "/resources", json=note)
@@ -58,8 +59,8 @@ async def test_the_contract_from_end_to_end(installation: System) -> None:
     assert (await owner.raw("GET", f"/resources/{uuid4()}/history"))[0] == 404
 
 
-async def test_a_schema_counts_from_its_answer_on_and_touches_nothing_that_is_there(installation: System) -> None:
-    owner, _, admin = await opened(installation)
+async def test_a_schema_counts_from_its_answer_on_and_touches_nothing_that_is_there(served: System) -> None:
+    owner, _, admin = await opened(served)
     status, old = await owner.ask("POST", "/resources", json={"kind": "box", "title": "old"})
     assert status == 201
     for round_ in range(5):
@@ -80,8 +81,8 @@ async def test_a_schema_counts_from_its_answer_on_and_touches_nothing_that_is_th
         assert (await owner.ask("PATCH", f"/resources/{old['id']}", json={"attributes": None}))[0] == 200
 
 
-async def test_a_batch_is_many_operations_each_once(installation: System) -> None:
-    owner, other, _ = await opened(installation)
+async def test_a_batch_is_many_operations_each_once(served: System) -> None:
+    owner, other, _ = await opened(served)
     operations: list[dict[str, Any]] = [
         {"op": "create", "resource": {"kind": "note", "title": f"batched {number}"}} for number in range(100)
     ]
@@ -100,3 +101,16 @@ async def test_a_batch_is_many_operations_each_once(installation: System) -> Non
     assert {answer["status"] for answer in answers} == {404}
     _, answers = await owner.ask("POST", "/resources/batch", json={"operations": deletes})
     assert {answer["status"] for answer in answers} == {204}
+
+
+async def test_asking_for_an_old_operation_brings_no_old_version_back(served: System) -> None:
+    client = (await opened(served))[2]
+    order = served.create(1)
+    await served.commands.submit(order, wait=30)
+    id = str(order.aggregate_id)
+    assert (await client.ask("PUT", f"/resources/{id}", json=NOTE))[0] == 200
+    # As a minute later: nothing is cached.
+    await served.stores.redis.client.delete(served.stores.cache.key("resources", order.aggregate_id))
+    _status, operation = await client.ask("GET", f"/operations/{order.operation}")
+    assert operation["result"]["version"] == 1
+    assert await client.version(id) == 2

@@ -64,7 +64,7 @@ class Somebody:
 
 async def test_from_the_request_to_the_event(installation: System) -> None:
     with listening() as collector:
-        worker, front = installation.worker(), installation.front()
+        worker, front = installation.worker(), installation.front(processes=1)
         for process in (worker, front):
             process.more(OTEL_EXPORTER_OTLP_ENDPOINT=f"http://{collector.address}", YEOUL_LOG_LEVEL="debug")
         await asyncio.gather(worker.start(), front.start())

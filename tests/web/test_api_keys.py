@@ -114,6 +114,11 @@ async def test_scopes_are_what_a_key_may_do(me: Person) -> None:
         ("PATCH", "/users/me", {"name": "b"}),
     ):  # fmt: skip
         assert (await me.ask(method, asked, reads, body))[:2] == (403, "FORBIDDEN"), asked
+    for method, key, has in (("GET", writes, "write"), ("POST", reads, "read")):
+        async with me.client.request(method, f"{U}/resources", headers={"Authorization": f"Bearer {key}"}) as answer:
+            (detail,) = (await answer.json())["error"]["details"]
+        assert detail["field"] == "Authorization"
+        assert f"with only these scopes: {has};" in detail["message"]
     status, operation, _ = await me.ask("POST", "/resources", writes, NOTE, Prefer="respond-async")
     assert status == 202
     # What it has asked for, it may ask about.

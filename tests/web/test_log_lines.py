@@ -181,6 +181,28 @@ async def test_people_are_told_the_same(caplog: pytest.LogCaptureFixture, monkey
     assert operation_fields([OWNER, OWNER]) == {"operations": [str(OWNER)] * 2}
 
 
+async def test_who_wants_to_hear_of_errors_alone_hears_of_no_request(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[logging.LogRecord] = []
+
+    class Reports(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            heard.append(record)
+
+    stream = io.StringIO()
+    errors, lines = Reports(logging.ERROR), logging.StreamHandler(stream)
+    lines.setFormatter(Json("web"))
+    lines.setLevel(logging.ERROR)
+    monkeypatch.setattr(logging.getLogger(), "handlers", [errors, lines, Reports(logging.INFO)])
+    caplog.set_level(logging.INFO, "yeoul.web")
+    log = AccessLog()
+    log.note(Line("GET", "/x", 200, "r", 0.0123))
+    log.flush()
+    assert [record.levelname for record in heard] == ["INFO"]
+    assert stream.getvalue() == ""
+
+
 async def test_the_settings_say_from_which_level_on(client: Client, lines: io.StringIO) -> None:
     logging.getLogger("yeoul.web").setLevel(Settings(log_level="warning").log_level.upper())
     await client.get("/nothing")

@@ -16,6 +16,7 @@ from tests.telemetry.listeners import Listener, listening
 from tests.web.conftest import OWNER, Client
 from tests.web.fakes import SETTINGS, Fakes
 from web.app import create
+from web.parts import ACCESS
 
 PATH = "/api/v1/resources"
 TRACE = "00-" + "a" * 32 + "-" + "b" * 16 + "-01"
@@ -60,8 +61,13 @@ async def test_a_failed_request_is_reported_by_its_ids_only(
 
 
 async def test_what_callers_do_wrong_is_no_error(
-    reporting: Client, sentry: Listener, bearer: Any, monkeypatch: pytest.MonkeyPatch
+    reporting: Client,
+    sentry: Listener,
+    bearer: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level(logging.INFO, "yeoul.web")  # as an installation has it: with a line for each request
     stream = io.StringIO()
     monkeypatch.setattr(logging.getLogger(), "handlers", [*logging.getLogger().handlers, logging.StreamHandler(stream)])
     for body in (b"{", b'{"kind": 1}', b"[" * 10_000, b"\xff"):
@@ -69,6 +75,8 @@ async def test_what_callers_do_wrong_is_no_error(
         assert answer.status == 400
     for path in ("/nothing", PATH + "/no-id", PATH + "?cursor=x"):
         assert 400 <= (await reporting.get(path, headers=bearer())).status < 500
+    assert (await reporting.get("/readyz")).status == 200
+    reporting.app[ACCESS].flush()
     await asyncio.to_thread(reports.close)
     assert sentry.requests == []
 
