@@ -110,11 +110,14 @@ class Problem(StrEnum):
     """What may be wrong with one field. `{}` in its message is the detail's `allowed`."""
 
     REQUIRED = "required"
+    REQUIRED_OR = "required_or"
     UNKNOWN = "unknown"
     TWICE = "twice"
     TYPE = "type"
     TOO_SHORT = "too_short"
     TOO_LONG = "too_long"
+    TOO_FEW = "too_few"
+    TOO_MANY = "too_many"
     PATTERN = "pattern"
     CHOICE = "choice"
     RANGE = "range"
@@ -124,6 +127,7 @@ class Problem(StrEnum):
     TOO_DEEP = "too_deep"
     INVALID = "invalid"
     UNSUPPORTED = "unsupported"
+    BESIDE = "beside"
     SYNTAX = "syntax"
     NOT_UTF8 = "not_utf8"
     ANOTHER_LIST = "another_list"
@@ -258,11 +262,14 @@ MESSAGES: dict[str, dict[Code, str]] = {
 PROBLEMS: dict[str, dict[Problem, str]] = {
     "en": {
         Problem.REQUIRED: "is required",
+        Problem.REQUIRED_OR: "is required, or {} in its place",
         Problem.UNKNOWN: "is not known here",
         Problem.TWICE: "is given more than once",
         Problem.TYPE: "must be of type {}",
         Problem.TOO_SHORT: "must not be shorter than {}",
         Problem.TOO_LONG: "must not be longer than {}",
+        Problem.TOO_FEW: "must not have fewer items than {}",
+        Problem.TOO_MANY: "must not have more items than {}",
         Problem.PATTERN: "must look like {}",
         Problem.CHOICE: "must be one of {}",
         Problem.RANGE: "must be within {}",
@@ -287,14 +294,18 @@ PROBLEMS: dict[str, dict[Problem, str]] = {
         Problem.TOO_COMPLEX: "is too complex: at most {}",
         Problem.SCOPES: "is an API key with only these scopes: {}; make one with the scope that this needs",
         Problem.UNSUPPORTED: "is not supported here; use {}",
+        Problem.BESIDE: "can't be combined with {}",
     },
     "ko": {
         Problem.REQUIRED: "필수 항목입니다",
+        Problem.REQUIRED_OR: "필수 항목입니다. 대신 {} 항목을 보내도 됩니다",
         Problem.UNKNOWN: "알 수 없는 항목입니다",
         Problem.TWICE: "두 번 이상 지정되었습니다",
         Problem.TYPE: "형식이 {}이어야 합니다",
         Problem.TOO_SHORT: "길이가 {} 이상이어야 합니다",
         Problem.TOO_LONG: "길이가 {} 이하여야 합니다",
+        Problem.TOO_FEW: "항목이 {}개 이상이어야 합니다",
+        Problem.TOO_MANY: "항목이 {}개 이하여야 합니다",
         Problem.PATTERN: "{} 형식이어야 합니다",
         Problem.CHOICE: "다음 중 하나여야 합니다: {}",
         Problem.RANGE: "{} 범위 안이어야 합니다",
@@ -318,29 +329,7 @@ PROBLEMS: dict[str, dict[Problem, str]] = {
         Problem.TOO_COMPLEX: "너무 복잡합니다. 최대 {}",
         Problem.SCOPES: "이 API 키의 범위는 {}뿐입니다. 필요한 범위를 가진 키를 새로 만들어 주세요",
         Problem.UNSUPPORTED: "여기서는 지원되지 않습니다. 대신 {}을(를) 사용해 주세요",
-    },
-}
-IN_PLACE: dict[str, dict[tuple[Problem, str], str]] = {
-    "en": {
-        (Problem.REQUIRED, "code"): "is required, or code in its place",
-        (Problem.UNSUPPORTED, "q"): "can't be combined with q",
-    },
-    "ko": {
-        (Problem.REQUIRED, "code"): "필수 항목입니다. 대신 code를 보내도 됩니다",
-        (Problem.UNSUPPORTED, "q"): "q와 함께 사용할 수 없습니다",
-    },
-}
-"""Sentences for a problem with just this `allowed`, where the general one would mislead."""
-ITEMS = " items"
-"""Behind an `allowed` that counts the items of a list."""
-OF_LISTS: dict[str, dict[Problem, str]] = {
-    "en": {
-        Problem.TOO_SHORT: "must not have fewer items than {}",
-        Problem.TOO_LONG: "must not have more items than {}",
-    },
-    "ko": {
-        Problem.TOO_SHORT: "항목이 {}개 이상이어야 합니다",
-        Problem.TOO_LONG: "항목이 {}개 이하여야 합니다",
+        Problem.BESIDE: "{}와(과) 함께 사용할 수 없습니다",
     },
 }
 LANGUAGES: tuple[str, ...] = tuple(MESSAGES)
@@ -353,8 +342,4 @@ def message(code: Code, language: str) -> str:
 
 def explain(detail: Detail, language: str) -> str:
     """The sentence for one wrong field in `language`."""
-    allowed = detail.allowed.removesuffix(ITEMS)
-    said = IN_PLACE[language].get((detail.problem, allowed)) or PROBLEMS[language][detail.problem]
-    if allowed != detail.allowed:
-        said = OF_LISTS[language].get(detail.problem, said)
-    return said.replace("{}", allowed)
+    return PROBLEMS[language][detail.problem].replace("{}", detail.allowed)

@@ -137,9 +137,9 @@ def _terms(asked: dict[str, str], deleted: bool) -> tuple[words.Term, ...]:
     if text is None:
         return ()
     if "sort" in asked:
-        raise invalid("sort", Problem.UNSUPPORTED, "q")
+        raise invalid("sort", Problem.BESIDE, "q")
     if deleted:
-        raise invalid("deleted", Problem.UNSUPPORTED, "q")
+        raise invalid("deleted", Problem.BESIDE, "q")
     if len(text) > LONGEST_QUESTION:
         raise invalid("q", Problem.TOO_LONG, str(LONGEST_QUESTION))
     if (found := problem(text)) is not None:

@@ -152,7 +152,7 @@ def _recovery_codes(parts: Parts, account: UUID) -> tuple[list[str], tuple[str, 
 async def _proving(request: web.Request) -> tuple[Account, Proving]:
     given = (await writes.read_body(request, PROVING, LONGEST_BODY)).value
     if given.password is msgspec.UNSET and given.code is msgspec.UNSET:
-        raise invalid("password", Problem.REQUIRED, "code")
+        raise invalid("password", Problem.REQUIRED_OR, "code")
     return await users.own(request), given
 
 

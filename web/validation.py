@@ -31,7 +31,7 @@ import orjson
 from msgspec import inspect
 
 from domain import text
-from domain.refusals import ITEMS, Code, Detail, Problem, Refusal
+from domain.refusals import Code, Detail, Problem, Refusal
 from web.refused import MOST_DETAILS, Refused, invalid
 
 T = TypeVar("T")
@@ -226,11 +226,13 @@ def _walk(value: Any, expected: inspect.Type, path: str, found: list[Detail]) ->
     def wrong(problem: Problem, allowed: object = "") -> None:
         found.append(Detail(text.printable(path) or WHOLE, problem, str(allowed)))
 
-    def length(at_least: int | None, at_most: int | None, of: str = "") -> bool:
+    def length(
+        at_least: int | None, at_most: int | None, below: Problem = Problem.TOO_SHORT, above: Problem = Problem.TOO_LONG
+    ) -> bool:
         if at_least is not None and len(value) < at_least:
-            wrong(Problem.TOO_SHORT, f"{at_least}{of}")
+            wrong(below, at_least)
         elif at_most is not None and len(value) > at_most:
-            wrong(Problem.TOO_LONG, f"{at_most}{of}")
+            wrong(above, at_most)
         else:
             return True
         return False
@@ -269,7 +271,7 @@ def _walk(value: Any, expected: inspect.Type, path: str, found: list[Detail]) ->
             if not isinstance(value, list):
                 wrong(Problem.TYPE, "array")
             else:
-                length(expected.min_length, expected.max_length, ITEMS)
+                length(expected.min_length, expected.max_length, Problem.TOO_FEW, Problem.TOO_MANY)
                 for index, item in enumerate(islice(value, MOST_ITEMS)):
                     _walk(item, expected.item_type, f"{path}[{index}]", found)
         case inspect.DictType():

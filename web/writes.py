@@ -42,16 +42,19 @@ async def read_body(
     if at_most is not None and at_most < limit:
         limit = at_most
     length = request.content_length
-    too_large = Refused(Refusal(Code.BODY_TOO_LARGE, (Detail(WHOLE, Problem.TOO_LONG, f"{limit} bytes"),)))
     if length is not None and length > limit:
-        raise too_large
+        raise _too_large(limit)
     try:
         body = await request.read()  # unpacked
     except web.HTTPRequestEntityTooLarge:  # longer than the settings allow
-        raise too_large from None
+        raise _too_large(limit) from None
     if len(body) > limit:
-        raise too_large
+        raise _too_large(limit)
     return schema.read(body)
+
+
+def _too_large(limit: int) -> Refused:
+    return Refused(Refusal(Code.BODY_TOO_LARGE, (Detail(WHOLE, Problem.TOO_LONG, f"{limit} bytes"),)))
 
 
 def preconditions(request: web.Request, wrong: Wrong) -> tuple[str | None, Expected]:
