@@ -54,6 +54,7 @@ def run(options: argparse.Namespace) -> int:
         node.ensure()
     if not options.unknown and not options.quick and not options.full:
         arguments += ["--numprocesses", str(min(MOST_AT_ONCE, os.cpu_count() or 1)), "--dist", "loadscope"]
+        arguments.append("--no-loadscope-reorder")  # tests/conftest.py knows the better order
     finished_tests = subprocess.run([sys.executable, "-m", "pytest", *arguments], check=False, env=environ)
     return failed or finished_tests.returncode
 

@@ -1,6 +1,7 @@
 """What of a request that failed is reported to Sentry, as it arrives there."""
 
 import asyncio
+import gc
 import io
 import json
 import logging
@@ -26,6 +27,7 @@ WRITTEN = (b"blue boat", b"kim", b"harbour", b"mokpo", b"lighthouse", str(OWNER)
 
 @pytest.fixture
 def sentry() -> Iterator[Listener]:
+    gc.collect()  # what earlier tests left behind is complained of now, and not to this listener
     with listening() as listener:
         reports.configure(Settings(sentry_dsn=f"http://{'c' * 32}@{listener.address}/42"), "web")
         try:
