@@ -13,7 +13,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """The front's exit code: 0 after a clean stop."""
-    import web.app
+    import web.parent
     from cli.connection import settings
 
-    return int(web.app.run(settings("kafka", "postgres", "redis", keys=True)))
+    return int(web.parent.run(settings("kafka", "postgres", "redis", keys=True)))

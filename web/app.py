@@ -1,4 +1,4 @@
-"""Root of the front: the application of one process, and the parent that runs several on one port."""
+"""The application of one process of the front (web/child.py), and its parts."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
@@ -7,12 +7,11 @@ from aiohttp import web, web_response
 
 import stores
 from config import Settings
-from config.metrics import load
 from security.fields import Sealer
 from security.passwords import Passwords
 from security.tokens import Tokens
 from streams.publish import Commands
-from web import export, health, parent
+from web import export, health
 from web.access import AccessLog
 from web.clients import Clients
 from web.cors import Cors
@@ -90,12 +89,3 @@ def create(settings: Settings, opener: Opener = open_parts) -> web.Application:
     app.cleanup_ctx.append(parts)
     app.on_shutdown.append(end_streams)
     return app
-
-
-def run(settings: Settings) -> int:
-    """Runs `settings.web_processes` fronts on one port until SIGTERM or SIGINT; the exit code. See web/parent.py.
-
-    Raises SettingsError for a wrong file of metrics.
-    """
-    load(settings.metrics_file)  # a wrong one ends the start here, before anything runs
-    return parent.run(settings)

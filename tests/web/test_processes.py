@@ -24,8 +24,8 @@ from tests.web.fakes import SETTINGS
 ROOT = Path(__file__).parents[2]
 RUN = """
 import json, sys, config
-from web import app
-sys.exit(app.run(config.load(json.loads(sys.stdin.readline()))))
+from web import parent
+sys.exit(parent.run(config.load(json.loads(sys.stdin.readline()))))
 """
 
 
@@ -174,3 +174,11 @@ async def test_a_running_request_is_finished_before_the_end(front: Front) -> Non
     writer.close()
     idle_writer.close()
     assert await asyncio.to_thread(front.process.wait, 25) == 0
+
+
+def test_the_parent_imports_nothing_of_what_serves_requests() -> None:
+    """Its memory and its time are for nothing but watching."""
+    code = "import sys, cli.web, web.parent; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert {"web.parent", "config"} <= set(loaded.split())
+    assert {"web.app", "stores", "streams", "numpy", "redis", "asyncpg"}.isdisjoint(loaded.split())
