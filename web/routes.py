@@ -8,6 +8,7 @@ Each is there twice, in the dress of v1 and of v2 (web/presenters.py, web/proble
 
 import re
 from collections.abc import Awaitable, Callable
+from functools import cache
 
 from aiohttp import web
 
@@ -126,9 +127,10 @@ PLAIN: tuple[tuple[str, str, Callable[[web.Request], Awaitable[web.StreamRespons
 )
 
 
-def routes() -> list[web.RouteDef]:
+@cache
+def routes() -> tuple[web.RouteDef, ...]:
     """The table as aiohttp takes it; GET answers HEAD too."""
-    table = []
+    table: list[web.RouteDef] = []
     # One version after the other: aiohttp makes one resource of neighbours with one path, and looks for it once.
     for version in (V1, V2):
         for method, path, guard, handler in API:
@@ -137,7 +139,7 @@ def routes() -> list[web.RouteDef]:
             reads = needs_scope(method, path)
             made = endpoint(guarded, authenticated=guard is not None, kind=kind(method, path), reads=reads)
             table.append(_route(method, version + _narrowed(path), made))
-    return table + [_route(method, path, plain(handler)) for method, path, handler in PLAIN]
+    return (*table, *(_route(method, path, plain(handler)) for method, path, handler in PLAIN))
 
 
 def needs_scope(method: str, path: str) -> bool:

@@ -75,8 +75,8 @@ async def private(fakes: Fakes) -> AsyncIterator[Client]:
 
 @pytest.fixture
 async def port(fakes: Fakes) -> AsyncIterator[int]:
-    """Of a front with a runner as its processes have it."""
-    runner = Runner(create(SETTINGS, fakes.open), access_log=None)
+    """Of a front with a runner as its processes have it; a connection that asks nothing more is ended soon."""
+    runner = Runner(create(SETTINGS, fakes.open), access_log=None, keepalive_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     yield runner.addresses[0][1]
