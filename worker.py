@@ -35,6 +35,7 @@ from streams.health import Health
 from streams.runtime import Running
 from streams.watchdog import Watchdog
 from telemetry import logs, reports, tracing
+from telemetry.serving import PortTaken
 
 log = logging.getLogger("yeoul.worker")
 
@@ -94,6 +95,9 @@ def run(settings: Settings, groups: list[str]) -> int:
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(_run(settings, groups or list(GROUPS)))
+    except PortTaken as error:
+        log.error("%s", error)
+        return 1
     finally:
         tracing.close()
         reports.close()
@@ -163,8 +167,8 @@ async def _run(settings: Settings, names: list[str]) -> int:
     running = [Running(connections, GROUPS[name]) for name in names]
     watchdog = Watchdog(running)
     health = Health(settings, connections, running)
+    await health.start()  # first: if its port is taken, nothing else has begun
     await connections.broker.start()
-    await health.start()
     for group in running:
         group.start()
     watchdog.start()

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator, Iterable, Mapping
 from pathlib import Path
@@ -22,14 +21,6 @@ MEGABYTE = 1_000_000
 
 class ChildError(Exception):
     """A process of the bench ended, or did not become ready: `{name}: {what}; its log is {log}`."""
-
-
-def free_port() -> int:
-    """A TCP port of the loopback that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def tree(pids: Iterable[int]) -> list[psutil.Process]:

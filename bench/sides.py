@@ -8,8 +8,9 @@ from uuid import uuid4
 import aiohttp
 
 from bench.baselines import direct_front
-from bench.processes import READY_S, Child, free_port, run
+from bench.processes import READY_S, Child, run
 from bench.stage import Stage
+from embedded.state import free_port
 
 CREATE_BODY = (
     '{{"title": "Bench resource {n}", "kind": "note", "body": "{body}", "tags": ["bench", "t{n}"], '
@@ -30,7 +31,7 @@ class Side(abc.ABC):
 
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
-        self.port = free_port()
+        self.port = free_port(set())
         self.children: list[Child] = []
 
     @property
@@ -109,7 +110,7 @@ class Yeoul(Side):
 
     def __init__(self, stage: Stage) -> None:
         super().__init__(stage)
-        self.metrics_port = free_port()
+        self.metrics_port = free_port(set())
         self.account = {"email": f"bench-{uuid4().hex}@example.org", "password": uuid4().hex, "name": "Bench"}
         self.registered = False
 

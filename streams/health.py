@@ -7,6 +7,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from config import Settings, without_passwords
 from streams.groups import Connections
 from streams.runtime import Running
+from telemetry import serving
 
 
 class Health:
@@ -19,16 +20,14 @@ class Health:
         self._runner: web.AppRunner | None = None
 
     async def start(self) -> None:
-        """Begin to serve."""
+        """Begin to serve. Raises PortTaken."""
         if not self._settings.metrics_port:
             return
         app = web.Application()
         app.add_routes(
             [web.get("/livez", self._livez), web.get("/readyz", self._readyz), web.get("/metrics", self._metrics)]
         )
-        self._runner = web.AppRunner(app, access_log=None)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, self._settings.metrics_host, self._settings.metrics_port).start()
+        self._runner = await serving.serve(app, self._settings)
 
     async def stop(self) -> None:
         """Stop serving."""

@@ -26,7 +26,8 @@ from prometheus_client.registry import Collector
 
 from config import Settings
 from config.metrics import load
-from telemetry import logs, metrics, reports
+from telemetry import logs, metrics, reports, serving
+from telemetry.serving import PortTaken
 from web.child import CUT_S, DRAIN_S
 
 log = logging.getLogger("yeoul.web.parent")
@@ -46,10 +47,6 @@ class _OfChildren(Collector):
         """See prometheus_client."""
         own = {metric.name for metric in metrics.WEB_RESTARTS.collect()}
         return (metric for metric in self._sum.collect() if metric.name not in own)  # type: ignore[no-untyped-call]
-
-
-class PortTaken(Exception):
-    """The front can't listen at its address."""
 
 
 class Parent:
@@ -118,7 +115,7 @@ class Parent:
 
 
 def run(settings: Settings) -> int:
-    """Runs `settings.web_processes` fronts on one port until SIGTERM or SIGINT. Returns 0, or 1 if the port is taken.
+    """Runs `settings.web_processes` fronts on one port until SIGTERM or SIGINT. Returns 0, or 1 if a port is taken.
 
     Raises SettingsError for a wrong file of metrics.
     """
@@ -143,8 +140,10 @@ async def _run(settings: Settings) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, parent.stop)
-    runner = await _serve_metrics(settings, metrics_dir) if settings.metrics_port else None
+    runner = None
     try:
+        if settings.metrics_port:
+            runner = await _serve_metrics(settings, metrics_dir)
         return await parent.run()
     finally:
         if runner is not None:
@@ -197,10 +196,7 @@ async def _serve_metrics(settings: Settings, metrics_dir: Path) -> web.AppRunner
     app = web.Application()
     app.cleanup_ctx.append(session)
     app.add_routes([web.get("/metrics", show), web.get("/livez", live), web.get("/readyz", ready)])
-    runner = web.AppRunner(app, access_log=None, handle_signals=False)
-    await runner.setup()
-    await web.TCPSite(runner, settings.metrics_host, settings.metrics_port).start()
-    return runner
+    return await serving.serve(app, settings)
 
 
 _SESSION: web.AppKey[aiohttp.ClientSession] = web.AppKey("session", aiohttp.ClientSession)

@@ -5,7 +5,7 @@ import msgspec
 import pytest
 
 from bench.load import Plan, measure
-from bench.processes import free_port
+from embedded.state import free_port
 
 ANSWER = b"HTTP/1.1 %s\r\nContent-Type: text/plain\r\ncontent-length: 5\r\n\r\nhello"
 
@@ -83,4 +83,4 @@ async def test_an_answer_without_all_of_its_rows_is_none(server: tuple[int, list
 
 async def test_a_server_that_is_not_there_ends_the_run_with_a_sentence() -> None:
     with pytest.raises(SystemExit, match="refuses connections"):
-        await measure(plan(free_port(), "/a"))
+        await measure(plan(free_port(set()), "/a"))

@@ -177,6 +177,21 @@ def test_servers_without_keys_are_not_enough(
     assert (done.code, "YEOUL_COMMAND_KEY" in done.err, "Traceback" in done.err) == (1, True, False)
 
 
+@pytest.mark.parametrize("command", ["worker", "web"])
+def test_a_port_of_metrics_that_is_taken_is_said(command: str, tmp_path: Path, nowhere: dict[str, str]) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", free_port(set())))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = yeoul(tmp_path / "none", nowhere | {"YEOUL_METRICS_PORT": str(port), "YEOUL_WEB_PORT": "0"}, command)
+    assert done.code == 1
+    said = [line for line in done.err.splitlines() if f"127.0.0.1:{port}" in line]
+    assert len(said) == 1, done.err
+    assert "address already in use" in said[0]
+    assert "YEOUL_METRICS_PORT" in said[0]
+    assert "Traceback" not in done.err
+
+
 def test_an_image_without_bench_still_helps(tmp_path: Path, process_environ: dict[str, str]) -> None:
     for room in ("cli", "config", "embedded", "domain", "telemetry"):
         shutil.copytree(ROOT / room, tmp_path / room, ignore=shutil.ignore_patterns("__pycache__"))

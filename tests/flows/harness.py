@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -23,6 +22,7 @@ import stores
 from config import Settings
 from config.shields import SHIELDS
 from domain.access import SYSTEM, Actor, Role
+from embedded.state import free_port
 from stores import migrations
 from streams import admin, identity
 from streams.publish import Commands, Order
@@ -31,13 +31,6 @@ from web.accounts import token_for
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 OWNER = Actor(UUID("00000000-0000-7000-8000-000000000001"), Role.USER)
-
-
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 async def until(condition: Callable[[], Awaitable[Any]], within_s: float, what: str) -> Any:
@@ -63,7 +56,7 @@ class Process:
 
     def __init__(self, settings: Settings, arguments: Sequence[str], log: Path, **more: str) -> None:
         self._arguments = [sys.executable, *arguments]
-        self.port = free_port()
+        self.port = free_port(set())
         self._environ = {
             **{name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
             **settings.environ(),
@@ -173,7 +166,7 @@ class System:
 
     def front(self, processes: int = 2) -> Process:
         """A front of as many processes; `url_of` says where."""
-        port = free_port()
+        port = free_port(set())
         process = Process(
             self.settings, ["-m", "cli", "web"], self._folder / f"front-{port}.log",
             YEOUL_STATE_DIR=str(self._folder / "state"), YEOUL_WEB_PORT=str(port),

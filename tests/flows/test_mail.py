@@ -21,9 +21,10 @@ from config import Settings
 from domain.access import Role
 from domain.mail_texts import SUBJECTS, Kind
 from domain.second_factors import ResetSecondFactor
+from embedded.state import free_port
 from security import totp
 from tests.flows.clients import PASSWORD, Caller
-from tests.flows.harness import System, free_port, system, until
+from tests.flows.harness import System, system, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -36,7 +37,7 @@ class Server:
     """A mail server at one address, which may be stopped and started; it keeps what it takes."""
 
     def __init__(self) -> None:
-        self.port = free_port()
+        self.port = free_port(set())
         self.mails: list[EmailMessage] = []
         self.refuses = ""
         self._listener: asyncio.Server | None = None

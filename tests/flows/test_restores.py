@@ -14,10 +14,11 @@ import redis.asyncio
 
 from config import Settings
 from domain.refusals import Code, Refusal
+from embedded.state import free_port
 from stores import migrations
 from streams import admin
 from streams.publish import Answer
-from tests.flows.harness import Process, System, free_port, until
+from tests.flows.harness import Process, System, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -28,7 +29,7 @@ class Installation:
     """A worker and a front, stopped and started around what is done to their database."""
 
     def __init__(self, settings: Settings, folder: Path) -> None:
-        port = free_port()
+        port = free_port(set())
         self._settings = settings
         state = str(folder / "state")
         self._worker = Process(settings, ["-m", "cli", "worker"], folder / "worker.log", YEOUL_STATE_DIR=state)

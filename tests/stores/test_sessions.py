@@ -16,12 +16,12 @@ import pytest
 import stores
 from config import Settings
 from domain.sessions import ENDED_KEPT, Ended, Session, Sessions
+from embedded.state import free_port
 from stores import Stores, revocations
 from stores.postgres import PIECE
 from stores.revocations import Revoked, tell
 from stores.sessions import JOURNAL_KEPT, TABLE
 from tests.contracts.harness import until
-from tests.flows.harness import free_port
 from tests.stores.given import keep
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -141,7 +141,7 @@ async def test_word_comes_by_redis_alone(opened: Stores, monkeypatch: pytest.Mon
 
 
 async def test_word_comes_by_postgresql_while_redis_is_away(own_settings: Settings, opened: Stores) -> None:
-    away = msgspec.structs.replace(own_settings, redis_url=f"redis://127.0.0.1:{free_port()}/0")
+    away = msgspec.structs.replace(own_settings, redis_url=f"redis://127.0.0.1:{free_port(set())}/0")
     async with stores.open(away) as without, following(without) as revoked:
         one = Ended(uuid4(), datetime.now(UTC), 1)
         ended_at = time.monotonic()

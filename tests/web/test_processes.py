@@ -19,6 +19,7 @@ import msgspec
 import psutil
 import pytest
 
+from embedded.state import free_port
 from tests.web.fakes import SETTINGS
 
 ROOT = Path(__file__).parents[2]
@@ -27,13 +28,6 @@ import json, sys, config
 from web import parent
 sys.exit(parent.run(config.load(json.loads(sys.stdin.readline()))))
 """
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def until(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
@@ -65,8 +59,8 @@ def get(port: int, path: str) -> tuple[int, str]:
 
 class Front:
     def __init__(self, folder: Path) -> None:
-        self.port, self.metrics_port = free_port(), free_port()
-        nobody = free_port()
+        self.port, self.metrics_port = free_port(set()), free_port(set())
+        nobody = free_port(set())
         self.settings = msgspec.structs.replace(
             SETTINGS,
             kafka_url=f"127.0.0.1:{nobody}",

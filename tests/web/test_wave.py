@@ -19,8 +19,9 @@ import msgspec
 import psutil
 import pytest
 
+from embedded.state import free_port
 from tests.web.fakes import SETTINGS
-from tests.web.test_processes import ROOT, RUN, free_port
+from tests.web.test_processes import ROOT, RUN
 from web.crowd import RESERVE
 
 EACH = 20_000
@@ -74,11 +75,11 @@ class Front:
 @asynccontextmanager
 async def front(folder: Path, files: int | None = None, **changes: Any) -> AsyncIterator[Front]:
     """One that listens. `files`: how many it may have open at most."""
-    nobody, port = free_port(), free_port()
+    nobody, port = free_port(set()), free_port(set())
     settings = msgspec.structs.replace(
         SETTINGS,
         kafka_url=f"127.0.0.1:{nobody}", postgres_url=f"postgresql://u:p@127.0.0.1:{nobody}/d",
-        redis_url=f"redis://127.0.0.1:{nobody}/0", web_port=port, web_processes=1, metrics_port=free_port(),
+        redis_url=f"redis://127.0.0.1:{nobody}/0", web_port=port, web_processes=1, metrics_port=free_port(set()),
         state_dir=folder, **changes,
     )  # fmt: skip
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
