@@ -6,7 +6,6 @@ import contextlib
 import subprocess
 import sys
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import config
 from cli.programs import ROOT
@@ -18,16 +17,33 @@ LOG = "up.log"
 """In the folder of logs: what a detached `up` says, from one run to the next."""
 
 
-def other_port(state: State) -> str:
-    """What to say when YEOUL_WEB_PORT asks for another port than that of the front that runs; else nothing."""
-    wanted = config.process_environ().get("YEOUL_WEB_PORT")
-    port = urlsplit(str(state.read("run").get("front", ""))).port
-    if not wanted or port is None or wanted in ("0", str(port)):
+def other_settings(state: State) -> str:
+    """What to say when the environment asks for other settings than those of what runs; else nothing.
+
+    Keys, and ports of metrics that each process has for itself, are not kept, so not compared.
+    """
+    given, running = config.process_environ(), state.read("run").get("environ", {})
+    wanted = config.load(given).environ()
+    others = [
+        variable.name
+        for variable in config.VARIABLES
+        if given.get(variable.name)
+        and kept(variable.name)
+        and wanted.get(variable.name) != running.get(variable.name)
+        and variable.name != "YEOUL_STATE_DIR"  # by which it was found
+        and (variable.name, given[variable.name]) != ("YEOUL_WEB_PORT", "0")
+    ]
+    if not others:
         return ""
     return (
-        f" It stays on port {port}; for port {wanted} stop it first:"
-        f" ./yeoul down && YEOUL_WEB_PORT={wanted} ./yeoul up --detach"
+        f" It goes on with the settings of its start; for {', '.join(others)} as given now stop it first:"
+        " ./yeoul down, then ./yeoul up"
     )
+
+
+def kept(name: str) -> bool:
+    """Whether a variable's value is written into the state of what runs."""
+    return not name.endswith(("_KEY", "_KEYS", "_METRICS_PORT"))
 
 
 def detach(state_dir: Path) -> int:
@@ -36,7 +52,7 @@ def detach(state_dir: Path) -> int:
     holder = state.holder()
     if holder is not None and state.read("run").get("ready"):
         front = state.read("run")["front"]
-        print(f"It runs already (process {holder}): {front}. See `./yeoul status`.{other_port(state)}")
+        print(f"It runs already (process {holder}): {front}. See `./yeoul status`.{other_settings(state)}")
         return 0
     state.logs.mkdir(parents=True, exist_ok=True)
     log = state.logs / LOG

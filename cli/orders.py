@@ -23,7 +23,8 @@ async def order(known: Settings, email: str, noun: str, kind: str, command: Any)
 
     import stores
     from domain.access import SYSTEM
-    from domain.refusals import Code, message
+    from domain.refusals import Code
+    from domain.sentences import message
     from security import fields
     from streams import identity
     from streams.publish import Commands, Order, Pending

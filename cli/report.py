@@ -44,7 +44,7 @@ class CanNotWrite(EmbeddedError):
 def _time(text: str) -> str:
     """A time as it was given, if it is one."""
     from domain import questions
-    from domain.refusals import explain
+    from domain.sentences import explain
 
     found = questions.moment(text, ZoneInfo("UTC"))
     if isinstance(found, int):
@@ -121,7 +121,7 @@ def _question(metric: Metric, options: argparse.Namespace) -> Question | None:
     """What is asked; None if something is wrong with it, which is told then."""
     from config.zones import zone
     from domain import questions
-    from domain.refusals import explain
+    from domain.sentences import explain
 
     given = {"window": options.window, "from": vars(options)["from"], "to": options.to, "tz": options.tz}
     asked = {name: value for name, value in given.items() if value is not None}

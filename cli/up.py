@@ -17,7 +17,7 @@ import psutil
 
 import config
 from cli.connection import NEEDS, OTHER_PORT
-from cli.detach import LOG, detach, other_port
+from cli.detach import LOG, detach, kept, other_settings
 from cli.failures import sentence
 from cli.follow import follow
 from cli.programs import Program, finish
@@ -78,7 +78,7 @@ class Up:
         try:
             self._stack.take()
         except AlreadyRunning as running:
-            print(f"{running}{other_port(self._stack.state)}")
+            print(f"{running}{other_settings(self._stack.state)}")
             return 0
         code = 0
         work = asyncio.create_task(self._work())
@@ -160,7 +160,7 @@ class Up:
             "environ": {
                 variable.name: environ[variable.name]
                 for variable in config.VARIABLES
-                if variable.name in environ and not variable.name.endswith(("_KEY", "_KEYS", "_METRICS_PORT"))
+                if variable.name in environ and kept(variable.name)
             },
         }
         self._say("starting " + ", ".join(program.name for program in programs))

@@ -14,7 +14,8 @@ import msgspec
 
 from domain.account_states import Account, AccountStatus, Asked, Mailing, Purpose, Ticket
 from domain.aggregates import Context
-from domain.refusals import LANGUAGES, Code, Refusal
+from domain.refusals import Code, Refusal
+from domain.sentences import LANGUAGES
 from domain.versions import Expected
 
 LIFETIMES = {Purpose.RESET: timedelta(hours=1), Purpose.VERIFY: timedelta(hours=24), Purpose.CHANGE: timedelta(hours=1)}

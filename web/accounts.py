@@ -10,7 +10,8 @@ import stores
 from config import Settings
 from domain.access import Role
 from domain.accounts import AccountStatus
-from domain.refusals import Code, Detail, Problem, explain
+from domain.refusals import Code, Detail, Problem
+from domain.sentences import explain
 from security import fields
 from security.passwords import SHORTEST_OF_ADMINS, weakness
 from streams.publish import Commands, Pending

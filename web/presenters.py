@@ -11,7 +11,8 @@ import orjson
 from aiohttp import web
 from multidict import CIMultiDict
 
-from domain.refusals import LANGUAGES, Refusal, explain, message
+from domain.refusals import Refusal
+from domain.sentences import LANGUAGES, explain, message
 
 
 class Reply:

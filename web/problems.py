@@ -3,7 +3,8 @@
 import orjson
 from aiohttp import web
 
-from domain.refusals import LANGUAGES, STATUS, Code, Refusal, explain, message
+from domain.refusals import STATUS, Code, Refusal
+from domain.sentences import LANGUAGES, explain, message
 from web.presenters import V1, Presenter, Reply, base_headers, refusal_headers
 from web.refused import refused
 

@@ -101,7 +101,11 @@ async def test_everything_from_nothing(
                     assert (answer.status, "# TYPE yeoul_" in await answer.text()) == (200, True)
 
         again = await asyncio.to_thread(yeoul, state_dir, environ, "up")
-        assert (again.code, "runs already" in again.out) == (0, True)
+        assert (again.code, "runs already" in again.out, "settings" in again.out) == (0, True, False)
+        others = environ | {"YEOUL_WEB_PORT": "1234", "YEOUL_LIMIT_READ_ADDRESS": "7/60", "YEOUL_LOG_LEVEL": ""}
+        for command in (["up"], ["up", "--detach"]):
+            again = await asyncio.to_thread(yeoul, state_dir, others, *command)
+            assert (again.code, "YEOUL_WEB_PORT, YEOUL_LIMIT_READ_ADDRESS as given now" in again.out) == (0, True)
 
         token = (await asyncio.to_thread(yeoul, state_dir, environ, "token", "someone@example.com")).out.strip()
         async with aiohttp.ClientSession(found["front"], headers={"Authorization": f"Bearer {token}"}) as client:

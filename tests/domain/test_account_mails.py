@@ -41,7 +41,8 @@ from domain.accounts import (
 )
 from domain.aggregates import Context, Occurrence
 from domain.mail_texts import SAYS, SUBJECTS, Kind, render
-from domain.refusals import LANGUAGES, Code, Refusal
+from domain.refusals import Code, Refusal
+from domain.sentences import LANGUAGES
 
 ID, SESSION = UUID(int=1), UUID(int=9)
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

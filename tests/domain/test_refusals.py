@@ -2,7 +2,8 @@
 
 import pytest
 
-from domain.refusals import LANGUAGES, MESSAGES, PROBLEMS, STATUS, Code, Detail, Problem, explain, message
+from domain.refusals import STATUS, Code, Detail, Problem
+from domain.sentences import LANGUAGES, MESSAGES, PROBLEMS, explain, message
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

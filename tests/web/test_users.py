@@ -15,7 +15,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from domain.accounts import AccountDisabled, ChangePassword, UpdateAccount, evolve
 from domain.aggregates import Occurrence
-from domain.refusals import LANGUAGES
+from domain.sentences import LANGUAGES
 from security.passwords import Passwords
 from stores.belongings import Told
 from tests.web import conftest

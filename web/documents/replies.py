@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable
 
-from domain.refusals import STATUS, Code, message
+from domain.refusals import STATUS, Code
+from domain.sentences import message
 from web.documents.declared import Answer, Json
 from web.documents.schemas import Schemas, meta, ref
 from web.problems import PROBLEM_JSON, PROBLEMS

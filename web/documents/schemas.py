@@ -5,7 +5,8 @@ from typing import Any
 
 import msgspec
 
-from domain.refusals import STATUS, Code, Problem, message
+from domain.refusals import STATUS, Code, Problem
+from domain.sentences import message
 from web.documents.declared import Json
 
 REF = "#/components/schemas/{name}"
