@@ -110,7 +110,11 @@ class Browser:
         return {status for status, _ in await asyncio.gather(*answers)}
 
     async def refused_everywhere(self, tokens: Any, since: float, promised_s: float = PROMISED_S) -> None:
-        """In time by every process: what was asked after that time is refused."""
+        """In time by every process: what was asked after that time is refused.
+
+        Whoever asks again and again meanwhile keeps what the processes remember of it from being forgotten.
+        """
         while time.monotonic() < since + promised_s:
             await self.takes(tokens)
+            await asyncio.sleep(0.1)
         assert await self.takes(tokens) == {401}

@@ -14,22 +14,24 @@ from tests.flows.harness import Process, System, until
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 CALLERS = 16
+PAUSE_S = 0.03
+"""Between a caller's writes, unless all of the machine is for them: several hundred writes a second are a load."""
 
 
 class Load:
     """Callers that write one after the other, and what they were answered."""
 
-    def __init__(self, url: str, token: str, callers: int, prefer: str | None = None) -> None:
+    def __init__(self, url: str, token: str, *, full: bool, prefer: str | None = None) -> None:
         """`prefer`: the `Prefer` header of each write."""
         self.answers: list[tuple[float, int, float, dict[str, str], Any]] = []
         self._url = url
         self._headers = {"Authorization": f"Bearer {token}"} | ({} if prefer is None else {"Prefer": prefer})
-        self._callers = callers
+        self._pause = 0.0 if full else PAUSE_S
         self._stop = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
-        self._tasks = [asyncio.create_task(self._call()) for _ in range(self._callers)]
+        self._tasks = [asyncio.create_task(self._call()) for _ in range(CALLERS)]
         return self
 
     async def __aexit__(self, *_error: object) -> None:
@@ -44,8 +46,8 @@ class Load:
                     body = await response.json()
                     took = time.monotonic() - started
                     self.answers.append((started, response.status, took, dict(response.headers), body))
-                if response.status == 503:
-                    await asyncio.sleep(0.1)  # as a client does that was told to come again
+                # As a client does that was told to come again.
+                await asyncio.sleep(0.1 if response.status == 503 else self._pause)
 
     def statuses(self, since: float = 0.0, until: float = float("inf")) -> Counter[int]:
         """How many answers of each status, by when they were asked for."""
@@ -82,7 +84,7 @@ async def test_postgresql_away_under_load(installation: System, stack: Stack, fu
     away = 20.0 if full else 8.0
     worker, _front, url, token = await _started(installation)
     pid = worker.pid
-    async with Load(url, token, CALLERS, prefer="wait=1") as load:
+    async with Load(url, token, full=full, prefer="wait=1") as load:
         await until(lambda: _answered(load, 201, 100), 30, "writes are answered")
         await stack.stop("postgres")
         gone = time.monotonic()
@@ -132,7 +134,7 @@ async def test_changes_that_were_sent_while_postgresql_was_away_are_done_in_the_
 async def test_kafka_away_under_load(installation: System, stack: Stack, full: bool) -> None:
     away = 20.0 if full else 6.0
     worker, _front, url, token = await _started(installation)
-    async with Load(url, token, CALLERS) as load:
+    async with Load(url, token, full=full) as load:
         await until(lambda: _answered(load, 201, 100), 30, "writes are answered")
         stopped = time.monotonic()
         await stack.stop("kafka")
@@ -153,7 +155,7 @@ async def test_kafka_away_under_load(installation: System, stack: Stack, full: b
 async def test_redis_away_under_load(installation: System, stack: Stack, full: bool) -> None:
     away = 20.0 if full else 6.0
     worker, _front, url, token = await _started(installation)
-    async with Load(url, token, CALLERS) as load:
+    async with Load(url, token, full=full) as load:
         await until(lambda: _answered(load, 201, 100), 30, "writes are answered")
         await stack.stop("valkey")
         gone = time.monotonic()
