@@ -6,6 +6,7 @@ import argparse
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import config
 from cli import browser, node
@@ -41,13 +42,18 @@ def run(options: argparse.Namespace) -> int:
     environ = config.process_environ()
     environ["YEOUL_TEST_FULL"] = "1" if options.full else "0"
     failed = 0
-    for gate in GATES if not options.unknown else ():
+
+    def passed(gate: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", *gate] if gate[0] != "importlinter.cli" else LINT_IMPORTS
-        finished = subprocess.run(command, check=False, env=environ, capture_output=True, text=True)
-        print(f"{gate[0].partition('.')[0]:<13}{'ok' if finished.returncode == 0 else 'FAILED'}", flush=True)
-        if finished.returncode:
-            print(finished.stdout + finished.stderr, flush=True)
-            failed = failed or finished.returncode
+        return subprocess.run(command, check=False, env=environ, capture_output=True, text=True)
+
+    gates = GATES if not options.unknown else ()
+    with ThreadPoolExecutor(len(GATES)) as side_by_side:
+        for gate, finished in zip(gates, side_by_side.map(passed, gates), strict=True):
+            print(f"{gate[0].partition('.')[0]:<13}{'ok' if finished.returncode == 0 else 'FAILED'}", flush=True)
+            if finished.returncode:
+                print(finished.stdout + finished.stderr, flush=True)
+                failed = failed or finished.returncode
     arguments = [*(QUICK if options.quick else ()), *options.unknown]
     if not options.quick:
         browser.ensure()

@@ -60,6 +60,8 @@ async def serve(settings: Settings) -> None:
     try:
         site = web.TCPSite(runner, settings.web_host, settings.web_port, reuse_port=True, backlog=1024)
         await site.start()
+        # What start-up made stays: it need not be looked through again with every collection.
+        gc.freeze()
         log.info("listening on %s", site.name)
         await stop.wait()
         # Nobody new comes in; who is connected gets an answer that ends the connection. aiohttp's own shutdown would
@@ -80,6 +82,7 @@ def _callers_fault(record: logging.LogRecord) -> bool:
 
 def main() -> int:
     """Reads what the parent says, and serves."""
+    gc.set_threshold(50_000, 20, 50)
     told = json.loads(_line())
     # prometheus_client decides at its import, by this variable, whether processes add up their metrics: so it is set
     # before anything imports it, and the application is imported after.
@@ -93,9 +96,6 @@ def main() -> int:
     reports.configure(settings, "web")
     tracing.configure(settings, "web")
     settings = _with_files(settings)
-    # What start-up made stays: it need not be looked through again with every collection.
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
     try:
         uvloop.run(serve(settings))
     finally:

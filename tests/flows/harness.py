@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -88,6 +89,9 @@ class Process:
         assert self._process.returncode is None, (
             f"it ended with {self._process.returncode}:\n{self.log.read_text()[-3000:]}"
         )
+        with socket.socket() as probe:  # most of a start nobody listens yet, and to ask that is cheap
+            if probe.connect_ex(("127.0.0.1", self.port)):
+                return False
         try:
             async with (
                 aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as session,
