@@ -34,8 +34,10 @@ WRITES = ("accounts", "resources", "sessions")
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def writing(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[System]:
     """As `served`, with these groups only."""
-    settings = await fresh_settings(stack, "writing")
-    async with serving(settings, tmp_path_factory.mktemp("writing"), *WRITES) as running:
+    async with (
+        fresh_settings(stack, "writing") as settings,
+        serving(settings, tmp_path_factory.mktemp("writing"), *WRITES) as running,
+    ):
         yield running
 
 

@@ -199,9 +199,14 @@ class Explaining(Database):
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def filled(stack: Stack) -> AsyncIterator[Large]:
-    own = await fresh_settings(stack, "large")
-    url = own.postgres_url
+async def apart(stack: Stack) -> AsyncIterator[Settings]:
+    async with fresh_settings(stack, "large") as own:
+        yield own
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def filled(apart: Settings) -> AsyncIterator[Large]:
+    url = apart.postgres_url
     await migrations.apply(url)
     connection = await asyncpg.connect(url)
     try:
@@ -226,7 +231,7 @@ async def filled(stack: Stack) -> AsyncIterator[Large]:
     finally:
         await connection.close()
     database = Explaining(url, size=1, process="tests", patience_s=60.0)
-    redis = Redis(own)
+    redis = Redis(apart)
     database.large = Large(Resources(database, Cache(redis)), database)
     yield database.large
     await database.close()
