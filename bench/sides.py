@@ -110,7 +110,7 @@ class Yeoul(Side):
 
     def __init__(self, stage: Stage) -> None:
         super().__init__(stage)
-        self.metrics_port = free_port(set())
+        self.metrics_port = free_port({self.port})
         self.account = {"email": f"bench-{uuid4().hex}@example.org", "password": uuid4().hex, "name": "Bench"}
         self.registered = False
 

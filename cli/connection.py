@@ -20,6 +20,11 @@ NEEDS = {
 KEYS = tuple(variable.name for variable in config.VARIABLES if variable.name.endswith(("_KEY", "_KEYS")))
 
 
+def kept(name: str) -> bool:
+    """Whether `up` writes a variable's value down for who connects later; keys are in secrets.json."""
+    return name not in KEYS and name != "YEOUL_METRICS_PORT"
+
+
 class NotRunning(EmbeddedError):
     """Nothing runs here, and the environment names no servers."""
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import config
+from cli.connection import kept
 from cli.programs import ROOT
 from embedded.processes import bound_log
 from embedded.state import State
@@ -20,18 +21,20 @@ LOG = "up.log"
 def other_settings(state: State) -> str:
     """What to say when the environment asks for other settings than those of what runs; else nothing.
 
-    Keys, and ports of metrics that each process has for itself, are not kept, so not compared.
+    Keys and the port of metrics are not kept, so not compared; and nothing is before all settings are known.
     """
-    given, running = config.process_environ(), state.read("run").get("environ", {})
+    given, run = config.process_environ(), state.read("run")
+    if run.get("pid") != state.holder():
+        return ""
     wanted = config.load(given).environ()
     others = [
-        variable.name
+        name
         for variable in config.VARIABLES
-        if given.get(variable.name)
-        and kept(variable.name)
-        and wanted.get(variable.name) != running.get(variable.name)
-        and variable.name != "YEOUL_STATE_DIR"  # by which it was found
-        and (variable.name, given[variable.name]) != ("YEOUL_WEB_PORT", "0")
+        if given.get(name := variable.name)
+        and kept(name)
+        and wanted.get(name) != run["environ"].get(name)
+        and name != "YEOUL_STATE_DIR"  # by which it was found
+        and (name, wanted.get(name)) != ("YEOUL_WEB_PORT", "0")
     ]
     if not others:
         return ""
@@ -39,11 +42,6 @@ def other_settings(state: State) -> str:
         f" It goes on with the settings of its start; for {', '.join(others)} as given now stop it first:"
         " ./yeoul down, then ./yeoul up"
     )
-
-
-def kept(name: str) -> bool:
-    """Whether a variable's value is written into the state of what runs."""
-    return not name.endswith(("_KEY", "_KEYS", "_METRICS_PORT"))
 
 
 def detach(state_dir: Path) -> int:

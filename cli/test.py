@@ -43,17 +43,17 @@ def run(options: argparse.Namespace) -> int:
     environ["YEOUL_TEST_FULL"] = "1" if options.full else "0"
     failed = 0
 
-    def passed(gate: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
+    def finished(gate: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", *gate] if gate[0] != "importlinter.cli" else LINT_IMPORTS
         return subprocess.run(command, check=False, env=environ, capture_output=True, text=True)
 
     gates = GATES if not options.unknown else ()
     with ThreadPoolExecutor(len(GATES)) as side_by_side:
-        for gate, finished in zip(gates, side_by_side.map(passed, gates), strict=True):
-            print(f"{gate[0].partition('.')[0]:<13}{'ok' if finished.returncode == 0 else 'FAILED'}", flush=True)
-            if finished.returncode:
-                print(finished.stdout + finished.stderr, flush=True)
-                failed = failed or finished.returncode
+        for gate, done in zip(gates, side_by_side.map(finished, gates), strict=True):
+            print(f"{gate[0].partition('.')[0]:<13}{'ok' if done.returncode == 0 else 'FAILED'}", flush=True)
+            if done.returncode:
+                print(done.stdout + done.stderr, flush=True)
+                failed = failed or done.returncode
     arguments = [*(QUICK if options.quick else ()), *options.unknown]
     if not options.quick:
         browser.ensure()

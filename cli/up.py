@@ -16,8 +16,8 @@ from typing import cast
 import psutil
 
 import config
-from cli.connection import NEEDS, OTHER_PORT
-from cli.detach import LOG, detach, kept, other_settings
+from cli.connection import NEEDS, OTHER_PORT, kept
+from cli.detach import LOG, detach, other_settings
 from cli.failures import sentence
 from cli.follow import follow
 from cli.programs import Program, finish

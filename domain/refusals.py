@@ -1,4 +1,4 @@
-"""Every way in which Yeoul says no: one code, one HTTP status, one message in each language.
+"""Every way in which Yeoul says no: one code, one HTTP status. What people read of it is in domain/sentences.py.
 
 A refusal is a value, not an exception: `decide` returns it, it travels through topics as data, and the front turns it
 into an answer in the language of whoever asked. That is why a detail names its problem by a key and not by a sentence.

@@ -73,7 +73,7 @@ async def stack(cache_dir: Path, process_environ: dict[str, str]) -> AsyncIterat
         Path(folder).chmod(0o711)
         async with Stack(Path(folder) / "state", cache_dir, process_environ) as running:
             yield running
-            # Nobody needs its data any more; with the topics of a whole run it takes half a minute to stop in order.
+            # Nobody needs its data any more.
             await running.kill("kafka")
 
 
@@ -109,8 +109,8 @@ async def fresh_settings(stack: Stack, name: str) -> AsyncIterator[Settings]:
     logs = (stack.state.folder / "kafka" / "data").glob(f"{settings.topic_prefix}.*")
     if topics := {log.name.rpartition("-")[0] for log in logs if not log.name.endswith("-delete")}:
         client = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_url)
-        await client.start()
         try:
+            await client.start()
             await client.delete_topics(list(topics))
         finally:
             await client.close()

@@ -116,5 +116,5 @@ class Browser:
         """
         while time.monotonic() < since + promised_s:
             await self.takes(tokens)
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(min(0.1, max(0.0, since + promised_s - time.monotonic())))
         assert await self.takes(tokens) == {401}

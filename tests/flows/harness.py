@@ -57,7 +57,7 @@ class Process:
 
     def __init__(self, settings: Settings, arguments: Sequence[str], log: Path, **more: str) -> None:
         self._arguments = [sys.executable, *arguments]
-        self.port = free_port(set())
+        self.port = free_port({int(more.get("YEOUL_WEB_PORT", 0))})
         self._environ = {
             **{name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
             **settings.environ(),
@@ -89,7 +89,7 @@ class Process:
         assert self._process.returncode is None, (
             f"it ended with {self._process.returncode}:\n{self.log.read_text()[-3000:]}"
         )
-        with socket.socket() as probe:  # most of a start nobody listens yet, and to ask that is cheap
+        with socket.socket() as probe:  # while nobody listens, to ask that is cheap
             if probe.connect_ex(("127.0.0.1", self.port)):
                 return False
         try:

@@ -60,8 +60,9 @@ def operations(version: str, role: Role, *, full: bool) -> list[str]:
 def steps(version: str, role: Role) -> list[str]:
     """The ids of the operations among which one run goes from answer to request.
 
-    None that takes the caller's rights, or another's: what it had made before would be gone. Nor `restore`: the check
-    that nothing deleted is found again knows of no way back.
+    Not those that name nothing to another: each would be one more way to begin, and little would be gone on with. None
+    that takes the caller's rights, or another's: what it had made before would be gone. Nor `restore`: the check that
+    nothing deleted is found again knows of no way back.
     """
     return [
         id

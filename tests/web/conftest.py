@@ -4,7 +4,7 @@ import contextlib
 import io
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 from uuid import UUID
 
@@ -93,6 +93,13 @@ def lines(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(logging.getLogger(), "handlers", [handler])
     caplog.set_level(logging.INFO, "yeoul.web")
     return stream
+
+
+@pytest.fixture
+def nothing_gets_through(fakes: Fakes) -> Iterator[None]:
+    """Nothing that a test asks is on its way to a topic."""
+    yield
+    assert fakes.commands.submitted == []
 
 
 @pytest.fixture

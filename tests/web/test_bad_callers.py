@@ -1,7 +1,6 @@
 """Whoever asks without a token that is good: told so, and nothing of what they send is on its way to a topic."""
 
 import time
-from typing import Any
 from uuid import UUID
 
 import jwt
@@ -11,14 +10,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from domain.access import Role
 from security.tokens import Tokens
 from tests.web.conftest import OWNER, Client
-from tests.web.fakes import SETTINGS, Fakes
+from tests.web.fakes import SETTINGS
 from tests.web.test_bad_input import GUARDED, RESOURCE, refused
 
-
-@pytest.fixture(autouse=True)
-def nothing_gets_through(fakes: Fakes) -> Any:
-    yield
-    assert fakes.commands.submitted == []
+pytestmark = pytest.mark.usefixtures("nothing_gets_through")
 
 
 def forged() -> dict[str, tuple[str, str]]:

@@ -16,11 +16,12 @@ from multidict import CIMultiDict
 
 from domain.refusals import Refusal
 from tests.web.conftest import Client
-from tests.web.fakes import Fakes
 from web import resources
 from web.auth import LOGIN, LONGEST_BODY, REGISTRATION
 from web.refused import Refused
 from web.validation import Parsed, Schema
+
+pytestmark = pytest.mark.usefixtures("nothing_gets_through")
 
 JSON = {"Content-Type": "application/json"}
 RESOURCE = {"kind": "note", "title": "t"}
@@ -52,12 +53,6 @@ async def refused(answer: Any, status: int, code: str) -> list[str]:
 def members(method: str, path: str, text: str) -> bytes:
     """The good body of an endpoint with more members, in the spelling given."""
     return (json.dumps(GOOD[method, path])[:-1] + ", " + text + "}").encode()
-
-
-@pytest.fixture(autouse=True)
-def nothing_gets_through(fakes: Fakes) -> Any:
-    yield
-    assert fakes.commands.submitted == []
 
 
 BODIES: dict[str, tuple[bytes, str]] = {

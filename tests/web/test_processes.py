@@ -59,8 +59,9 @@ def get(port: int, path: str) -> tuple[int, str]:
 
 class Front:
     def __init__(self, folder: Path) -> None:
-        self.port, self.metrics_port = free_port(set()), free_port(set())
-        nobody = free_port(set())
+        self.port = free_port(set())
+        self.metrics_port = free_port({self.port})
+        nobody = free_port({self.port, self.metrics_port})
         self.settings = msgspec.structs.replace(
             SETTINGS,
             kafka_url=f"127.0.0.1:{nobody}",
@@ -172,7 +173,7 @@ async def test_a_running_request_is_finished_before_the_end(front: Front) -> Non
 
 def test_the_parent_imports_nothing_of_what_serves_requests() -> None:
     """Its memory and its time are for nothing but watching."""
-    code = "import sys, cli.web, web.parent; print(*sys.modules)"
+    code = "import sys, cli.main, cli.connection, cli.web, web.parent; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert {"web.parent", "config"} <= set(loaded.split())
     assert {"web.app", "stores", "streams", "numpy", "redis", "asyncpg"}.isdisjoint(loaded.split())

@@ -75,11 +75,13 @@ class Front:
 @asynccontextmanager
 async def front(folder: Path, files: int | None = None, **changes: Any) -> AsyncIterator[Front]:
     """One that listens. `files`: how many it may have open at most."""
-    nobody, port = free_port(set()), free_port(set())
+    nobody = free_port(set())
+    port = free_port({nobody})
     settings = msgspec.structs.replace(
         SETTINGS,
         kafka_url=f"127.0.0.1:{nobody}", postgres_url=f"postgresql://u:p@127.0.0.1:{nobody}/d",
-        redis_url=f"redis://127.0.0.1:{nobody}/0", web_port=port, web_processes=1, metrics_port=free_port(set()),
+        redis_url=f"redis://127.0.0.1:{nobody}/0", web_port=port, web_processes=1,
+        metrics_port=free_port({nobody, port}),
         state_dir=folder, **changes,
     )  # fmt: skip
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
