@@ -98,7 +98,7 @@ async def asked(
     wrong = bool(process.returncode)
     if phases == "stateful" and role is not Role.GUEST:
         followed = re.search(r"API Links: +(\d+) covered / (\d+) selected", said)
-        wrong |= followed is None or int(followed[1]) * (2 if most >= FULL else 10) < int(followed[2])
+        wrong |= followed is None or int(followed[1]) * (2 if most >= FULL else 4) < int(followed[2])
     return f"{version} as {role}, {phases}:\n{said[-30_000:]}" if wrong else ""
 
 
