@@ -21,7 +21,7 @@ GATES = (
 )
 QUICK = ("tests/domain", "tests/web", "tests/config")
 MOST_AT_ONCE = 4
-"""Processes that share the tests of a whole run, each with servers of its own: one more than processors, for most tests
+"""Processes that share the tests, each with servers of its own if need be: one more than processors, for most tests
 wait more than they work.
 
 In full size they run one after the other: the bounds there are promises of a machine that does nothing else.
@@ -59,7 +59,7 @@ def run(options: argparse.Namespace) -> int:
     if not options.quick:
         browser.ensure()
         node.ensure()
-    if not options.unknown and not options.quick and not options.full:
+    if not options.unknown and not options.full:
         arguments += ["--numprocesses", str(min(MOST_AT_ONCE, (os.cpu_count() or 1) + 1)), "--dist", "loadscope"]
         arguments.append("--no-loadscope-reorder")  # tests/conftest.py knows the better order
     finished_tests = subprocess.run([sys.executable, "-m", "pytest", *arguments], check=False, env=environ)
