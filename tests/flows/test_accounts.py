@@ -135,6 +135,21 @@ async def test_one_active_admin_is_left_whoever_asks_at_the_same_time(writing: S
     await second.stop()
 
 
+async def test_a_retry_shows_the_account_as_it_is_now(writing: System) -> None:
+    """Its name and address are kept with it alone, so not with the first answer (docs/guarantees.md)."""
+    guest = Caller(writing.url)
+    admin, mina = await admin_of(writing, guest), await guest.register(address_of("mina"), name="Mina")
+    status = (f"/users/{mina.id}/status", {"status": "active"})
+    key = {"Idempotency-Key": "it is active already"}
+    first = await admin.ask("PUT", *status, **key)
+    assert (first[0], first[1]["version"], first[1]["role"]) == (200, 1, "user")
+    assert await admin.ask("PUT", *status, **key) == first
+    assert (await admin.ask("PUT", f"/users/{mina.id}/role", {"role": "admin"}))[0] == 200
+    again = await admin.ask("PUT", *status, **key)
+    assert (again[0], again[1]["version"], again[1]["role"]) == (200, 2, "admin")
+    assert again[1]["name"] == "Mina"
+
+
 async def test_an_erasure_reaches_row_journal_key_address_resources_and_cache(served: System) -> None:
     guest = Caller(served.url)
     email = address_of("mina")
