@@ -27,7 +27,7 @@ ENDLESS = "/analytics/{metric}/live"
 VERSIONS = ("v1", "v2")
 QUICK, FULL = 1, 30
 """Requests that are made up for each operation, besides examples and the borders of every schema."""
-NOUNS = ("resources", "api-keys", "operations", "users", "kinds")
+NOUNS = ("resources", "api-keys", "operations", "users")
 """Of what is found and made by one operation, and named to the next."""
 EVERY = tuple((version, role) for version in VERSIONS for role in Role)
 FEW = (("v1", Role.GUEST), ("v1", Role.USER), ("v2", Role.USER), ("v2", Role.ADMIN))
@@ -61,8 +61,9 @@ def steps(version: str, role: Role) -> list[str]:
     """The ids of the operations among which one run goes from answer to request.
 
     Not those that name nothing to another: each would be one more way to begin, and little would be gone on with. None
-    that takes the caller's rights, or another's: what it had made before would be gone. Nor `restore`: the check that
-    nothing deleted is found again knows of no way back.
+    that takes the caller's rights, or another's: what it had made before would be gone. Nor `restore` and `history`:
+    the check that nothing deleted is found again knows of no way back, and of nothing that stays. And no kinds: their
+    schemas refuse what is good elsewhere.
     """
     return [
         id
@@ -70,7 +71,7 @@ def steps(version: str, role: Role) -> list[str]:
         if (noun := path.removeprefix(f"/api/{version}/").split("/")[0]) in NOUNS
         and (least is not Role.ADMIN or role is Role.ADMIN)
         and (noun != "users" or (method == "get" and "/me" not in path))
-        and not path.endswith("/restore")
+        and not path.endswith(("/restore", "/history"))
     ]
 
 
