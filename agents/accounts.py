@@ -13,7 +13,7 @@ from typing import Any
 from uuid import UUID
 
 from domain.account_mails import ConfirmEmailChange
-from domain.accounts import COMMANDS, EVENT_NAMES, AccountStatus, CreateAccount, decide, document, evolve, may_end_admin
+from domain.accounts import COMMANDS, EVENT_NAMES, AccountStatus, CreateAccount, answer, decide, evolve, may_end_admin
 from domain.refusals import Code, Refusal
 from stores.accounts import TABLE, active_admins, claim, forget, keyed, release, unclaim
 from stores.aggregates import Operation
@@ -29,7 +29,7 @@ NOUN = Noun(
     event_names=EVENT_NAMES,
     decide=decide,
     evolve=evolve,
-    document=document,
+    document=answer,
 )
 
 EMAIL_TAKEN = Refusal(Code.EMAIL_TAKEN)

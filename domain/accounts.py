@@ -49,8 +49,8 @@ from domain.versions import is_stale
 __all__ = [
     "COMMANDS", "EVENTS", "EVENT_NAMES", "Account", "AccountCreated", "AccountDisabled", "AccountEnabled",
     "AccountErased", "AccountStatus", "AccountUpdated", "ChangePassword", "ChangeRole", "Command", "CreateAccount",
-    "DisableAccount", "EnableAccount", "EraseAccount", "Event", "PasswordChanged", "RoleChanged", "UpdateAccount",
-    "decide", "document", "evolve", "may_end_admin",
+    "DisableAccount", "EnableAccount", "EraseAccount", "Event", "PasswordChanged", "Personal", "RoleChanged",
+    "UpdateAccount", "answer", "decide", "document", "evolve", "may_end_admin", "personal",
 ]  # fmt: skip
 
 
@@ -248,6 +248,19 @@ class _Document(msgspec.Struct, frozen=True):
     language: str | None
 
 
+class Personal(msgspec.Struct, frozen=True):
+    """What of an account can be shown with its key only, sealed as it is kept.
+
+    `pending_email`: the address that takes the place of the account's, if it is confirmed until `pending_until`.
+    """
+
+    email: str
+    name: str
+    phone: str | None
+    pending_email: str | None
+    pending_until: datetime | None
+
+
 _encode = msgspec.json.Encoder().encode
 
 
@@ -259,3 +272,15 @@ def document(state: Account) -> bytes:
             state.email_verified, state.language,
         )
     )  # fmt: skip
+
+
+def personal(state: Account) -> Personal:
+    """The personal fields of an account."""
+    ticket = state.mailing.ticket(Purpose.CHANGE)
+    pending = (None, None) if ticket is None else (ticket.email_sealed, ticket.expires_at)
+    return Personal(state.email_sealed, state.name_sealed, state.phone_sealed, *pending)
+
+
+def answer(state: Account) -> bytes:
+    """What is answered to a command: the document with `sealed` in it, so that a retry is shown the same account."""
+    return document(state)[:-1] + b',"sealed":' + _encode(personal(state)) + b"}"

@@ -15,7 +15,7 @@ from domain.text import problem
 from domain.versions import Expected
 from security import fields
 from stores.accounts import AccountQuery
-from web import headers, queries, users, writes
+from web import account_views, headers, queries, users, writes
 from web.auth import NO_STORE
 from web.parts import PARTS, Parts
 from web.paths import object_id
@@ -84,7 +84,7 @@ async def listing(request: web.Request) -> Reply:
         place = [bound, page[-1].created_at.isoformat(), str(page[-1].id)]
         cursor = queries.cursor(parts.settings.cursor_key, _CURSOR, place)
     wrapped = await parts.stores.accounts.keys_of([account.id for account in page]) if page else {}
-    items = [users.opened(parts, account, wrapped.get(account.id)) for account in page]
+    items = [account_views.opened(parts, account, wrapped.get(account.id)) for account in page]
     return Reply(items=items, cursor=cursor, headers=NO_STORE)
 
 

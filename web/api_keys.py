@@ -51,7 +51,7 @@ async def create(request: web.Request) -> Reply:
     # What may still be said of the role in a token, the account may have lost since.
     if account.status is not AccountStatus.ACTIVE or not set(new.scopes) <= set(SCOPES[account.role]):
         raise refused(Code.FORBIDDEN)
-    wrapped = await users.key_of(parts, account)
+    wrapped = await users.key_of(parts, account.id)
     made = api_keys.ApiKey.new(account.id)
     hashed = made.hash(parts.settings.environment)
     id = identity.uuid7()

@@ -16,7 +16,7 @@ from security import fields
 from stores import StoresAway
 from streams import identity
 from streams.publish import Answer, BrokerAway, Order, Pending
-from web import headers, mail_orders, second_step, sessions, writes
+from web import account_views, headers, mail_orders, second_step, sessions, writes
 from web.mail_orders import noted, verification_again
 from web.parts import PARTS, Parts
 from web.presenters import Reply, language_of
@@ -91,7 +91,7 @@ async def register(request: web.Request) -> Reply:
         return Reply(ACCEPTED, status=202, headers=NO_STORE)
     if parts.settings.email_verification == "required":
         return Reply(ACCEPTED, status=202, headers=NO_STORE)  # the mail that is on its way is what remains
-    user = orjson.loads(answer.document)
+    user = account_views.members(answer)
     user |= {"email": new.email.strip(), "name": new.name, "phone": new.phone, "pending_email": None}
     try:
         granted = await sessions.begin(

@@ -27,7 +27,7 @@ from domain.accounts import Account
 from domain.refusals import Code
 from domain.resources import Resource
 from stores.belongings import FIRST, Told
-from web import api_keys, second_factors, sessions, users
+from web import account_views, api_keys, second_factors, sessions, users
 from web.parts import PARTS, Parts
 from web.refused import refused
 from web.streaming import abort, begun
@@ -101,8 +101,8 @@ async def export(request: web.Request) -> web.StreamResponse:
     """`GET /users/me/export`: the document, or a connection that breaks where it could not be read on."""
     parts = request.app[PARTS]
     account = await users.own(request)
-    wrapped = await users.key_of(parts, account)
-    about = users.opened(parts, account, wrapped)
+    wrapped = await users.key_of(parts, account.id)
+    about = account_views.opened(parts, account, wrapped)
     response = begun(request, {"Content-Disposition": 'attachment; filename="export.json"'})
     if request.method == hdrs.METH_HEAD:
         return response

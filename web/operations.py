@@ -9,7 +9,7 @@ from aiohttp import web
 
 from domain.refusals import Code, Refusal
 from streams.publish import Pending
-from web import presenters
+from web import account_views, presenters
 from web.parts import ACTOR, PARTS
 from web.paths import object_id
 from web.presenters import Reply
@@ -29,7 +29,7 @@ async def read(request: web.Request) -> Reply:
         return Reply(pending(operation), headers={"Retry-After": "1"})
     shown: dict[str, Any] = {"id": str(operation), "status": answer.outcome, "result": None, "error": None}
     if answer.outcome == "succeeded":
-        shown["result"] = msgspec.Raw(answer.document or b"null")
+        shown["result"] = msgspec.Raw(await account_views.result(parts, request[ACTOR], answer))
     else:
         language = presenters.language_of(request.headers.get("Accept-Language"), parts.settings.language)
         shown["error"] = parts.presenters.of(request.path).error(answer.refusal or _FAILED, language)

@@ -95,7 +95,7 @@ async def confirm(request: web.Request) -> Reply:
     sealed = None if factor is None else factor.pending(datetime.now(UTC))
     if sealed is None:
         raise refused(Code.SECOND_FACTOR_OFF)
-    wrapped = await users.key_of(parts, account)
+    wrapped = await users.key_of(parts, account.id)
     secret = parts.sealer.open(wrapped, account.id, SECRET, sealed)
     codes, hashed = _recovery_codes(parts, account.id)
     async with parts.quotas.attempt(request, account.email_index or ""):
@@ -160,7 +160,7 @@ async def _prove(request: web.Request, account: Account, given: Proving, name: s
     """Has `command`, made of the proof if there is one, carried out if all that is given is right. Raises Refused."""
     parts = request.app[PARTS]
     if given.password is msgspec.UNSET:
-        wrapped = await users.key_of(parts, account)
+        wrapped = await users.key_of(parts, account.id)
     else:
         wrapped = await users.check_password(request, account, given.password)
     factor = await parts.stores.second_factors.get(account.id)

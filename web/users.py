@@ -1,21 +1,18 @@
-"""One's own account over HTTP: read, update, another password, erase; and how an account is shown."""
+"""One's own account over HTTP: read, update, another password, erase; and what changes of accounts share."""
 
-from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
-import orjson
 from aiohttp import web
 from msgspec import UNSET, UnsetType
 
-from domain.account_states import Purpose
-from domain.accounts import Account, AccountStatus, ChangePassword, EraseAccount, UpdateAccount, document
+from domain.accounts import Account, AccountStatus, ChangePassword, EraseAccount, UpdateAccount
 from domain.refusals import Code
 from domain.versions import Expected
 from streams.publish import Answer
-from web import headers, sessions, writes
+from web import account_views, headers, sessions, writes
 from web.auth import LONGEST_BODY, NO_STORE, Name, Password, Phone
 from web.parts import ACTOR, PARTS, Parts
 from web.presenters import Reply
@@ -74,7 +71,7 @@ async def update(request: web.Request) -> Reply:
     key, expected, parsed = await asked(request, PROFILE)
     parts = request.app[PARTS]
     account = await own(request)
-    wrapped = await key_of(parts, account)
+    wrapped = await key_of(parts, account.id)
 
     def seal(field: str, text: str) -> str:
         return parts.sealer.seal(wrapped, account.id, field, text)
@@ -153,8 +150,13 @@ async def submit(
 
 
 async def changed(parts: Parts, id: UUID, answer: Answer) -> Reply:
-    """The account after a change, as it is read now: what the answer itself carries has no personal fields."""
-    return await reply_of(parts, await found(parts, id), writes.reply_headers(answer))
+    """The account after a change; a retry gets the same again. Raises Refused once it is erased, SealBroken."""
+    wrapped = await key_of(parts, id)
+    shown, version = account_views.answered(parts, answer, wrapped), answer.version
+    if shown is None:  # carried out by a worker that kept no personal fields with its answers
+        account = await found(parts, id)
+        shown, version = account_views.opened(parts, account, wrapped), account.version
+    return Reply(shown, version=version, headers=writes.reply_headers(answer, **NO_STORE))
 
 
 async def found(parts: Parts, id: UUID | None) -> Account:
@@ -173,9 +175,9 @@ async def own(request: web.Request) -> Account:
     return account
 
 
-async def key_of(parts: Parts, account: Account) -> bytes:
-    """The account's wrapped key. Raises Refused if it was erased meanwhile."""
-    wrapped = await parts.stores.accounts.key(account.id)
+async def key_of(parts: Parts, account: UUID) -> bytes:
+    """The account's wrapped key. Raises Refused if it was erased meanwhile, StoresAway."""
+    wrapped = await parts.stores.accounts.key(account)
     if wrapped is None:
         raise refused(Code.ACCOUNT_ERASED)
     return wrapped
@@ -187,7 +189,7 @@ async def check_password(request: web.Request, account: Account, password: str) 
     To the limits it is a try to log in.
     """
     parts = request.app[PARTS]
-    wrapped = await key_of(parts, account)
+    wrapped = await key_of(parts, account.id)
     hashed = parts.sealer.open(wrapped, account.id, "password", account.password_sealed)
     async with parts.quotas.attempt(request, account.email_index or ""):
         if not await parts.passwords.verify(hashed, password):
@@ -195,30 +197,7 @@ async def check_password(request: web.Request, account: Account, password: str) 
     return wrapped
 
 
-async def reply_of(parts: Parts, account: Account, more: dict[str, str] | None = None) -> Reply:
+async def reply_of(parts: Parts, account: Account) -> Reply:
     """The account with its personal fields opened. Raises Refused, SealBroken."""
-    wrapped = await key_of(parts, account)
-    return Reply(opened(parts, account, wrapped), version=account.version, headers={**NO_STORE, **(more or {})})
-
-
-def opened(parts: Parts, account: Account, wrapped: bytes | None) -> bytes:
-    """The JSON of an account with its personal fields, null without its key. Raises SealBroken."""
-
-    def open_(field: str, sealed: str | None) -> str | None:
-        if wrapped is None or sealed is None:
-            return None
-        return parts.sealer.open(wrapped, account.id, field, sealed)
-
-    personal = {
-        "email": open_("email", account.email_sealed),
-        "name": open_("name", account.name_sealed),
-        "phone": open_("phone", account.phone_sealed),
-        "pending_email": open_("email", _pending(account)),
-    }
-    return document(account)[:-1] + b"," + orjson.dumps(personal)[1:]
-
-
-def _pending(account: Account) -> str | None:
-    """The sealed address that takes the place of the account's once it is confirmed."""
-    ticket = account.mailing.ticket(Purpose.CHANGE)
-    return None if ticket is None or ticket.expires_at <= datetime.now(UTC) else ticket.email_sealed
+    wrapped = await key_of(parts, account.id)
+    return Reply(account_views.opened(parts, account, wrapped), version=account.version, headers=NO_STORE)

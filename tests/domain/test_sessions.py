@@ -212,6 +212,7 @@ def test_any_history(history: list[tuple[Actor, timedelta, Any]]) -> None:
     state: Sessions | None = None
     now, version = NOW, 0
     latest: dict[UUID, str] = {}
+    until: dict[UUID, datetime] = {}
     dead: set[UUID] = set()
     for actor, later, command in history:
         now += later
@@ -226,14 +227,15 @@ def test_any_history(history: list[tuple[Actor, timedelta, Any]]) -> None:
         for event in events:
             match event:
                 case SessionStarted():
-                    assert event.session not in latest or event.session in dead
-                    latest[event.session] = event.current
+                    assert event.session not in latest or event.session in dead or until[event.session] <= now
+                    latest[event.session], until[event.session] = event.current, event.expires_at
                     dead.discard(event.session)
                 case SessionRefreshed():
                     assert isinstance(command, RefreshSession)
                     assert latest[event.session] == command.presented
                     assert event.session not in dead
-                    latest[event.session] = event.current
+                    assert until[event.session] > now
+                    latest[event.session], until[event.session] = event.current, event.expires_at
                 case SessionReused():
                     assert isinstance(command, RefreshSession)
                     assert latest[event.session] != command.presented

@@ -135,19 +135,61 @@ async def test_one_active_admin_is_left_whoever_asks_at_the_same_time(writing: S
     await second.stop()
 
 
-async def test_a_retry_shows_the_account_as_it_is_now(writing: System) -> None:
-    """Its name and address are kept with it alone, so not with the first answer (docs/guarantees.md)."""
-    guest = Caller(writing.url)
-    admin, mina = await admin_of(writing, guest), await guest.register(address_of("mina"), name="Mina")
+async def test_a_retry_shows_the_account_as_the_first_answer_did(served: System) -> None:
+    guest = Caller(served.url)
+    admin, mina = await admin_of(served, guest), await guest.register(address_of("mina"), name="Mina")
     status = (f"/users/{mina.id}/status", {"status": "active"})
-    key = {"Idempotency-Key": "it is active already"}
-    first = await admin.ask("PUT", *status, **key)
-    assert (first[0], first[1]["version"], first[1]["role"]) == (200, 1, "user")
-    assert await admin.ask("PUT", *status, **key) == first
-    assert (await admin.ask("PUT", f"/users/{mina.id}/role", {"role": "admin"}))[0] == 200
-    again = await admin.ask("PUT", *status, **key)
-    assert (again[0], again[1]["version"], again[1]["role"]) == (200, 2, "admin")
-    assert again[1]["name"] == "Mina"
+    me = ("/users/me", {"name": "Mina Kim", "phone": "+82 2 123"})
+    key = {"Idempotency-Key": "the first"}
+    active = await admin.ask("PUT", *status, **key)  # it is active already
+    assert (active[0], active[1]["version"], active[1]["name"]) == (200, 1, "Mina")
+    named = await mina.ask("PATCH", *me, **key)
+    assert (named[0], named[1]["version"], named[1]["name"], named[1]["phone"]) == (200, 2, "Mina Kim", "+82 2 123")
+    moved = {"email": address_of("moved"), "password": PASSWORD}
+    assert (await mina.ask("PUT", "/users/me/email", moved))[0] == 202
+    assert (await mina.ask("PATCH", "/users/me", {"name": "Nobody", "phone": None}))[1]["version"] == 4
+    assert await admin.ask("PUT", *status, **key) == active
+    assert await mina.ask("PATCH", *me, **key) == named
+    assert (await mina.ask("GET", "/users/me"))[1]["name"] == "Nobody"
+    assert (await admin.ask("DELETE", f"/users/{mina.id}"))[0] == 204
+    assert await admin.ask("PUT", *status, **key) == (410, "ACCOUNT_ERASED")
+
+
+async def test_an_operation_shows_the_account_to_who_may_see_it(served: System) -> None:
+    guest = Caller(served.url)
+    email, other = address_of("mina"), address_of("jun")
+    chief, mina, jun = (
+        await admin_of(served, guest),
+        await guest.register(email, name="Mina"),
+        await guest.register(other),
+    )
+    later = {"Prefer": "respond-async"}
+
+    async def becomes(role: str) -> Caller:
+        """Jun, logged in with another role."""
+        assert (await chief.ask("PUT", f"/users/{jun.id}/role", {"role": role}))[0] == 200
+        _, granted = await guest.ask("POST", "/auth/login", {"email": other, "password": PASSWORD})
+        return Caller(served.url, granted["access_token"], jun.id)
+
+    async def done(by: Caller, id: str) -> Any:
+        while True:
+            status, operation = await by.ask("GET", f"/operations/{id}")
+            if operation["status"] != "pending":
+                assert (status, operation["status"]) == (200, "succeeded")
+                return operation["result"]
+            await asyncio.sleep(0.05)
+
+    own = (await mina.ask("PATCH", "/users/me", {"name": "Mina Kim"}, **later))[1]["id"]
+    assert await done(mina, own) == (await mina.ask("GET", "/users/me"))[1]
+    admin = await becomes("admin")
+    made = (await admin.ask("PUT", f"/users/{mina.id}/status", {"status": "active"}, **later))[1]["id"]
+    shown = await done(admin, made)
+    assert (shown["email"], shown["name"], shown["version"]) == (email, "Mina Kim", 2)
+    # Who is no admin any more may ask what became of it, and sees nothing personal.
+    nothing = {"email": None, "name": None, "phone": None, "pending_email": None}
+    assert await done(await becomes("user"), made) == shown | nothing
+    assert (await chief.ask("DELETE", f"/users/{mina.id}"))[0] == 204
+    assert await done(chief, made) == shown | nothing
 
 
 async def test_an_erasure_reaches_row_journal_key_address_resources_and_cache(served: System) -> None:
