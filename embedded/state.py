@@ -17,7 +17,7 @@ import random
 import secrets
 import shutil
 import socket
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -181,7 +181,7 @@ def obstacle(port: int, host: str = "127.0.0.1") -> OSError | None:
     return None
 
 
-def free_port(taken: set[int]) -> int:
+def free_port(taken: Collection[int] = ()) -> int:
     """A port nobody listens on now, and not in `taken`."""
     for port in random.sample(PORTS, 200):
         if port not in taken and is_free(port):

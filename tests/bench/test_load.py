@@ -83,4 +83,4 @@ async def test_an_answer_without_all_of_its_rows_is_none(server: tuple[int, list
 
 async def test_a_server_that_is_not_there_ends_the_run_with_a_sentence() -> None:
     with pytest.raises(SystemExit, match="refuses connections"):
-        await measure(plan(free_port(set()), "/a"))
+        await measure(plan(free_port(), "/a"))

@@ -52,7 +52,7 @@ async def test_tail_says_once_that_kafka_goes_and_comes(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cli.tail.WATCH_EVERY_S", 0.01)
-    port = free_port(set())
+    port = free_port()
     watching = asyncio.create_task(_watch(f"127.0.0.1:{port}"))
     said = ""
     try:

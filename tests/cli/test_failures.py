@@ -31,7 +31,7 @@ from tests.cli.harness import ROOT, Finished, yeoul
 @pytest.fixture
 def nowhere(process_environ: dict[str, str], settings: Settings) -> dict[str, str]:
     """Everything is set, and nobody listens at any of the addresses."""
-    away = f"127.0.0.1:{free_port(set())}"
+    away = f"127.0.0.1:{free_port()}"
     return process_environ | {
         **settings.environ(),
         "YEOUL_KAFKA_URL": away,
@@ -180,7 +180,7 @@ def test_servers_without_keys_are_not_enough(
 @pytest.mark.parametrize("command", ["worker", "web"])
 def test_a_port_of_metrics_that_is_taken_is_said(command: str, tmp_path: Path, nowhere: dict[str, str]) -> None:
     with socket.socket() as taken:
-        taken.bind(("127.0.0.1", free_port(set())))
+        taken.bind(("127.0.0.1", free_port()))
         taken.listen()
         port = taken.getsockname()[1]
         done = yeoul(tmp_path / "none", nowhere | {"YEOUL_METRICS_PORT": str(port), "YEOUL_WEB_PORT": "0"}, command)

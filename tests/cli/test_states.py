@@ -49,9 +49,9 @@ def test_the_doctor_looks_for_the_fronts_port_and_for_named_servers(
         port = other.getsockname()[1]
         environ = process_environ | {
             "YEOUL_WEB_PORT": str(port),
-            "YEOUL_KAFKA_URL": f"127.0.0.1:{free_port(set())},127.0.0.1:{port}",
+            "YEOUL_KAFKA_URL": f"127.0.0.1:{free_port()},127.0.0.1:{port}",
             "YEOUL_POSTGRES_URL": f"postgresql:///d?host={tmp_path}/nobody",
-            "YEOUL_REDIS_URL": f"redis://:marker@127.0.0.1:{free_port(set())}",
+            "YEOUL_REDIS_URL": f"redis://:marker@127.0.0.1:{free_port()}",
         }
         done = yeoul(tmp_path / "none", environ, "doctor")
     lines = {line.split()[1]: line for line in done.out.splitlines() if line.startswith("  ")}

@@ -68,7 +68,7 @@ async def test_everything_from_nothing(
     tmp_path: Path, process_environ: dict[str, str], cache_dir: Path, stack: Stack
 ) -> None:
     # The stack is asked for so that the broker's files are in the cache.
-    environ = process_environ | {"YEOUL_CACHE_DIR": str(cache_dir), "YEOUL_WEB_PORT": str(free_port(set()))}
+    environ = process_environ | {"YEOUL_CACHE_DIR": str(cache_dir), "YEOUL_WEB_PORT": str(free_port())}
     state_dir = tmp_path / "state"
     async with up(state_dir, environ) as printed:
         assert "curl" in printed
@@ -146,14 +146,14 @@ async def test_everything_from_nothing(
 async def test_servers_that_the_environment_names_are_not_started(
     tmp_path: Path, process_environ: dict[str, str], settings: Settings
 ) -> None:
-    environ = process_environ | settings.environ() | {"YEOUL_WEB_PORT": str(free_port(set()))}
+    environ = process_environ | settings.environ() | {"YEOUL_WEB_PORT": str(free_port())}
     del environ["YEOUL_STATE_DIR"]
     state_dir = tmp_path / "state"
     async with up(state_dir, environ):
         found = await status(state_dir, environ)
         assert {process["name"] for process in found["processes"]}.isdisjoint({"kafka", "postgres", "valkey"})
         assert found["kafka"] == settings.kafka_url
-        other = str(free_port(set()))
+        other = str(free_port())
         again = await asyncio.to_thread(yeoul, state_dir, environ | {"YEOUL_WEB_PORT": other}, "up", "--detach")
         assert (again.code, "for YEOUL_WEB_PORT as given now" in again.out) == (0, True), again.out
         # Another admin takes over; then the next start has no token of the first one.
@@ -177,7 +177,7 @@ async def test_servers_that_the_environment_names_are_not_started(
 async def test_a_named_server_that_is_away_is_told_at_once(
     tmp_path: Path, process_environ: dict[str, str], settings: Settings
 ) -> None:
-    away = free_port(set())
+    away = free_port()
     environ = process_environ | settings.environ() | {"YEOUL_REDIS_URL": f"redis://:marker@127.0.0.1:{away}/0"}
     begun = time.monotonic()
     done = await asyncio.to_thread(yeoul, tmp_path / "state", environ, "up", "--detach")

@@ -105,7 +105,7 @@ async def test_a_table_that_is_missing_at_the_start_is_waited_for(
     await notes.note("a")
     given = notes.connections.settings
     url = given.postgres_url + "&password=does%20not"
-    settings = msgspec.structs.replace(given, metrics_port=free_port(set()), postgres_url=url)
+    settings = msgspec.structs.replace(given, metrics_port=free_port(), postgres_url=url)
     says = f'waiting for an operator: relation "{table}" does not exist'
     async with notes:
         health = Health(settings, notes.connections, [notes.running])

@@ -210,7 +210,7 @@ def test_long_names_take_no_more_memory_than_short_ones(monkeypatch: pytest.Monk
 async def test_a_look_back_that_finds_no_broker_leaves_nothing_open(scene: MakeScene) -> None:
     notes = await scene()
     letters, partition = notes.connections.dead_letters, TopicPartition(notes.name, 0)
-    back = recent.LookBack(f"127.0.0.1:{free_port(set())}", notes.group, lambda record: record, letters)
+    back = recent.LookBack(f"127.0.0.1:{free_port()}", notes.group, lambda record: record, letters)
     with pytest.raises(KafkaConnectionError):
         await back.read(partition, uuid4(), 0, 1)
     gc.collect()  # an open consumer says so now, and that fails this test

@@ -170,7 +170,7 @@ class System:
 
     def front(self, processes: int = 2) -> Process:
         """A front of as many processes; `url_of` says where."""
-        port = free_port(set())
+        port = free_port()
         process = Process(
             self.settings, ["-m", "cli", "web"], self._folder / f"front-{port}.log",
             YEOUL_STATE_DIR=str(self._folder / "state"), YEOUL_WEB_PORT=str(port),

@@ -27,7 +27,7 @@ async def _get(url: str) -> tuple[int, Any]:
 
 async def test_a_worker_and_a_front_wait_for_the_tables(own_settings: Settings, tmp_path: Path) -> None:
     await admin.ensure_topics(own_settings)
-    port = free_port(set())
+    port = free_port()
     worker = Process(
         own_settings, ["-m", "cli", "worker"], tmp_path / "worker.log", YEOUL_STATE_DIR=str(tmp_path / "state")
     )

@@ -37,7 +37,7 @@ class Server:
     """A mail server at one address, which may be stopped and started; it keeps what it takes."""
 
     def __init__(self) -> None:
-        self.port = free_port(set())
+        self.port = free_port()
         self.mails: list[EmailMessage] = []
         self.refuses = ""
         self._listener: asyncio.Server | None = None

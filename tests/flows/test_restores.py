@@ -29,7 +29,7 @@ class Installation:
     """A worker and a front, stopped and started around what is done to their database."""
 
     def __init__(self, settings: Settings, folder: Path) -> None:
-        port = free_port(set())
+        port = free_port()
         self._settings = settings
         state = str(folder / "state")
         self._worker = Process(settings, ["-m", "cli", "worker"], folder / "worker.log", YEOUL_STATE_DIR=state)

@@ -141,7 +141,7 @@ async def test_word_comes_by_redis_alone(opened: Stores, monkeypatch: pytest.Mon
 
 
 async def test_word_comes_by_postgresql_while_redis_is_away(own_settings: Settings, opened: Stores) -> None:
-    away = msgspec.structs.replace(own_settings, redis_url=f"redis://127.0.0.1:{free_port(set())}/0")
+    away = msgspec.structs.replace(own_settings, redis_url=f"redis://127.0.0.1:{free_port()}/0")
     async with stores.open(away) as without, following(without) as revoked:
         one = Ended(uuid4(), datetime.now(UTC), 1)
         ended_at = time.monotonic()

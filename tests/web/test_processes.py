@@ -59,7 +59,7 @@ def get(port: int, path: str) -> tuple[int, str]:
 
 class Front:
     def __init__(self, folder: Path) -> None:
-        self.port = free_port(set())
+        self.port = free_port()
         self.metrics_port = free_port({self.port})
         nobody = free_port({self.port, self.metrics_port})
         self.settings = msgspec.structs.replace(

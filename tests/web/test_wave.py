@@ -75,7 +75,7 @@ class Front:
 @asynccontextmanager
 async def front(folder: Path, files: int | None = None, **changes: Any) -> AsyncIterator[Front]:
     """One that listens. `files`: how many it may have open at most."""
-    nobody = free_port(set())
+    nobody = free_port()
     port = free_port({nobody})
     settings = msgspec.structs.replace(
         SETTINGS,
