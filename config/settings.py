@@ -109,7 +109,9 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("YEOUL_POSTGRES_POOL", "postgres_pool", "8", "Connections to PostgreSQL for each process", whole(2, 200)),
     Variable("YEOUL_COMMAND_KEY", "command_key", "", f"Signs commands: {HOW_TO_KEY}", key, render_key, secret=True),
     Variable("YEOUL_INDEX_KEY", "index_key", "", f"Finds sealed addresses: {HOW_TO_KEY}", key, render_key, secret=True),
-    Variable("YEOUL_CURSOR_KEY", "cursor_key", "", f"Signs list cursors: {HOW_TO_KEY}", key, render_key, secret=True),
+    Variable(
+        "YEOUL_CURSOR_KEY", "cursor_key", "", f"Encrypts list cursors: {HOW_TO_KEY}", key, render_key, secret=True
+    ),
     Variable(
         "YEOUL_SEALING_KEY",
         "sealing_keys",

@@ -1,8 +1,10 @@
-"""Keyed signatures over several parts, and opaque signed texts such as list cursors."""
+"""Keyed signatures over several parts, and texts such as list cursors, which nobody else can make or read."""
 
 import base64
-import binascii
 import hmac
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 
 
 def sign(key: bytes, *parts: bytes) -> str:
@@ -21,15 +23,19 @@ def _digest(key: bytes, parts: tuple[bytes, ...]) -> bytes:
 
 
 def enclose(key: bytes, purpose: bytes, content: bytes) -> str:
-    """`content` as URL-safe text that only a holder of `key` can make. It is signed, not hidden."""
-    return base64.urlsafe_b64encode(_digest(key, (purpose, content))[:16] + content).rstrip(b"=").decode()
+    """`content` as URL-safe text that only a holder of `key` can make and read; the same one each time."""
+    return base64.urlsafe_b64encode(_cipher(key).encrypt(content, [purpose])).rstrip(b"=").decode()
 
 
 def disclose(key: bytes, purpose: bytes, text: str) -> bytes | None:
     """What `enclose` took, or None if `text` was made by somebody else or for another purpose."""
     try:
         raw = base64.b64decode(text.encode("ascii") + b"=" * (-len(text) % 4), altchars=b"-_", validate=True)
-    except (binascii.Error, ValueError):
+        return _cipher(key).decrypt(raw, [purpose])
+    except (InvalidTag, ValueError):
         return None
-    content = raw[16:]
-    return content if hmac.compare_digest(raw[:16], _digest(key, (purpose, content))[:16]) else None
+
+
+def _cipher(key: bytes) -> AESSIV:
+    """Of a key of its own, for `key` signs other things; it needs no nonce (RFC 5297)."""
+    return AESSIV(_digest(key, (b"enclose",)))
