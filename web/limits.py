@@ -100,9 +100,9 @@ class Meter:
 
     def take(self, who: str | int, now: float, deeds: int = 1) -> int:
         """Counts deeds; how many are left. `now`: Unix seconds. Raises Spent, and then nothing was counted."""
-        count = self._counts.get(who) if self._begins <= now < self._ends else None
-        if count is None:
-            count = self.count(who, now)
+        if not self._begins <= now < self._ends:
+            now = self._turned(now)
+        count = self._counts.get(who) or self._new(who)
         used = count.shared + count.here + deeds
         if count.before:
             used += ceil(count.before * (self._ends - now) / self.window)
@@ -116,19 +116,17 @@ class Meter:
     async def exactly(self, who: str | int, now: float) -> int:
         """As `take`, and what other processes counted until now is counted in."""
         left = self.take(who, now)
-        count = self.count(who, now)
-        await self._sharing.now(self, count)
-        used = count.shared + count.here + ceil(count.before * (self._ends - now) / self.window)
+        count, remains = self.count(who, now), max(self._ends - now, 0)
+        await self._sharing.now(self, count)  # meanwhile the window may turn: it is the count of then that is told
+        used = count.shared + count.here + ceil(count.before * min(remains / self.window, 1))
         if used > self.quota:
-            self.give_back(who, now)
+            self._lessen(count, 1)
             raise self._spent(count, now, 1)
         return min(left, self.quota - used)
 
     def give_back(self, who: str | int, now: float, deeds: int = 1) -> None:
         """So many deeds less, for they were none that count."""
-        count = self.count(who, now)
-        count.here -= deeds
-        self._sharing.soon(self, count)
+        self._lessen(self.count(who, now), deeds)
 
     def shown(self, left: int, now: float) -> str:
         """As it stands in `RateLimit`: how many are left, and in how many seconds the window ends."""
@@ -137,23 +135,35 @@ class Meter:
     def count(self, who: str | int, now: float) -> Count:
         """The count of a caller in the window of `now`."""
         if not self._begins <= now < self._ends:
-            self._turn(now)
-        count = self._counts.get(who)
-        if count is None:
-            old = self._old.get(who)
-            before = 0 if old is None else max(old.shared + old.here, 0)
-            count = self._counts[who] = Count(who, self.number, before)
-            if len(self._counts) > MOST_CALLERS:
-                del self._counts[next(iter(self._counts))]
+            self._turned(now)
+        return self._counts.get(who) or self._new(who)
+
+    def _new(self, who: str | int) -> Count:
+        old = self._old.get(who)
+        before = 0 if old is None else max(old.shared + old.here, 0)
+        count = self._counts[who] = Count(who, self.number, before)
+        if len(self._counts) > MOST_CALLERS:
+            del self._counts[next(iter(self._counts))]
         return count
 
-    def _turn(self, now: float) -> None:
+    def _lessen(self, count: Count, deeds: int) -> None:
+        count.here -= deeds
+        self._sharing.soon(self, count)
+
+    def _turned(self, now: float) -> float:
+        """Begins the window of `now`; who took the time and waited since, counts at the beginning of the present one.
+
+        Back is only gone with a clock that was set back.
+        """
+        if self._begins - self.window <= now < self._begins:
+            return self._begins
         number = int(now // self.window)
         self._old = self._counts if number == self.number + 1 else {}
         self._counts = {}
         self.number = number
         self._begins = number * self.window
         self._ends = self._begins + self.window
+        return now
 
     def _spent(self, count: Count, now: float, deeds: int) -> Spent:
         first, count.refused = not count.refused, True

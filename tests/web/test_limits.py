@@ -69,6 +69,37 @@ def test_never_more_than_the_quota_in_a_window_and_retry_after_is_true(quota: in
     asyncio.run(run())
 
 
+async def test_who_has_waited_over_the_border_of_windows_does_not_empty_the_counts() -> None:
+    one = meter(3, 60)
+    for _ in range(3):
+        one.take("a", HOUR + 60)
+    one.take("b", HOUR + 59)  # took the time before; counts in the window of now
+    with pytest.raises(Spent):
+        one.take("a", HOUR + 61)
+    one.give_back("b", HOUR + 59)
+    with pytest.raises(Spent):
+        one.take("a", HOUR + 61)
+    assert one.take("b", HOUR + 61) == 2
+    # A clock that is set back, by more than anybody waits, is followed.
+    assert one.take("a", HOUR - 3_600) == 2
+
+
+async def test_a_window_that_turns_while_redis_is_asked_keeps_its_counts() -> None:
+    class Slow(FakeLimits):
+        async def add(self, deeds: Any) -> Any:
+            found = await super().add(deeds)
+            if self.exchanges == 1:
+                for _ in range(2):
+                    one.take("b", HOUR + 61)  # somebody else turns the window
+            return [(total + 9, before) for total, before in found]  # others have used it up
+
+    one = meter(2, 60, Slow())
+    with pytest.raises(Spent):
+        await one.exactly("a", HOUR + 59)
+    with pytest.raises(Spent):
+        one.take("b", HOUR + 62)
+
+
 async def test_processes_count_together() -> None:
     shared = FakeLimits()
     here, there = meter(10, 60, shared), meter(10, 60, shared)
