@@ -57,7 +57,8 @@ COMMANDS_ACCOUNTS = Topic(
 )  # fmt: skip
 COMMANDS_RESOURCES = Topic(
     name="commands.resources", key="resource id", owner="web, erasures", repeats=Repeats.OPERATION,
-    carries="signed commands for resources: create_resource, update_resource, delete_resource, restore_resource",
+    carries="signed commands for resources: create_resource, update_resource, delete_resource, restore_resource, "
+    "erase_resource",
 )  # fmt: skip
 COMMANDS_KINDS = Topic(
     name="commands.kinds", key="id of the kind", owner="web", repeats=Repeats.OPERATION, partitions=1,

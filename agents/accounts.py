@@ -93,7 +93,7 @@ class AccountDecisions(Decisions):
                 left.discard(message.envelope.subject)
         return refused
 
-    async def after_decide(self, connection: Any, outcome: Outcome) -> None:
+    async def after_write(self, connection: Any, outcome: Outcome) -> None:
         """Claims of what was refused, and on former addresses, are given up; keys of erased ones are destroyed."""
         kept = {state.email_index for state in outcome.states.values()}
         await unclaim(connection, [index for index in self._claimed if index not in kept])

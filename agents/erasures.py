@@ -1,11 +1,12 @@
-"""Erasures: what an erased account owned is deleted, public or not, by the same commands as anybody's.
+"""Erasures: what an erased account owned is deleted, public or not, and nothing is left of it.
 
-account.erased → the resources that are its own → delete_resource for each, acknowledged → the position moves
+account.erased → the resources that are its own → erase_resource for each, acknowledged → the position moves
 
 What the account still had under way when it was erased comes to be after the reader has looked. So somebody looks
 again now and then, for a day: `sweep`. Its sessions are ended by agents/revocations.py.
 """
 
+import contextlib
 from collections.abc import Sequence
 from uuid import UUID
 
@@ -13,8 +14,10 @@ import msgspec
 from aiokafka.structs import ConsumerRecord
 
 import topics
-from domain.resources import DeleteResource
+from domain.resources import EraseResource
 from stores.belongings import FIRST, Belongings
+from stores.limits import Counts
+from stores.redis import RedisAway
 from streams.consequences import Cause, Commanding, Consequences, read_cause
 from streams.groups import Connections, ReaderGroup
 from streams.orders import Order
@@ -24,7 +27,7 @@ ERASED = "account.erased"
 STEP = 500
 """Resources that are looked up, and commands that wait for their acknowledgement, at a time."""
 
-_DELETE = msgspec.json.encode(DeleteResource())
+_ERASE = msgspec.json.encode(EraseResource())
 
 
 class Erasures(Commanding):
@@ -36,6 +39,7 @@ class Erasures(Commanding):
     def __init__(self, connections: Connections, group: str) -> None:
         super().__init__(connections, group)
         self._belongings = Belongings(connections.database)
+        self._counts = Counts(connections.redis)
 
     def decode(self, record: ConsumerRecord) -> Cause | None:
         """See streams.work.Handler."""
@@ -44,22 +48,25 @@ class Erasures(Commanding):
 
     async def follow(self, messages: Sequence[Cause]) -> None:
         """See Follower.follow."""
+        # Hashes of places; where they stay, as Redis is away, their time ends them.
+        with contextlib.suppress(RedisAway):
+            await self._counts.forget(event.subject for event in messages)
         for event in messages:
             after = FIRST
-            while ids := await self._belongings.living(event.subject, after, STEP):
-                await self.consequences.send(_deletions(self.consequences, ids, event))
+            while ids := await self._belongings.contents(event.subject, after, STEP):
+                await self.consequences.send(_erasing(self.consequences, ids, event))
                 after = ids[-1]
 
 
-def _deletions(consequences: Consequences, ids: Sequence[UUID], of: Cause | str) -> list[Order]:
-    return [consequences.order("resources", "delete_resource", id, _DELETE, of=of) for id in ids]
+def _erasing(consequences: Consequences, ids: Sequence[UUID], of: Cause | str) -> list[Order]:
+    return [consequences.order("resources", "erase_resource", id, _ERASE, of=of) for id in ids]
 
 
 async def sweep(connections: Connections) -> None:
-    """Have deleted what came to be in the name of an account after it was erased. Raises StoresAway."""
+    """Have erased what came to be in the name of an account after it was erased. Raises StoresAway."""
     consequences = Consequences(connections, NAME)
     for owner, ids in (await Belongings(connections.database).left_behind(STEP)).items():
-        await consequences.send(_deletions(consequences, ids, f"left behind by {owner}"))
+        await consequences.send(_erasing(consequences, ids, f"left behind by {owner}"))
 
 
 GROUP = ReaderGroup(NAME, (topics.EVENTS_ACCOUNTS,), Erasures, gather_s=0.0)

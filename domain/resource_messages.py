@@ -81,6 +81,10 @@ class RestoreResource(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     expected_version: Expected = None
 
 
+class EraseResource(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Delete a resource for ever, with all that is in it and was: its owner was erased. The system's alone."""
+
+
 # Events. Each names kind, visibility and owner, so that its readers know whom it concerns without asking a store.
 
 
@@ -126,19 +130,29 @@ class ResourceRestored(msgspec.Struct, frozen=True):
     owner_id: UUID
 
 
-Command = CreateResource | UpdateResource | DeleteResource | RestoreResource
-Event = ResourceCreated | ResourceUpdated | ResourceDeleted | ResourceRestored
+class ResourceErased(msgspec.Struct, frozen=True):
+    """Nothing is left of a deleted resource but its id, its kind, and whose it was."""
+
+    kind: str
+    visibility: Visibility
+    owner_id: UUID
+
+
+Command = CreateResource | UpdateResource | DeleteResource | RestoreResource | EraseResource
+Event = ResourceCreated | ResourceUpdated | ResourceDeleted | ResourceRestored | ResourceErased
 
 COMMANDS: dict[str, type[Command]] = {
     "create_resource": CreateResource,
     "update_resource": UpdateResource,
     "delete_resource": DeleteResource,
     "restore_resource": RestoreResource,
+    "erase_resource": EraseResource,
 }
 EVENTS: dict[str, type[Event]] = {
     "resource.created": ResourceCreated,
     "resource.updated": ResourceUpdated,
     "resource.deleted": ResourceDeleted,
     "resource.restored": ResourceRestored,
+    "resource.erased": ResourceErased,
 }
 EVENT_NAMES: dict[type[Event], str] = {kind: name for name, kind in EVENTS.items()}

@@ -1,4 +1,7 @@
-"""Resources: objects of any kind that clients keep, share and change. Deleting one keeps it, marked, for a restore."""
+"""Resources: objects of any kind that clients keep, share and change. Deleting one keeps it, marked, for a restore.
+
+When its owner is erased it is emptied: what is left has no title, which no other has, and never comes back.
+"""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -7,7 +10,7 @@ from uuid import UUID
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from domain.access import Visibility, may_change, may_create, may_read
+from domain.access import SYSTEM, Visibility, may_change, may_create, may_read
 from domain.aggregates import Context, Occurrence
 from domain.merging import merged, too_much
 from domain.refusals import Code, Refusal
@@ -21,9 +24,11 @@ from domain.resource_messages import (
     Command,
     CreateResource,
     DeleteResource,
+    EraseResource,
     Event,
     ResourceCreated,
     ResourceDeleted,
+    ResourceErased,
     ResourceRestored,
     ResourceUpdated,
     RestoreResource,
@@ -44,10 +49,12 @@ __all__ = [
     "Body",
     "CreateResource",
     "DeleteResource",
+    "EraseResource",
     "Event",
     "Resource",
     "ResourceCreated",
     "ResourceDeleted",
+    "ResourceErased",
     "ResourceRestored",
     "ResourceUpdated",
     "RestoreResource",
@@ -82,6 +89,11 @@ class Resource(msgspec.Struct, frozen=True):
     updated_at: datetime
     deleted_at: datetime | None = None
 
+    @property
+    def erased(self) -> bool:
+        """True if nothing is left of it."""
+        return not self.title
+
 
 _in_order = msgspec.json.Encoder(order="deterministic").encode
 
@@ -98,6 +110,8 @@ def decide(state: Resource | None, command: Command, context: Context) -> tuple[
         return _create(state, command, context)
     if isinstance(command, RestoreResource):
         return _restore(state, command, context)
+    if isinstance(command, EraseResource):
+        return _erase(state, context)
     # Whoever may not read it learns nothing: neither that it exists, nor its version.
     if state is None or state.deleted_at is not None:
         return NOT_FOUND
@@ -141,9 +155,20 @@ def _restore(state: Resource | None, command: RestoreResource, context: Context)
         return STALE
     if state.deleted_at is None:
         return ()  # it is there, which is what was wanted
-    if context.now - state.deleted_at > RESTORABLE:
+    if state.erased or context.now - state.deleted_at > RESTORABLE:
         return TOO_LATE
     return (ResourceRestored(state.kind, state.visibility, state.owner_id),)
+
+
+def _erase(state: Resource | None, context: Context) -> tuple[Event, ...] | Refusal:
+    if context.actor != SYSTEM or state is None:
+        return NOT_FOUND
+    if state.erased:
+        return ()
+    erased = ResourceErased(state.kind, state.visibility, state.owner_id)
+    if state.deleted_at is not None:
+        return (erased,)
+    return ResourceDeleted(state.kind, state.visibility, state.owner_id), erased
 
 
 def _update(state: Resource, command: UpdateResource) -> tuple[Event, ...] | Refusal:
@@ -208,6 +233,10 @@ def evolve(state: Resource | None, event: Event, at: Occurrence) -> Resource:
         raise ValueError(f"{EVENT_NAMES[type(event)]} happened to resource {at.aggregate_id} which does not exist")
     if isinstance(event, ResourceDeleted):
         return msgspec.structs.replace(state, version=at.version, updated_at=at.time, deleted_at=at.time)
+    if isinstance(event, ResourceErased):
+        return msgspec.structs.replace(
+            state, title="", body="", tags=(), attributes={}, status="", version=at.version, updated_at=at.time
+        )
     if isinstance(event, ResourceRestored):
         return msgspec.structs.replace(state, version=at.version, updated_at=at.time, deleted_at=None)
     return Resource(

@@ -34,10 +34,10 @@ class Belongings:
         )
         return [TABLE.state(row) for row in rows]
 
-    async def living(self, owner: UUID, after: UUID, limit: int) -> list[UUID]:
-        """Ids above `after`, in order, of those that are not deleted. Raises StoresAway."""
+    async def contents(self, owner: UUID, after: UUID, limit: int) -> list[UUID]:
+        """Ids above `after`, in order, of those that are not erased; deleted ones are. Raises StoresAway."""
         rows = await self._database.fetch(
-            """SELECT id FROM resources WHERE owner_id = $1 AND id > $2 AND deleted_at IS NULL
+            """SELECT id FROM resources WHERE owner_id = $1 AND id > $2 AND title <> ''
                ORDER BY id LIMIT $3""",
             owner,
             after,
@@ -46,11 +46,11 @@ class Belongings:
         return [row["id"] for row in rows]
 
     async def left_behind(self, limit: int) -> dict[UUID, list[UUID]]:
-        """Living resources of accounts that were erased lately, by account, `limit` at most. Raises StoresAway."""
+        """Contents of accounts that were erased lately, by account, `limit` at most. Raises StoresAway."""
         rows = await self._database.fetch(
             """SELECT r.owner_id, r.id FROM accounts a JOIN resources r ON r.owner_id = a.id
                WHERE a.status = 'erased' AND a.updated_at > now() - make_interval(hours => $2)
-                   AND r.deleted_at IS NULL LIMIT $1""",
+                   AND r.title <> '' LIMIT $1""",
             limit,
             SINCE_HOURS,
         )

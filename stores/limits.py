@@ -4,13 +4,17 @@ A count is of one caller, one limit and one window of time, and is gone when it 
 lost with Redis; then each process counts alone.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from time import time
 from typing import NamedTuple
+from uuid import UUID
 
 from stores.redis import Redis, RedisAway
 
 FAMILIAR_S = 30 * 86_400
-"""How long an address stays one from which an account has logged in, seconds."""
+"""How long a place stays one from which an account has logged in, seconds."""
+MOST_FAMILIAR = 100
+"""Places that are kept of one account, the latest."""
 
 # KEYS: for each count its own, and that of the window before. ARGV: for each what is added, and its life in seconds.
 # Returns for each what it is now, and what the one before came to.
@@ -52,18 +56,33 @@ class Counts:
             found = await client.eval(_ADD, len(keys), *keys, *arguments)
         return list(zip(found[::2], found[1::2], strict=True))
 
-    async def is_familiar(self, account: str, address: str) -> bool:
+    async def is_familiar(self, account: UUID, place: str) -> bool:
         """True if the account has logged in from there lately; False as well when Redis can't say."""
         try:
             with self._redis.use() as client:
-                return bool(await client.exists(self._familiar(account, address)))
+                seen = await client.zscore(self._familiar(account), place)
         except RedisAway:
             return False
+        return seen is not None and seen > time() - FAMILIAR_S
 
-    async def make_familiar(self, account: str, address: str) -> None:
+    async def make_familiar(self, account: UUID, place: str) -> None:
         """The account has logged in from there. Raises RedisAway."""
-        with self._redis.use() as client:
-            await client.set(self._familiar(account, address), b"", ex=FAMILIAR_S)
+        key, now = self._familiar(account), time()
+        await self._redis.exchange(
+            [
+                ("ZADD", key, now, place),
+                ("ZREMRANGEBYSCORE", key, "-inf", now - FAMILIAR_S),
+                ("ZREMRANGEBYRANK", key, 0, -MOST_FAMILIAR - 1),
+                ("EXPIRE", key, FAMILIAR_S),
+            ]
+        )
 
-    def _familiar(self, account: str, address: str) -> str:
-        return f"{self._redis.prefix}:familiar:{account}:{address}"
+    async def forget(self, accounts: Iterable[UUID]) -> None:
+        """Forget from where these accounts have logged in. Raises RedisAway."""
+        keys = [self._familiar(account) for account in accounts]
+        if keys:
+            with self._redis.use() as client:
+                await client.delete(*keys)
+
+    def _familiar(self, account: UUID) -> str:
+        return f"{self._redis.prefix}:familiar:{account}"

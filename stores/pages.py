@@ -29,6 +29,8 @@ COUNTED = 10_000
 _SHORT = "id, kind, title, visibility, status, owner_id, created_at, updated_at, deleted_at"
 
 _KEPT = Condition("deleted_at IS NULL")
+_NOT_ERASED = Condition("title <> ''")
+"""Of deleted ones: those of which something is left."""
 
 Sort = tuple[tuple[str, bool], ...]
 Place = tuple[Any, ...]
@@ -106,7 +108,7 @@ class Pages:
         statement = Statement()
         columns = _SHORT
         if query.deleted:
-            scope, conditions = _deleted(query), asked.plain + asked.deep
+            scope, conditions = _deleted(query), [*asked.plain, *asked.deep, _NOT_ERASED]
         elif indexed := asked.indexed():
             scope, conditions = [_KEPT, *indexed], asked.plain + asked.scope
         else:
@@ -127,7 +129,7 @@ class Pages:
         conditions = asked.plain + asked.deep + asked.scope
         first = sort[0][0]
         if query.deleted:
-            scope, conditions = _deleted(query), asked.plain + asked.deep
+            scope, conditions = _deleted(query), [*asked.plain, *asked.deep, _NOT_ERASED]
         else:
             lead = asked.lead() if first == "created_at" else None
             scope = [_KEPT, *asked.ranges.get(first, []), *([] if lead is None else [lead])]

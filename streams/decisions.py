@@ -159,8 +159,8 @@ class Decisions:
             outcome = self._decide(work, done, states, refused, traced)
             for envelope in failing:
                 outcome.fail(envelope, done)
-            await self.after_decide(connection, outcome)
             await self._write(connection, moves, outcome, traced, unread=False)
+            await self.after_write(connection, outcome)
             await park(connection, work.letters)
         return outcome
 
@@ -191,7 +191,7 @@ class Decisions:
         return self.noun.decide(state, command, context)
 
     def needs_transaction(self, work: Work) -> bool:
-        """True if `before_decide` writes."""
+        """True if `before_decide` or `after_write` writes."""
         return False
 
     async def before_decide(
@@ -200,8 +200,8 @@ class Decisions:
         """Refusals that no aggregate alone can know, by operation."""
         return {}
 
-    async def after_decide(self, connection: Any, outcome: Outcome) -> None:
-        """Undo what `before_decide` wrote for nothing."""
+    async def after_write(self, connection: Any, outcome: Outcome) -> None:
+        """What else the batch changes; undo what `before_decide` wrote for nothing."""
 
     # -- decide ------------------------------------------------------------------------------------------------------
 

@@ -114,8 +114,8 @@ async def login(request: web.Request) -> Reply:
         raise BrokerAway(ready)  # before the work: no session can begin
     index = fields.index(parts.settings.index_key, given.email)
     caller = sessions.caller_of(request)
-    async with parts.quotas.attempt(request, index):
-        account = await parts.stores.accounts.by_email_index(index)
+    account = await parts.stores.accounts.by_email_index(index)
+    async with parts.quotas.attempt(request, index, None if account is None else account.id):
         wrapped = await parts.stores.accounts.key(fields.NOBODY if account is None else account.id)
         right = await parts.passwords.verify(_hash_of(parts, account, wrapped), given.password)
         if account is None or not right or account.status is not accounts.AccountStatus.ACTIVE:

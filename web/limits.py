@@ -9,6 +9,7 @@ for passwords, `exactly` asks Redis each time. With Redis away each process coun
 import asyncio
 from math import ceil
 from typing import Protocol
+from uuid import UUID
 
 from config.shields import Limit
 from stores.limits import Deeds
@@ -29,10 +30,10 @@ class SharedCounts(Protocol):
     async def add(self, deeds: list[Deeds]) -> list[tuple[int, int]]:
         """Raises RedisAway."""
 
-    async def is_familiar(self, account: str, address: str) -> bool:
+    async def is_familiar(self, account: UUID, place: str) -> bool:
         """Never raises."""
 
-    async def make_familiar(self, account: str, address: str) -> None:
+    async def make_familiar(self, account: UUID, place: str) -> None:
         """Raises RedisAway."""
 
 

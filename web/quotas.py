@@ -5,12 +5,14 @@ import logging
 from collections.abc import AsyncIterator, Iterator
 from enum import StrEnum
 from time import time
+from uuid import UUID
 
 from aiohttp import web
 
 from config import Settings
 from domain.access import Actor
 from domain.refusals import Code, Refusal
+from security.signatures import sign
 from security.tokens import TokenRefused
 from stores.redis import RedisAway
 from telemetry import metrics
@@ -44,6 +46,7 @@ class Quotas:
     def __init__(self, settings: Settings, shared: SharedCounts, clients: Clients) -> None:
         self._clients = clients
         self._shared = shared
+        self._key = settings.index_key
         self._sharing = Sharing(shared)
         self._addresses = {kind: self._meter(settings, f"{kind}_address") for kind in Kind}
         self._users = {kind: self._meter(settings, f"{kind}_user") for kind in Kind}
@@ -132,21 +135,23 @@ class Quotas:
         return ("RateLimit-Policy", rate[0]), ("RateLimit", rate[1])
 
     @contextlib.asynccontextmanager
-    async def attempt(self, request: web.BaseRequest, account: str) -> AsyncIterator[None]:
+    async def attempt(self, request: web.BaseRequest, index: str, account: UUID | None) -> AsyncIterator[None]:
         """Around the check of a secret that could be guessed: a wrong one counts as failed, anything else does not.
 
-        `account` is the index of its address, whether there is such an account or not. It is bounded from wherever it
-        has not logged in before, and by itself from each place where it has: who guesses from elsewhere, however long,
-        does not keep the owner out. Raises Refused before anything is checked.
+        `index` is that of the account's address, whether there is such an `account` or not. It is bounded from wherever
+        the account has not logged in before, and by itself from each place where it has: who guesses from elsewhere,
+        however long, does not keep the owner out. Raises Refused before anything is checked.
         """
         now = time()
         who = counted(self._clients.address(request))
-        familiar = await self._shared.is_familiar(account, who)
+        # By the account, for its address may be another's next; and hashed, for nobody need read where it comes from.
+        place = "" if account is None else sign(self._key, b"place", account.bytes, who.encode())
+        familiar = account is not None and await self._shared.is_familiar(account, place)
         taken: list[tuple[Meter, str]] = []
         try:
             for meter, of in (
                 (self._login_address, who),
-                (self._login_account, f"{account}:{who}" if familiar else account),
+                (self._login_account, f"{index}:{who}" if familiar else index),
             ):
                 if meter is not None:
                     await meter.exactly(of, now)
@@ -163,8 +168,9 @@ class Quotas:
             _give_back(taken)
             raise
         _give_back(taken)
-        with contextlib.suppress(RedisAway):
-            await self._shared.make_familiar(account, who)
+        if account is not None:
+            with contextlib.suppress(RedisAway):
+                await self._shared.make_familiar(account, place)
 
     @contextlib.contextmanager
     def presenting(self, request: web.BaseRequest) -> Iterator[None]:

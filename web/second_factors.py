@@ -98,7 +98,7 @@ async def confirm(request: web.Request) -> Reply:
     wrapped = await users.key_of(parts, account.id)
     secret = parts.sealer.open(wrapped, account.id, SECRET, sealed)
     codes, hashed = _recovery_codes(parts, account.id)
-    async with parts.quotas.attempt(request, account.email_index or ""):
+    async with parts.quotas.attempt(request, account.email_index or "", account.id):
         step = totp.step_of(secret, given.code, time.time())
         if step is None:
             raise refused(Code.WRONG_CODE)
@@ -169,7 +169,7 @@ async def _prove(request: web.Request, account: Account, given: Proving, name: s
     if given.code is msgspec.UNSET:
         await _submit(request, account.id, name, command(None))
         return
-    async with parts.quotas.attempt(request, account.email_index or ""):
+    async with parts.quotas.attempt(request, account.email_index or "", account.id):
         proof: Proof = proof_of(parts, wrapped, factor, given.code)
         await _submit(request, account.id, name, command(proof))
 

@@ -191,7 +191,7 @@ async def check_password(request: web.Request, account: Account, password: str) 
     parts = request.app[PARTS]
     wrapped = await key_of(parts, account.id)
     hashed = parts.sealer.open(wrapped, account.id, "password", account.password_sealed)
-    async with parts.quotas.attempt(request, account.email_index or ""):
+    async with parts.quotas.attempt(request, account.email_index or "", account.id):
         if not await parts.passwords.verify(hashed, password):
             raise refused(Code.WRONG_PASSWORD)
     return wrapped

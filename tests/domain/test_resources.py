@@ -14,10 +14,12 @@ from domain.resources import (
     RESTORABLE,
     CreateResource,
     DeleteResource,
+    EraseResource,
     Event,
     Resource,
     ResourceCreated,
     ResourceDeleted,
+    ResourceErased,
     ResourceRestored,
     ResourceUpdated,
     RestoreResource,
@@ -182,6 +184,30 @@ def test_what_was_deleted_comes_back_as_it_was(
         back = fold(evolve, state, decided, by(actor))
         assert back is not None
         assert back == msgspec.structs.replace(given(CREATED) or back, version=3)
+
+
+ERASED = ResourceErased("note", Visibility.PRIVATE, CREATED.owner_id)
+
+
+def test_of_what_is_erased_nothing_is_left_and_it_never_comes_back() -> None:
+    assert decide(given(CREATED), EraseResource(), by(SYSTEM)) == (DELETED, ERASED)
+    assert decide(given(CREATED, DELETED), EraseResource(), by(SYSTEM)) == (ERASED,)
+    full = public(title="secret", body="secret", tags=("secret",), attributes={"secret": 1}, status="secret")
+    erased = given(full, DELETED, ERASED)
+    assert erased is not None
+    assert erased.erased
+    assert erased.deleted_at == NOW
+    assert b"secret" not in document(erased)
+    assert decide(erased, EraseResource(), by(SYSTEM)) == ()
+    assert decide(None, EraseResource(), by(SYSTEM)) == Refusal(Code.NOT_FOUND)
+    assert decide(erased, RestoreResource(), by(ADMIN)) == Refusal(Code.RESTORE_EXPIRED)
+    assert decide(erased, UpdateResource(title="x"), by(ADMIN)) == Refusal(Code.NOT_FOUND)
+    assert decide(erased, CreateResource("note", "Title"), by(OWNER)) == Refusal(Code.ALREADY_EXISTS)
+
+
+@pytest.mark.parametrize("actor", [GUEST, OWNER, OTHER, ADMIN])
+def test_only_the_system_erases(actor: Actor) -> None:
+    assert decide(given(CREATED), EraseResource(), by(actor)) == Refusal(Code.NOT_FOUND)
 
 
 def test_a_merge_is_of_the_attributes_as_they_are() -> None:

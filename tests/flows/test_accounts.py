@@ -192,7 +192,7 @@ async def test_an_operation_shows_the_account_to_who_may_see_it(served: System) 
     assert await done(chief, made) == shown | nothing
 
 
-async def test_an_erasure_reaches_row_journal_key_address_resources_and_cache(served: System) -> None:
+async def test_an_erasure_reaches_row_journal_key_address_resources_cache_and_search(served: System) -> None:
     guest = Caller(served.url)
     email = address_of("mina")
     mina = await guest.register(email, name="Mina of the rapids", phone="+82 10 1234 5678")
@@ -200,24 +200,33 @@ async def test_an_erasure_reaches_row_journal_key_address_resources_and_cache(se
     index = fields.index(served.settings.index_key, email)
     ids = []
     for n in range(8):
-        note = {"kind": "note", "title": f"note {n}", "visibility": "public" if n % 2 else "private"}
+        note = {
+            "kind": "note", "title": f"weir {n}", "body": "the weir", "tags": ["weir"], "attributes": {"weir": [n]},
+            "visibility": "public" if n % 2 else "private", "status": "weir",
+        }  # fmt: skip
         status, made = await mina.ask("POST", "/resources", note)
         assert status == 201
         ids.append(made["id"])
         assert (await mina.ask("GET", f"/resources/{made['id']}"))[0] == 200  # and so it is cached
     _, others = await jun.ask("POST", "/resources", {"kind": "note", "title": "of another", "visibility": "public"})
     assert (await mina.ask("PATCH", "/users/me", {"name": "Mina again"}))[0] == 200
+    assert (await guest.ask("POST", "/auth/login", {"email": email, "password": PASSWORD}))[0] == 200
+    assert (await mina.ask("PATCH", f"/resources/{ids[1]}", {"title": "another weir"}))[0] == 200
     assert (await mina.ask("DELETE", f"/resources/{ids[0]}"))[0] == 204
+    assert len((await admin.ask("GET", "/resources?q=weir"))[1]) == 7
+    assert ids[0] in {one["id"] for one in (await admin.ask("GET", "/resources?deleted=true&limit=100"))[1]}
 
     whole = await mina.export()
     assert (whole["account"]["name"], whole["account"]["phone"]) == ("Mina again", "+82 10 1234 5678")
     assert [event["type"] for event in whole["account_history"]] == ["account.created", "account.updated"]
     assert [one["id"] for one in whole["resources"]] == sorted(ids)
-    assert {len(one["history"]) for one in whole["resources"] if one["id"] != ids[0]} == {1}
+    assert {len(one["history"]) for one in whole["resources"] if one["id"] not in ids[:2]} == {1}
     deleted = next(one for one in whole["resources"] if one["id"] == ids[0])
     assert [event["type"] for event in deleted["history"]] == ["resource.created", "resource.deleted"]
 
     stores = served.stores
+    with stores.redis.use() as client:
+        assert await client.exists(f"{stores.redis.prefix}:familiar:{mina.id}")
     key = await stores.accounts.key(UUID(mina.id))
     assert key is not None
     assert (await mina.ask("DELETE", "/users/me", {"password": PASSWORD}))[0] == 204
@@ -225,17 +234,35 @@ async def test_an_erasure_reaches_row_journal_key_address_resources_and_cache(se
 
     async def gone() -> bool:
         rows = await stores.database.fetch(
-            "SELECT id FROM resources WHERE deleted_at IS NULL AND owner_id = ANY($1)", [mina.id, jun.id]
+            "SELECT id FROM resources WHERE title <> '' AND owner_id = ANY($1)", [mina.id, jun.id]
         )
         return [str(row["id"]) for row in rows] == [others["id"]]
 
-    await until(gone, 30, "the resources of an erased account are deleted")
+    await until(gone, 30, "the resources of an erased account are erased")
     await served.until_published()  # and what follows a commit was done, the cache first of all
     assert {(await admin.ask("GET", f"/resources/{id}"))[0] for id in ids} == {404}
     assert (await jun.ask("GET", f"/resources/{others['id']}"))[0] == 200
-    rows = await stores.database.fetch("SELECT deleted_at FROM resources WHERE owner_id = $1", UUID(mina.id))
+    owned = "SELECT * FROM resources WHERE owner_id = $1"
+    rows = await stores.database.fetch(owned, UUID(mina.id))
     assert len(rows) == 8
     assert all(row["deleted_at"] is not None for row in rows)
+    told = await stores.database.fetch(
+        "SELECT event, version FROM journal WHERE noun = 'resources' AND aggregate_id = ANY($1)", ids
+    )
+    assert len(told) == 8 + 1 + 8 + 8  # created, one updated, deleted, erased
+    assert "weir" not in repr([*rows, *told])
+    # Nothing is found of it, nothing listed, and nothing comes back.
+    assert (await admin.ask("GET", "/resources?q=weir"))[1] == []
+    assert (await admin.ask("GET", "/resources?filter[tags][contains]=weir"))[1] == []
+    listed = (await admin.ask("GET", "/resources?deleted=true&limit=100"))[1]
+    assert not {one["id"] for one in listed} & set(ids)
+    assert await admin.ask("POST", f"/resources/{ids[0]}/restore") == (410, "RESTORE_EXPIRED")
+    status, history = await admin.ask("GET", f"/resources/{ids[1]}/history")
+    assert [(one["type"], set(one["data"])) for one in history] == [
+        (f"resource.{what}", {"kind", "visibility", "owner_id"}) for what in ("created", "updated", "deleted", "erased")
+    ]  # fmt: skip
+    with served.stores.redis.use() as client:
+        assert not await client.exists(f"{served.stores.redis.prefix}:familiar:{mina.id}")
 
     row = await stores.accounts.get(UUID(mina.id))
     assert row is not None
@@ -295,11 +322,11 @@ async def test_a_worker_that_missed_an_erasure_follows_it_later_and_once(writing
 
         async def gone() -> bool:
             rows = await writing.stores.database.fetch(
-                "SELECT id FROM resources WHERE deleted_at IS NULL AND owner_id = $1", UUID(mina.id)
+                "SELECT id FROM resources WHERE title <> '' AND owner_id = $1", UUID(mina.id)
             )
             return not rows
 
-        await until(gone, 30, "the resources are deleted")
+        await until(gone, 30, "the resources are erased")
         await reader.stop()
         # Read once more from the beginning: the commands are known by their operations.
         await writing.stores.database.execute(
@@ -307,9 +334,10 @@ async def test_a_worker_that_missed_an_erasure_follows_it_later_and_once(writing
         )
     await writing.until_published()
     events, _ = await writing.events()
-    deleted = [event["subject"] for event in events if event["type"] == "resource.deleted"]
     # Beside them, what another test's erased account had, if it came first.
-    assert sorted(id for id in deleted if id in ids) == sorted(ids)
+    for kind in ("resource.deleted", "resource.erased"):
+        ended = [event["subject"] for event in events if event["type"] == kind and event["subject"] in ids]
+        assert sorted(ended) == sorted(ids), kind
 
 
 def yeoul(settings: Settings, *arguments: str, given: str = "", **more: str) -> subprocess.CompletedProcess[str]:

@@ -12,10 +12,12 @@ import pytest_asyncio
 from config import Settings
 from config.shields import Limit
 from embedded.stack import Stack
+from stores import limits
 from stores.limits import FAMILIAR_S, Counts, Deeds
 from stores.redis import Redis, RedisAway
 from web.limits import Meter, Sharing, Spent
 
+SOMEBODY = uuid4()
 SHARINGS: list[Sharing] = []
 """Of the running test, to be closed before Redis is."""
 
@@ -98,8 +100,8 @@ async def test_redis_goes_away_and_comes_back(stack: Stack, processes: list[Redi
         with pytest.raises(Spent):
             await one.exactly("a", now)
         with pytest.raises(RedisAway):
-            await Counts(processes[1]).make_familiar("a", "b")
-        assert await Counts(processes[1]).is_familiar("a", "b") is False
+            await Counts(processes[1]).make_familiar(SOMEBODY, "b")
+        assert await Counts(processes[1]).is_familiar(SOMEBODY, "b") is False
     finally:
         await stack.start("valkey")
     # What was counted meanwhile is told as soon as it is back, and so the other process knows of it.
@@ -111,11 +113,26 @@ async def test_redis_goes_away_and_comes_back(stack: Stack, processes: list[Redi
         await two.exactly("a", now)
 
 
-async def test_where_an_account_has_logged_in_is_known_for_a_while(processes: list[Redis]) -> None:
+async def test_where_an_account_has_logged_in_is_known_for_a_while(
+    processes: list[Redis], monkeypatch: pytest.MonkeyPatch
+) -> None:
     one, two = (Counts(redis) for redis in processes)
-    assert not await two.is_familiar("index", "198.51.100.1")
-    await one.make_familiar("index", "198.51.100.1")
-    assert await two.is_familiar("index", "198.51.100.1")
-    assert not await two.is_familiar("index", "198.51.100.2")
+    other = uuid4()
+    assert not await two.is_familiar(SOMEBODY, "here")
+    await one.make_familiar(SOMEBODY, "here")
+    assert await two.is_familiar(SOMEBODY, "here")
+    assert not await two.is_familiar(SOMEBODY, "there")
+    assert not await two.is_familiar(other, "here")
     with processes[0].use() as client:
-        assert 0 < await client.ttl(f"{processes[0].prefix}:familiar:index:198.51.100.1") <= FAMILIAR_S
+        assert 0 < await client.ttl(f"{processes[0].prefix}:familiar:{SOMEBODY}") <= FAMILIAR_S
+    monkeypatch.setattr(limits, "MOST_FAMILIAR", 3)
+    for number in range(4):
+        await one.make_familiar(SOMEBODY, f"place {number}")
+    assert [await two.is_familiar(SOMEBODY, f"place {number}") for number in range(4)] == [False, True, True, True]
+    monkeypatch.setattr(limits, "time", lambda: time.time() + FAMILIAR_S)
+    assert not await two.is_familiar(SOMEBODY, "place 3")
+    monkeypatch.undo()
+    await one.make_familiar(other, "here")
+    await two.forget([SOMEBODY])
+    assert not await one.is_familiar(SOMEBODY, "place 3")
+    assert await one.is_familiar(other, "here")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from uuid import UUID
 
 import msgspec
 
@@ -50,7 +51,7 @@ class FakeLimits:
     """What processes count together; several of them may share one of these."""
 
     totals: dict[tuple[str, str, int], int] = field(default_factory=dict)
-    familiar: set[tuple[str, str]] = field(default_factory=set)
+    familiar: set[tuple[UUID, str]] = field(default_factory=set)
     away: bool = False
     exchanges: int = 0
 
@@ -63,12 +64,12 @@ class FakeLimits:
             found.append((total, self.totals.get((limit, who, window - 1), 0)))
         return found
 
-    async def is_familiar(self, account: str, address: str) -> bool:
-        return not self.away and (account, address) in self.familiar
+    async def is_familiar(self, account: UUID, place: str) -> bool:
+        return not self.away and (account, place) in self.familiar
 
-    async def make_familiar(self, account: str, address: str) -> None:
+    async def make_familiar(self, account: UUID, place: str) -> None:
         self._there()
-        self.familiar.add((account, address))
+        self.familiar.add((account, place))
 
     def _there(self) -> None:
         if self.away:
