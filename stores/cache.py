@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from stores.redis import Redis, RedisAway
+from telemetry import metrics
 
 log = logging.getLogger("yeoul.stores.cache")
 
@@ -60,6 +61,17 @@ class Found(NamedTuple):
     epoch: bytes | None
 
 
+def _count(noun: str, **outcomes: int) -> None:
+    for outcome, number in outcomes.items():
+        if number:
+            metrics.CACHE_READS.labels(noun, outcome).inc(number)
+
+
+def _nothing(noun: str, ids: Sequence[UUID], epoch: bytes | None) -> Found:
+    _count(noun, away=len(ids))
+    return Found({}, epoch)
+
+
 class Cache:
     """Entries of all nouns. Never raises: a cache that is away is a miss."""
 
@@ -92,19 +104,21 @@ class Cache:
         try:
             with self._redis.use() as client:
                 if self._doubtful():
-                    return Found({}, await self._renew(client))
+                    return _nothing(noun, ids, await self._renew(client))
                 epoch, *values = await client.mget([self._epoch_key, *(self.key(noun, id) for id in ids)])
                 if self._doubtful() or epoch is None:
                     # Meanwhile a connection was lost, so this may be the answer of another server; or Redis is empty.
-                    return Found({}, await self._renew(client))
+                    return _nothing(noun, ids, await self._renew(client))
         except RedisAway:
-            return Found({}, None)
+            return _nothing(noun, ids, None)
         self._epoch = epoch
         found = {
             id: value[EPOCH_BYTES:]
             for id, value in zip(ids, values, strict=True)
             if value is not None and value.startswith(epoch)
         }
+        absent = sum(len(value) == DIGITS for value in found.values())
+        _count(noun, hit=len(found) - absent, absent=absent, miss=len(ids) - len(found))
         return Found(found, epoch)
 
     async def fill(self, noun: str, entries: Mapping[UUID, bytes], epoch: bytes | None, *, life: int = LIFE_S) -> None:
@@ -177,6 +191,7 @@ class Cache:
             epoch = os.urandom(EPOCH_BYTES)
             if self._doubtful():
                 await client.set(self._epoch_key, epoch)
+                metrics.CACHE_DROPS.inc()
                 log.info("everything cached is dropped: Redis was away, and writes may be missing there")
             else:
                 epoch = await client.set(self._epoch_key, epoch, nx=True, get=True) or epoch

@@ -52,6 +52,19 @@ LIVE_ENDS = Counter(
     ("reason",),
 )
 
+# --- The cache in Redis (stores/) ---
+
+CACHE_READS = Counter(
+    "yeoul_cache_reads_total",
+    "Objects that were looked up in the cache, by what came of it: hit, absent (known not to be there), miss "
+    "(PostgreSQL was asked), away (Redis is, or just was).",
+    ("noun", "outcome"),
+)
+CACHE_DROPS = Counter(
+    "yeoul_cache_drops_total",
+    "Times that this process dropped everything cached, as writes may have missed it while Redis was away.",
+)
+
 # --- What leaves the house (telemetry/) ---
 
 SPANS = Counter(

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -9,8 +10,11 @@ import pytest_asyncio
 
 from config import Settings
 from embedded.stack import Stack
-from stores.cache import Cache, entry
+from stores.cache import ABSENT_LIFE_S, Cache, entry
+from stores.postgres import Database
 from stores.redis import Redis
+from stores.resources import Resources
+from telemetry import metrics
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -237,3 +241,68 @@ async def test_no_outage_uses_the_connections_up(cache: Cache, redis: Redis, sta
     async with asyncio.timeout(20):
         while await redis.ready() != "ok":
             await asyncio.sleep(0.02)
+
+
+def figures() -> dict[str, float]:
+    """What was looked up of `things`, by outcome."""
+    outcomes = ("hit", "absent", "miss", "away")
+    return {outcome: metrics.CACHE_READS.labels("things", outcome)._value.get() for outcome in outcomes}
+
+
+async def test_what_is_found_is_counted(cache: Cache, redis: Redis, stack: Stack) -> None:
+    here, gone, unknown = uuid4(), uuid4(), uuid4()
+    await cache.put("things", {here: entry(1, b"{}"), gone: entry(2, b"")})
+    before = figures()
+    await cache.get("things", [here, gone, unknown])
+    await cache.get("things", [here])
+    assert {outcome: now - before[outcome] for outcome, now in figures().items()} == {
+        "hit": 2, "absent": 1, "miss": 1, "away": 0,
+    }  # fmt: skip
+    drops = metrics.CACHE_DROPS._value.get()
+    await stack.stop("valkey")
+    try:
+        await cache.get("things", [here, gone])
+        assert figures()["away"] - before["away"] == 2
+    finally:
+        await stack.start("valkey")
+    await until(lambda: cache.put("things", {here: entry(3, b"{}")}))
+    assert metrics.CACHE_DROPS._value.get() - drops == 1
+
+
+async def test_many_who_read_one_resource_at_once_ask_postgresql_once_and_then_nobody_does(
+    database: Database, cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    questions = []
+    ask = database.fetch
+
+    async def asked(query: str, *arguments: Any) -> list[Any]:
+        questions.append(query)
+        return await ask(query, *arguments)
+
+    monkeypatch.setattr(database, "fetch", asked)
+    resources = Resources(database, cache)
+    id, nobody = uuid4(), uuid4()
+    await database.execute(
+        """INSERT INTO resources (id, kind, title, body, tags, attributes, visibility, status, owner_id, version,
+               created_at, updated_at)
+           VALUES ($1, 'note', 'One', '', '[]', '{}', 'public', 'open', $1, 7, now(), now())""",
+        id,
+    )
+    found = await asyncio.gather(*(resources.get(id) for _ in range(200)))
+    assert {view and view.version for view in found} == {7}
+    assert len(questions) == 1
+    await asyncio.gather(*(Resources(database, cache).get(id) for _ in range(5)))  # as other processes
+    assert len(questions) == 1
+    # That there is none is remembered, too, though not for long.
+    assert await asyncio.gather(*(resources.get(nobody) for _ in range(200))) == [None] * 200
+    assert await resources.get(nobody) is None
+    assert len(questions) == 2
+    with cache.redis.use() as client:
+        assert 0 < await client.ttl(cache.key("resources", nobody)) <= ABSENT_LIFE_S
+    # It comes to be: the worker's entry is newer than that there is none.
+    made = b'{"owner_id":"%s","visibility":"public","version":1}' % str(id).encode()
+    await cache.put("resources", {nobody: entry(1, made)})
+    view = await resources.get(nobody)
+    assert view is not None
+    assert view.version == 1
+    assert len(questions) == 2
