@@ -41,7 +41,7 @@ class Hit(msgspec.Struct, frozen=True):
 
 
 class Search(Protocol):
-    """Finds resources by their text. tests/contracts/search.py says what each implementation must do."""
+    """Finds resources by their text. tests/stores/test_search.py says what each implementation must do."""
 
     async def find(self, sought: Sought) -> list[Hit]:
         """At most `limit`, the best first, then by id downwards; only what may be seen. Raises StoresAway."""

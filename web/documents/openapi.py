@@ -52,7 +52,7 @@ BEARER: Json = {
 }
 ABOUT = """\
 Every change is an event: a write is answered when the event is there, or with 202 and an operation to ask for.
-Every list is read on by its cursor, every object has an ETag, and every refusal has a code.
+Every list is read on by its cursor, what can be changed with `If-Match` has an ETag, and every refusal has a code.
 
 Send the access token of `/auth/login`, or an API key, as `Authorization: Bearer …`. `GET` answers `HEAD` too. Another
 method than those that are named is 405 `METHOD_NOT_ALLOWED` with `Allow`, and one that HTTP does not know 501
