@@ -64,6 +64,32 @@ def pid_of(found: dict[str, Any], name: str) -> int:
     return next(int(process["pid"]) for process in found["processes"] if process["name"] == name)
 
 
+async def as_it_says(printed: str, state_dir: Path, environ: dict[str, str]) -> None:
+    """The line to paste makes a resource, and a tail that watches meanwhile shows it."""
+    pasted = re.search(r"^curl (?:.*\\\n)*.*$", printed, re.MULTILINE)
+    assert pasted is not None
+    tail = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "cli", "tail", "--type", "resource.created", "--count", "1", cwd=ROOT,
+        env=environ | {"YEOUL_STATE_DIR": str(state_dir)}, stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    made = []
+    shown = asyncio.create_task(tail.communicate())
+    try:
+        async with asyncio.timeout(30):
+            while not shown.done():  # it does not say from when on it watches
+                curl = await asyncio.create_subprocess_shell(pasted[0], stdout=asyncio.subprocess.PIPE)
+                head, _, body = (await curl.communicate())[0].decode().replace("\r", "").partition("\n\n")
+                assert head.startswith("HTTP/1.1 201"), head
+                made.append(json.loads(body)["data"]["id"])
+                await asyncio.wait([shown], timeout=0.5)
+    finally:
+        if tail.returncode is None:
+            tail.kill()
+    events = (await shown)[0].decode()
+    assert events.count("resource.created") == 1
+    assert any(id in events for id in made), (events, made)
+
+
 async def test_everything_from_nothing(
     tmp_path: Path, process_environ: dict[str, str], cache_dir: Path, stack: Stack
 ) -> None:
@@ -71,7 +97,7 @@ async def test_everything_from_nothing(
     environ = process_environ | {"YEOUL_CACHE_DIR": str(cache_dir), "YEOUL_WEB_PORT": str(free_port())}
     state_dir = tmp_path / "state"
     async with up(state_dir, environ) as printed:
-        assert "curl" in printed
+        await as_it_says(printed, state_dir, environ)
         found = await status(state_dir, environ)
         assert list(found) == ["ready", "front", "kafka", "postgres", "redis", "metrics", "processes", "more_workers"]
         assert found["ready"] is True
