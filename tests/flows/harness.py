@@ -132,16 +132,15 @@ class Process:
             await self._process.wait()
 
     async def metric(self, name: str, **labels: str) -> float:
-        """A value of its /metrics; 0 when it is not there."""
+        """The sum of what its /metrics have by that name with these labels."""
         async with (
             aiohttp.ClientSession() as session,
             session.get(f"http://127.0.0.1:{self.port}/metrics") as response,
         ):
             text = await response.text()
-        for line in text.splitlines():
-            if line.startswith(name + "{") and all(f'{label}="{value}"' in line for label, value in labels.items()):
-                return float(line.rsplit(" ", 1)[1])
-        return 0.0
+        wanted = [f'{label}="{value}"' for label, value in labels.items()]
+        lines = [line for line in text.splitlines() if line.startswith(name + "{")]
+        return sum(float(line.rsplit(" ", 1)[1]) for line in lines if all(label in line for label in wanted))
 
 
 class System:

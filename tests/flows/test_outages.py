@@ -83,7 +83,6 @@ async def _settled(installation: System, load: Load) -> None:
 async def test_postgresql_away_under_load(installation: System, stack: Stack, full: bool) -> None:
     away = 20.0 if full else 8.0
     worker, _front, url, token = await _started(installation)
-    pid = worker.pid
     async with Load(url, token, full=full, prefer="wait=1") as load:
         await until(lambda: _answered(load, 201, 100), 30, "writes are answered")
         await stack.stop("postgres")
@@ -96,8 +95,7 @@ async def test_postgresql_away_under_load(installation: System, stack: Stack, fu
     during = load.statuses(gone, begun - 2)  # whoever asked later may have been answered after it
     assert set(during) == {202}, during
     assert during[202] >= 2 * CALLERS, "each caller goes on writing"
-    assert worker.status is None
-    assert worker.pid == pid
+    await _went_on(worker)
     await _settled(installation, load)
 
 
@@ -148,7 +146,7 @@ async def test_kafka_away_under_load(installation: System, stack: Stack, full: b
     assert all("Retry-After" in headers for _status, _took, headers in late)
     assert max(took for _status, took, _headers in late) < 1.0, "503 comes at once"
     assert set(load.statuses(stopped)) <= {201, 202, 503}
-    assert worker.status is None
+    await _went_on(worker)
     await _settled(installation, load)
 
 
@@ -167,8 +165,14 @@ async def test_redis_away_under_load(installation: System, stack: Stack, full: b
     during = load.statuses(gone, begun - 1)
     assert set(during) == {201}, f"answers are found by looking the operation up: {during}"
     assert reads == 200
-    assert worker.status is None
+    await _went_on(worker)
     await _settled(installation, load)
+
+
+async def _went_on(worker: Process) -> None:
+    """It is the same worker, and none of its groups has crashed and begun anew."""
+    assert worker.status is None
+    assert await worker.metric("yeoul_group_restarts_total") == 0
 
 
 async def _answered(load: Load, status: int, count: int, since: float = 0.0) -> bool:
