@@ -26,6 +26,8 @@ LEAST_RATE = 1024
 """Bytes a second with which a body has to come on the whole."""
 RESERVE = 64
 """Connections beyond the limit: they are served health, and told that there is no room for more."""
+GRACE_S = 0.1
+"""How long whoever has come keeps its place: its request may be on its way, or here and not read yet, seconds."""
 ROOM = 32
 """The part (one in so many) of the connections that makes room at once."""
 
@@ -107,12 +109,13 @@ class Crowd:
             self._looking = None
 
     def _make_room(self, address: str) -> bool:
-        """Ends those (of `address`, if one is given) that wait longest for a request; False if none waits."""
+        """Ends those (of `address`, if one is given) that wait longest for a request; False if none has for long."""
+        until = asyncio.get_running_loop().time() - GRACE_S
         waiting = [
             (since, id(connection), connection)
             for connection in self._inside
             if (not address or connection.address == address) and not connection.crowded
-            if (since := connection.waits_since())
+            if (since := connection.waits_since()) and since <= until
         ]
         waiting.sort()
         for _, _, connection in waiting[: max((self._most_of_one if address else self._most) // ROOM, 1)]:

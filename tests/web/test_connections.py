@@ -233,6 +233,7 @@ async def test_idle_connections_make_room_for_those_who_ask(fakes: Fakes) -> Non
     before = cut("crowded")
     async with front(fakes, connections=64) as opened:
         idle = [await opened.connect() for _ in range(64)]
+        await asyncio.sleep(crowd.GRACE_S)
         for _ in range(5):
             assert await opened.ask("/livez") == 200
             assert await opened.ask("/api/v1/resources") == 200
