@@ -129,9 +129,10 @@ class Commands:
                     ${n + 13}::bigint[], ${n + 14}::bytea[]
                 ) AS a(operation, aggregate_id, actor, fingerprint, outcome, version, answer)
                 WHERE (SELECT held FROM fence)
-                -- A command that failed may be sent again: then it has another outcome. Another command never has it.
+                -- A command that failed may be sent again: then it has another outcome, which is as long known as any.
+                -- Another command never has it.
                 ON CONFLICT (operation) DO UPDATE SET outcome = excluded.outcome, version = excluded.version,
-                    answer = excluded.answer WHERE operations.outcome = 'failed'
+                    answer = excluded.answer, created_at = excluded.created_at WHERE operations.outcome = 'failed'
                     AND operations.fingerprint = excluded.fingerprint
                     AND operations.actor IS NOT DISTINCT FROM excluded.actor
             )

@@ -279,3 +279,28 @@ async def test_old_operations_are_forgotten_a_few_at_a_time(
     assert [await operations.forget(), await operations.forget()] == [5, 0]
     assert pieces == ["DELETE 3", "DELETE 2", "DELETE 0"]
     assert list(await operations.find([one.operation for one in (*old, new)])) == [new.operation]
+
+
+async def test_what_failed_and_was_done_later_is_forgotten_a_day_after_that(
+    batches: Batches, database: Database
+) -> None:
+    state = resource()
+    late, lost = [operation(state, outcome="failed") for _ in range(2)]
+    await batches.commit([], [], [late, lost])
+    both = [late.operation, lost.operation]
+
+    async def pass_by(time: str) -> None:
+        await database.execute(
+            f"UPDATE operations SET created_at = created_at - interval '{time}' WHERE operation = ANY($1)", both
+        )
+
+    operations = Operations(database)
+    await pass_by("23 hours 50 minutes")
+    done = msgspec.structs.replace(late, outcome="succeeded", version=9)
+    await batches.commit([], [], [done])
+    await pass_by("20 minutes")
+    assert await operations.forget() == 1
+    assert await operations.find(both) == {late.operation: done}
+    await pass_by("24 hours")
+    assert await operations.forget() == 1
+    assert await operations.find(both) == {}
