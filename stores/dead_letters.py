@@ -58,6 +58,21 @@ class Listed(msgspec.Struct, frozen=True, kw_only=True):
     size: int | None
 
 
+_LISTED = """id, state, consumer_group AS group, topic, partition, "offset", code, error, handler, attempts, parked_at,
+    octet_length(value) AS size"""
+# Each group, topic and state that letters have together: from one to the next in the index, however many have the same.
+_KINDS = """
+    RECURSIVE kinds AS (
+        (SELECT consumer_group, topic, state FROM dead_letters ORDER BY consumer_group, topic, state LIMIT 1)
+        UNION ALL
+        SELECT next.* FROM kinds CROSS JOIN LATERAL (
+            SELECT consumer_group, topic, state FROM dead_letters d
+            WHERE (d.consumer_group, d.topic, d.state) > (kinds.consumer_group, kinds.topic, kinds.state)
+            ORDER BY consumer_group, topic, state LIMIT 1
+        ) AS next
+    )"""
+
+
 async def park(connection: Any, letters: Sequence[Letter]) -> None:
     """Write the rows, in the caller's transaction; one that is there stays as it is. Raises StoresAway."""
     if not letters:
@@ -129,17 +144,30 @@ class DeadLetters:
         self, *, group: str | None, state: str | None, topic: str | None, limit: int, after: int
     ) -> list[Listed]:
         """Rows with an id above `after`, oldest first, with what they are but not what came. Raises StoresAway."""
-        rows = await self._database.fetch(
-            """SELECT id, state, consumer_group AS group, topic, partition, "offset", code, error, handler, attempts,
-                   parked_at, octet_length(value) AS size FROM dead_letters
-               WHERE id > $1 AND ($2::text IS NULL OR consumer_group = $2) AND ($3::text IS NULL OR state = $3)
-                   AND ($4::text IS NULL OR topic = $4) ORDER BY id LIMIT $5""",
-            after,
-            group,
-            state,
-            topic,
-            limit,
-        )
+        if (group, state, topic) == (None, None, None):
+            rows = await self._database.fetch(
+                f"SELECT {_LISTED} FROM dead_letters WHERE id > $1 ORDER BY id LIMIT $2", after, limit
+            )
+        else:
+            rows = await self._database.fetch(
+                f"""WITH {_KINDS}, found AS (
+                        SELECT place.id FROM kinds CROSS JOIN LATERAL (
+                            SELECT id FROM dead_letters d
+                            WHERE d.consumer_group = kinds.consumer_group AND d.topic = kinds.topic
+                                AND d.state = kinds.state AND id > $1
+                            ORDER BY consumer_group, topic, state, id LIMIT $5
+                        ) AS place
+                        WHERE ($2::text IS NULL OR consumer_group = $2) AND ($3::text IS NULL OR state = $3)
+                            AND ($4::text IS NULL OR topic = $4)
+                        ORDER BY id LIMIT $5
+                    )
+                    SELECT {_LISTED} FROM found JOIN dead_letters USING (id) ORDER BY id""",
+                after,
+                group,
+                state,
+                topic,
+                limit,
+            )
         return [Listed(**row) for row in rows]
 
     async def get(self, id: int) -> Parked | None:
@@ -188,7 +216,7 @@ class DeadLetters:
 
     async def groups(self) -> set[str]:
         """The groups that have any, in whatever state. Raises StoresAway."""
-        rows = await self._database.fetch("SELECT DISTINCT consumer_group FROM dead_letters")
+        rows = await self._database.fetch(f"WITH {_KINDS} SELECT DISTINCT consumer_group FROM kinds")
         return {row["consumer_group"] for row in rows}
 
     async def counts(self) -> dict[str, int]:
