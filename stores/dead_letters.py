@@ -13,6 +13,10 @@ _EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 STATES = ("parked", "requested", "replayed", "dropped")
+NOT_PARKED = "not parked any more"
+"""Why a letter is not settled that somebody else has settled before."""
+MOST_BYTES = 16 << 20
+"""Bytes of letters, as they came, that are read at a time where there may be any number; one letter may be larger."""
 
 
 class Letter(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,6 +76,17 @@ _KINDS = """
         ) AS next
     )"""
 
+# The first letters of `chosen`, in whole: PostgreSQL knows the size of a value without unpacking it.
+_WHOLE = f"""
+    SELECT dead_letters.* FROM (
+        SELECT id, sum(size) OVER so_far AS bytes, row_number() OVER so_far AS number
+        FROM (
+            SELECT id, coalesce(octet_length(key), 0) + coalesce(octet_length(value), 0)
+                + octet_length(headers::text) AS size
+            FROM chosen JOIN dead_letters USING (id)
+        ) AS sized WINDOW so_far AS (ORDER BY id)
+    ) AS first JOIN dead_letters USING (id) WHERE bytes <= {MOST_BYTES} OR number = 1 ORDER BY id"""
+
 
 async def park(connection: Any, letters: Sequence[Letter]) -> None:
     """Write the rows, in the caller's transaction; one that is there stays as it is. Raises StoresAway."""
@@ -126,20 +141,6 @@ class DeadLetters:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def page(
-        self, *, group: str | None = None, state: str = "parked", limit: int = 100, after: int = 0
-    ) -> list[Parked]:
-        """Rows with an id above `after`, oldest first. Raises StoresAway."""
-        rows = await self._database.fetch(
-            """SELECT * FROM dead_letters
-               WHERE state = $1 AND id > $2 AND ($3::text IS NULL OR consumer_group = $3) ORDER BY id LIMIT $4""",
-            state,
-            after,
-            group,
-            limit,
-        )
-        return [_parked(row) for row in rows]
-
     async def listed(
         self, *, group: str | None, state: str | None, topic: str | None, limit: int, after: int
     ) -> list[Listed]:
@@ -175,6 +176,23 @@ class DeadLetters:
         row = await self._database.fetchrow("SELECT * FROM dead_letters WHERE id = $1", id)
         return None if row is None else _parked(row)
 
+    async def named(self, ids: Sequence[int]) -> list[Listed]:
+        """Those of these that there are, oldest first, without what came. Raises StoresAway."""
+        rows = await self._database.fetch(
+            f"SELECT {_LISTED} FROM dead_letters WHERE id = ANY($1) ORDER BY id", list(ids)
+        )
+        return [Listed(**row) for row in rows]
+
+    async def newest(self) -> int:
+        """The highest id; 0 of none. Raises StoresAway."""
+        row = await self._database.fetchrow("SELECT id FROM dead_letters ORDER BY id DESC LIMIT 1")
+        return 0 if row is None else row["id"]
+
+    async def first(self, ids: Sequence[int]) -> list[Parked]:
+        """The first of these, oldest first: as many as MOST_BYTES hold, and one at least. Raises StoresAway."""
+        rows = await self._database.fetch(f"WITH chosen AS (SELECT unnest($1::bigint[]) AS id) {_WHOLE}", list(ids))
+        return [_parked(row) for row in rows]
+
     async def settle(self, id: int, state: str, *, was: Sequence[str] = ("parked",), error: str | None = None) -> bool:
         """Move a row to another state, and give it another error; False if it was in none of the states `was`.
 
@@ -190,14 +208,20 @@ class DeadLetters:
         )
         return status != "UPDATE 0"
 
-    async def requested(self, group: str, topics: Sequence[str], partitions: Sequence[int]) -> list[Parked]:
-        """What the group was asked to take again, of partitions it owns, in whatever life. Raises StoresAway."""
+    async def requested(self, group: str, topics: Sequence[str], partitions: Sequence[int], after: int) -> list[Parked]:
+        """What the group was asked to take again, of partitions it owns, in whatever life.
+
+        The first of them with an id above `after`, as many as MOST_BYTES hold, and one at least. Raises StoresAway.
+        """
         rows = await self._database.fetch(
-            """SELECT * FROM dead_letters WHERE consumer_group = $1 AND state = 'requested'
-               AND (topic, partition) IN (SELECT * FROM unnest($2::text[], $3::int[])) ORDER BY id LIMIT 100""",
+            f"""WITH chosen AS (
+                    SELECT id FROM dead_letters WHERE consumer_group = $1 AND state = 'requested' AND id > $4
+                        AND (topic, partition) IN (SELECT * FROM unnest($2::text[], $3::int[])) ORDER BY id LIMIT 100
+                ) {_WHOLE}""",
             group,
             list(topics),
             list(partitions),
+            after,
         )
         return [_parked(row) for row in rows]
 

@@ -110,9 +110,11 @@ async def test_groups_are_named_by_reading_few(large: Explaining) -> None:
 async def test_what_a_group_was_asked_to_take_again_is_found_by_reading_few(large: Explaining) -> None:
     """It looks each second."""
     letters = DeadLetters(large)
-    owned = list(itertools.product(TOPICS, (0, 1)))
-    found = await letters.requested("large", *map(list, zip(*owned, strict=True)))
+    owned = [*TOPICS, *TOPICS], [number for number in (0, 1) for _ in TOPICS]
+    found = await letters.requested("large", *owned, 0)
     assert [one.offset for one in found] == [n for n in range(ROWS - 7, ROWS - 4) if n % 3 < 2]
     assert large.read <= MOST_READ
-    assert await letters.requested("nobody", ["common"] * 3, [0, 1, 2]) == []
+    rest = await letters.requested("large", *owned, found[0].id)
+    assert rest == found[1:]
+    assert await letters.requested("nobody", ["common"] * 3, [0, 1, 2], 0) == []
     assert large.read <= MOST_READ
