@@ -274,8 +274,16 @@ class Operations:
         return {row["operation"]: operation_from(row) for row in rows}
 
     async def forget(self) -> int:
-        """Delete those that are older than the answers to their keys are promised for; how many. Raises StoresAway."""
+        """Delete those that are older than the answers to their keys are promised for; how many.
+
+        One of a dead letter stays as long as that is parked, and a day longer where it was replayed: its command is in
+        the log again, and must not be carried out a second time. Raises StoresAway.
+        """
+        # Counted, so that its letters are looked up for each old operation, and the two tables are never merged.
         return await self._database.in_pieces(
             """DELETE FROM operations WHERE operation IN (
-                   SELECT operation FROM operations WHERE created_at < now() - interval '24 hours' LIMIT $1)"""
+                   SELECT operation FROM operations o WHERE created_at < now() - interval '24 hours' AND 0 = (
+                       SELECT count(*) FROM dead_letters d WHERE d.operation = o.operation AND (d.state = 'parked'
+                           OR d.state = 'replayed' AND d.settled_at > now() - interval '24 hours'))
+                   LIMIT $1)"""
         )

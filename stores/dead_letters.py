@@ -20,7 +20,10 @@ MOST_BYTES = 16 << 20
 
 
 class Letter(msgspec.Struct, frozen=True, kw_only=True):
-    """A record as it came, where it was, and why it could not be handled. `produced_at` in milliseconds since 1970."""
+    """A record as it came, where it was, and why it could not be handled. `produced_at` in milliseconds since 1970.
+
+    `operation`: that of a command that can be read. It is not forgotten while this is parked.
+    """
 
     group: str
     topic: str
@@ -35,6 +38,7 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True):
     error: str
     handler: str
     attempts: int
+    operation: UUID | None = None
 
 
 class Parked(Letter, frozen=True, kw_only=True):
@@ -95,13 +99,13 @@ async def park(connection: Any, letters: Sequence[Letter]) -> None:
     with away_is_known():
         await connection.executemany(
             """INSERT INTO dead_letters (consumer_group, topic, topic_id, partition, "offset", key, value, headers,
-                   timestamp_ms, code, error, handler, attempts)
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) ON CONFLICT DO NOTHING""",
+                   timestamp_ms, code, error, handler, attempts, operation)
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) ON CONFLICT DO NOTHING""",
             [
                 (
                     letter.group, letter.topic, letter.topic_id, letter.partition, letter.offset, letter.key,
                     letter.value, _headers_to_json(letter.headers), letter.produced_at, letter.code,
-                    storable(letter.error), letter.handler, letter.attempts,
+                    storable(letter.error), letter.handler, letter.attempts, letter.operation,
                 )
                 for letter in letters
             ],
@@ -131,7 +135,8 @@ def _parked(row: Any) -> Parked:
         id=row["id"], group=row["consumer_group"], topic=row["topic"], topic_id=row["topic_id"],
         partition=row["partition"], offset=row["offset"], key=row["key"], value=row["value"],
         headers=_headers_from_json(row["headers"]), produced_at=produced_at, code=row["code"], error=row["error"],
-        handler=row["handler"], attempts=row["attempts"], state=row["state"], parked_at=row["parked_at"],
+        handler=row["handler"], attempts=row["attempts"], operation=row["operation"], state=row["state"],
+        parked_at=row["parked_at"],
     )  # fmt: skip
 
 

@@ -53,7 +53,7 @@ class Desk:
         )
 
     def _decide(self, state: Any, command: Any, context: Any) -> Any:
-        if isinstance(command, CreateResource) and command.title in self.poison:
+        if getattr(command, "title", None) in self.poison:
             raise RuntimeError(f"{command.title} is poison")
         if isinstance(command, CreateResource) and command.title in self.idle:
             return ()
@@ -190,7 +190,10 @@ async def test_what_no_front_sent_or_nobody_understands_is_parked_and_its_neighb
     await desk.send(neighbours[-1])
     for neighbour in neighbours:
         assert (await desk.done(neighbour)).outcome == "succeeded"
-    codes = [letter.code for letter in await desk.letters(8)]
+    letters = await desk.letters(8)
+    known = [value.operation if isinstance(value, Command) else None for value, _options in bad]
+    assert [letter.operation for letter in letters] == known
+    codes = [letter.code for letter in letters]
     assert codes == [
         "unsigned", "unknown_command", "wrong_shape", "wrong_key",
         "unknown_role", "not_json", "wrong_shape", "tombstone",
@@ -241,6 +244,36 @@ async def test_a_failed_operation_is_reopened_by_replaying_its_command(desk: Des
         "SELECT count(*) AS events FROM journal WHERE aggregate_id = $1", bad.subject
     )
     assert row["events"] == 1
+
+
+async def test_what_was_parked_and_done_meanwhile_is_not_done_again_days_later(desk: Desk) -> None:
+    made = desk.command("made")
+    await desk.send(made)
+    assert (await desk.done(made)).outcome == "succeeded"
+
+    def change(title: str) -> Command:
+        data = msgspec.json.encode({"title": title})
+        return desk.command("", type="update_resource", subject=made.subject, data=msgspec.Raw(data))
+
+    first, second = change("first"), change("second")
+    desk.poison = {"first"}
+    await desk.send(first)
+    assert (await desk.done(first)).outcome == "failed"
+    (letter,) = await desk.letters(1)
+    desk.poison = set()
+    await desk.send(first)  # by its caller, under the same key
+    await desk.send(second)
+    assert (await desk.done(second)).version == 3
+    database = desk.connections.database
+    await database.execute("UPDATE operations SET created_at = now() - interval '3 days'")
+    await Operations(database).forget()
+    assert await desk.replay(letter) == {}
+    for partition in range(COMMANDS_RESOURCES.partitions):
+        last = desk.command("last")
+        await desk.send(last, partition=partition)
+        await desk.done(last)
+    (state,) = [state for state in await rows(desk) if state.id == made.subject]
+    assert (state.title, state.version) == ("second", 3)
 
 
 @pytest.mark.parametrize("by", ["the client", "the broker"])
