@@ -12,8 +12,10 @@ from cli.connection import settings
 from embedded.errors import EmbeddedError
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from config import Settings
-    from stores.dead_letters import DeadLetters, Parked
+    from stores.dead_letters import DeadLetters, Listed
     from stores.progress import ProgressStore
 
 HELP = "list, show, replay or drop records that could not be handled; resume stopped partitions"
@@ -116,18 +118,25 @@ async def _group(letters: DeadLetters, progress: ProgressStore, prefix: str, giv
 
 
 async def _list(letters: DeadLetters, options: argparse.Namespace) -> int:
-    found = await letters.page(group=options.group, state=options.state, limit=options.limit, after=options.after)
-    for letter in found:
-        size = len(letter.value) if letter.value is not None else 0
-        place = f"{letter.topic}/{letter.partition}@{letter.offset}"
-        print(
-            f"{letter.id:>6}  {letter.parked_at:%Y-%m-%d %H:%M:%S}  {letter.group}  "
-            f"{place}  {size} bytes  {letter.code}: {_printable(letter.error)[:100]}"
+    from stores.postgres import PIECE
+
+    after, left = options.after, options.limit
+    while left and (
+        found := await letters.listed(
+            group=options.group, state=options.state, topic=None, limit=min(left, PIECE), after=after
         )
-    if not found:
+    ):
+        for letter in found:
+            place = f"{letter.topic}/{letter.partition}@{letter.offset}"
+            print(
+                f"{letter.id:>6}  {letter.parked_at:%Y-%m-%d %H:%M:%S}  {letter.group}  "
+                f"{place}  {letter.size or 0} bytes  {letter.code}: {_printable(letter.error)[:100]}"
+            )
+        after, left = found[-1].id, left - len(found)
+    if left == options.limit:
         print(f"none {options.state}")
-    elif len(found) == options.limit:
-        print(f"more: --after {found[-1].id}")
+    elif not left:
+        print(f"more: --after {after}")
     return 0
 
 
@@ -149,35 +158,60 @@ async def _show(letters: DeadLetters, id: int) -> int:
 
 
 async def _settle(known: Settings, letters: DeadLetters, options: argparse.Namespace) -> int:
+    from stores.dead_letters import NOT_PARKED
+
     if bool(options.ids) == options.all:
         print("yeoul: name the ids, or --all", file=sys.stderr)
         return 2
     if options.action == "drop" and options.all and not options.yes and not await _agreed(letters, options.group):
         return 1
-    chosen: list[Parked] = []
-    missing: list[int] = []
-    if options.all:
-        while page := await letters.page(group=options.group, after=chosen[-1].id if chosen else 0, limit=1000):
-            chosen += page
-    else:
-        for id in options.ids:
-            letter = await letters.get(id)
-            chosen += [letter] if letter is not None else []
-            missing += [] if letter is not None else [id]
-    if options.action == "drop":
-        done = [await letters.settle(letter.id, "dropped") for letter in chosen]
-    else:
-        from streams.replay import replay
-
-        done = await replay(known, letters, chosen)
-    refused = [letter.id for letter, ok in zip(chosen, done, strict=True) if not ok]
+    count = 0
+    left: dict[int, str] = {}
+    async for chosen in _chosen(letters, options):
+        whys = await (_drop(letters, chosen) if options.action == "drop" else _replay(known, letters, chosen))
+        count += len(chosen) - len(whys)
+        left |= whys
     words = "dropped" if options.action == "drop" else "sent again, or left to their group; what fails is parked again"
-    print(f"{sum(done)} {words}")
-    if refused:
-        print(f"yeoul: not parked any more: {', '.join(map(str, refused))}", file=sys.stderr)
+    print(f"{count} {words}")
+    for why in dict.fromkeys(left.values()):
+        ids = [str(id) for id, its in left.items() if its == why]
+        # What can't be sent stays parked, and comes again with each --all.
+        way_out = "" if why == NOT_PARKED else f"; ./yeoul dead-letters drop {' '.join(ids)} gives it up"
+        print(f"yeoul: {why}: {', '.join(ids)}{way_out}", file=sys.stderr)
+    there = {letter.id for letter in await letters.named(options.ids)}
+    missing = [id for id in options.ids if id not in there]
     if missing:
         print(f"yeoul: there is no dead letter {', '.join(map(str, missing))}", file=sys.stderr)
-    return 1 if refused or missing else 0
+    return 1 if left or missing else 0
+
+
+async def _chosen(letters: DeadLetters, options: argparse.Namespace) -> AsyncIterator[list[Listed]]:
+    """What is to be settled, oldest first, a piece at a time."""
+    from stores.postgres import PIECE
+
+    if options.ids:
+        yield await letters.named(options.ids)
+        return
+    # What fails again meanwhile is parked behind it.
+    after, newest = 0, await letters.newest()
+    while found := await letters.listed(group=options.group, state="parked", topic=None, limit=PIECE, after=after):
+        after = found[-1].id
+        yield [letter for letter in found if letter.id <= newest]
+        if after >= newest:
+            return
+
+
+async def _replay(known: Settings, letters: DeadLetters, chosen: list[Listed]) -> dict[int, str]:
+    from streams.replay import replay
+
+    return await replay(known, letters, chosen)
+
+
+async def _drop(letters: DeadLetters, chosen: list[Listed]) -> dict[int, str]:
+    """By id, why those were not dropped that were not."""
+    from stores.dead_letters import NOT_PARKED
+
+    return {letter.id: NOT_PARKED for letter in chosen if not await letters.settle(letter.id, "dropped")}
 
 
 async def _agreed(letters: DeadLetters, group: str | None) -> bool:

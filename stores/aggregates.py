@@ -129,9 +129,10 @@ class Commands:
                     ${n + 13}::bigint[], ${n + 14}::bytea[]
                 ) AS a(operation, aggregate_id, actor, fingerprint, outcome, version, answer)
                 WHERE (SELECT held FROM fence)
-                -- A command that failed may be sent again: then it has another outcome. Another command never has it.
+                -- A command that failed may be sent again: then it has another outcome, which is as long known as any.
+                -- Another command never has it.
                 ON CONFLICT (operation) DO UPDATE SET outcome = excluded.outcome, version = excluded.version,
-                    answer = excluded.answer WHERE operations.outcome = 'failed'
+                    answer = excluded.answer, created_at = excluded.created_at WHERE operations.outcome = 'failed'
                     AND operations.fingerprint = excluded.fingerprint
                     AND operations.actor IS NOT DISTINCT FROM excluded.actor
             )
@@ -273,8 +274,16 @@ class Operations:
         return {row["operation"]: operation_from(row) for row in rows}
 
     async def forget(self) -> int:
-        """Delete those that are older than the answers to their keys are promised for; how many. Raises StoresAway."""
+        """Delete those that are older than the answers to their keys are promised for; how many.
+
+        One of a dead letter stays as long as that is parked, and a day longer where it was replayed: its command is in
+        the log again, and must not be carried out a second time. Raises StoresAway.
+        """
+        # Counted, so that its letters are looked up for each old operation, and the two tables are never merged.
         return await self._database.in_pieces(
             """DELETE FROM operations WHERE operation IN (
-                   SELECT operation FROM operations WHERE created_at < now() - interval '24 hours' LIMIT $1)"""
+                   SELECT operation FROM operations o WHERE created_at < now() - interval '24 hours' AND 0 = (
+                       SELECT count(*) FROM dead_letters d WHERE d.operation = o.operation AND (d.state = 'parked'
+                           OR d.state = 'replayed' AND d.settled_at > now() - interval '24 hours'))
+                   LIMIT $1)"""
         )

@@ -13,10 +13,17 @@ _EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 STATES = ("parked", "requested", "replayed", "dropped")
+NOT_PARKED = "not parked any more"
+"""Why a letter is not settled that somebody else has settled before."""
+MOST_BYTES = 16 << 20
+"""Bytes of letters, as they came, that are read at a time where there may be any number; one letter may be larger."""
 
 
 class Letter(msgspec.Struct, frozen=True, kw_only=True):
-    """A record as it came, where it was, and why it could not be handled. `produced_at` in milliseconds since 1970."""
+    """A record as it came, where it was, and why it could not be handled. `produced_at` in milliseconds since 1970.
+
+    `operation`: that of a command that can be read. It is not forgotten while this is parked.
+    """
 
     group: str
     topic: str
@@ -31,6 +38,7 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True):
     error: str
     handler: str
     attempts: int
+    operation: UUID | None = None
 
 
 class Parked(Letter, frozen=True, kw_only=True):
@@ -58,6 +66,32 @@ class Listed(msgspec.Struct, frozen=True, kw_only=True):
     size: int | None
 
 
+_LISTED = """id, state, consumer_group AS group, topic, partition, "offset", code, error, handler, attempts, parked_at,
+    octet_length(value) AS size"""
+# Each group, topic and state that letters have together: from one to the next in the index, however many have the same.
+_KINDS = """
+    RECURSIVE kinds AS (
+        (SELECT consumer_group, topic, state FROM dead_letters ORDER BY consumer_group, topic, state LIMIT 1)
+        UNION ALL
+        SELECT next.* FROM kinds CROSS JOIN LATERAL (
+            SELECT consumer_group, topic, state FROM dead_letters d
+            WHERE (d.consumer_group, d.topic, d.state) > (kinds.consumer_group, kinds.topic, kinds.state)
+            ORDER BY consumer_group, topic, state LIMIT 1
+        ) AS next
+    )"""
+
+# The first letters of `chosen`, in whole: PostgreSQL knows the size of a value without unpacking it.
+_WHOLE = f"""
+    SELECT dead_letters.* FROM (
+        SELECT id, sum(size) OVER so_far AS bytes, row_number() OVER so_far AS number
+        FROM (
+            SELECT id, coalesce(octet_length(key), 0) + coalesce(octet_length(value), 0)
+                + octet_length(headers::text) AS size
+            FROM chosen JOIN dead_letters USING (id)
+        ) AS sized WINDOW so_far AS (ORDER BY id)
+    ) AS first JOIN dead_letters USING (id) WHERE bytes <= {MOST_BYTES} OR number = 1 ORDER BY id"""
+
+
 async def park(connection: Any, letters: Sequence[Letter]) -> None:
     """Write the rows, in the caller's transaction; one that is there stays as it is. Raises StoresAway."""
     if not letters:
@@ -65,13 +99,13 @@ async def park(connection: Any, letters: Sequence[Letter]) -> None:
     with away_is_known():
         await connection.executemany(
             """INSERT INTO dead_letters (consumer_group, topic, topic_id, partition, "offset", key, value, headers,
-                   timestamp_ms, code, error, handler, attempts)
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) ON CONFLICT DO NOTHING""",
+                   timestamp_ms, code, error, handler, attempts, operation)
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) ON CONFLICT DO NOTHING""",
             [
                 (
                     letter.group, letter.topic, letter.topic_id, letter.partition, letter.offset, letter.key,
                     letter.value, _headers_to_json(letter.headers), letter.produced_at, letter.code,
-                    storable(letter.error), letter.handler, letter.attempts,
+                    storable(letter.error), letter.handler, letter.attempts, letter.operation,
                 )
                 for letter in letters
             ],
@@ -101,7 +135,8 @@ def _parked(row: Any) -> Parked:
         id=row["id"], group=row["consumer_group"], topic=row["topic"], topic_id=row["topic_id"],
         partition=row["partition"], offset=row["offset"], key=row["key"], value=row["value"],
         headers=_headers_from_json(row["headers"]), produced_at=produced_at, code=row["code"], error=row["error"],
-        handler=row["handler"], attempts=row["attempts"], state=row["state"], parked_at=row["parked_at"],
+        handler=row["handler"], attempts=row["attempts"], operation=row["operation"], state=row["state"],
+        parked_at=row["parked_at"],
     )  # fmt: skip
 
 
@@ -111,41 +146,57 @@ class DeadLetters:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def page(
-        self, *, group: str | None = None, state: str = "parked", limit: int = 100, after: int = 0
-    ) -> list[Parked]:
-        """Rows with an id above `after`, oldest first. Raises StoresAway."""
-        rows = await self._database.fetch(
-            """SELECT * FROM dead_letters
-               WHERE state = $1 AND id > $2 AND ($3::text IS NULL OR consumer_group = $3) ORDER BY id LIMIT $4""",
-            state,
-            after,
-            group,
-            limit,
-        )
-        return [_parked(row) for row in rows]
-
     async def listed(
         self, *, group: str | None, state: str | None, topic: str | None, limit: int, after: int
     ) -> list[Listed]:
         """Rows with an id above `after`, oldest first, with what they are but not what came. Raises StoresAway."""
-        rows = await self._database.fetch(
-            """SELECT id, state, consumer_group AS group, topic, partition, "offset", code, error, handler, attempts,
-                   parked_at, octet_length(value) AS size FROM dead_letters
-               WHERE id > $1 AND ($2::text IS NULL OR consumer_group = $2) AND ($3::text IS NULL OR state = $3)
-                   AND ($4::text IS NULL OR topic = $4) ORDER BY id LIMIT $5""",
-            after,
-            group,
-            state,
-            topic,
-            limit,
-        )
+        if (group, state, topic) == (None, None, None):
+            rows = await self._database.fetch(
+                f"SELECT {_LISTED} FROM dead_letters WHERE id > $1 ORDER BY id LIMIT $2", after, limit
+            )
+        else:
+            rows = await self._database.fetch(
+                f"""WITH {_KINDS}, found AS (
+                        SELECT place.id FROM kinds CROSS JOIN LATERAL (
+                            SELECT id FROM dead_letters d
+                            WHERE d.consumer_group = kinds.consumer_group AND d.topic = kinds.topic
+                                AND d.state = kinds.state AND id > $1
+                            ORDER BY consumer_group, topic, state, id LIMIT $5
+                        ) AS place
+                        WHERE ($2::text IS NULL OR consumer_group = $2) AND ($3::text IS NULL OR state = $3)
+                            AND ($4::text IS NULL OR topic = $4)
+                        ORDER BY id LIMIT $5
+                    )
+                    SELECT {_LISTED} FROM found JOIN dead_letters USING (id) ORDER BY id""",
+                after,
+                group,
+                state,
+                topic,
+                limit,
+            )
         return [Listed(**row) for row in rows]
 
     async def get(self, id: int) -> Parked | None:
         """One row. Raises StoresAway."""
         row = await self._database.fetchrow("SELECT * FROM dead_letters WHERE id = $1", id)
         return None if row is None else _parked(row)
+
+    async def named(self, ids: Sequence[int]) -> list[Listed]:
+        """Those of these that there are, oldest first, without what came. Raises StoresAway."""
+        rows = await self._database.fetch(
+            f"SELECT {_LISTED} FROM dead_letters WHERE id = ANY($1) ORDER BY id", list(ids)
+        )
+        return [Listed(**row) for row in rows]
+
+    async def newest(self) -> int:
+        """The highest id; 0 of none. Raises StoresAway."""
+        row = await self._database.fetchrow("SELECT id FROM dead_letters ORDER BY id DESC LIMIT 1")
+        return 0 if row is None else row["id"]
+
+    async def first(self, ids: Sequence[int]) -> list[Parked]:
+        """The first of these, oldest first: as many as MOST_BYTES hold, and one at least. Raises StoresAway."""
+        rows = await self._database.fetch(f"WITH chosen AS (SELECT unnest($1::bigint[]) AS id) {_WHOLE}", list(ids))
+        return [_parked(row) for row in rows]
 
     async def settle(self, id: int, state: str, *, was: Sequence[str] = ("parked",), error: str | None = None) -> bool:
         """Move a row to another state, and give it another error; False if it was in none of the states `was`.
@@ -162,14 +213,20 @@ class DeadLetters:
         )
         return status != "UPDATE 0"
 
-    async def requested(self, group: str, topics: Sequence[str], partitions: Sequence[int]) -> list[Parked]:
-        """What the group was asked to take again, of partitions it owns, in whatever life. Raises StoresAway."""
+    async def requested(self, group: str, topics: Sequence[str], partitions: Sequence[int], after: int) -> list[Parked]:
+        """What the group was asked to take again, of partitions it owns, in whatever life.
+
+        The first of them with an id above `after`, as many as MOST_BYTES hold, and one at least. Raises StoresAway.
+        """
         rows = await self._database.fetch(
-            """SELECT * FROM dead_letters WHERE consumer_group = $1 AND state = 'requested'
-               AND (topic, partition) IN (SELECT * FROM unnest($2::text[], $3::int[])) ORDER BY id LIMIT 100""",
+            f"""WITH chosen AS (
+                    SELECT id FROM dead_letters WHERE consumer_group = $1 AND state = 'requested' AND id > $4
+                        AND (topic, partition) IN (SELECT * FROM unnest($2::text[], $3::int[])) ORDER BY id LIMIT 100
+                ) {_WHOLE}""",
             group,
             list(topics),
             list(partitions),
+            after,
         )
         return [_parked(row) for row in rows]
 
@@ -188,7 +245,7 @@ class DeadLetters:
 
     async def groups(self) -> set[str]:
         """The groups that have any, in whatever state. Raises StoresAway."""
-        rows = await self._database.fetch("SELECT DISTINCT consumer_group FROM dead_letters")
+        rows = await self._database.fetch(f"WITH {_KINDS} SELECT DISTINCT consumer_group FROM kinds")
         return {row["consumer_group"] for row in rows}
 
     async def counts(self) -> dict[str, int]:

@@ -63,6 +63,14 @@ class Asked(msgspec.Struct, frozen=True):
     command: Any
 
 
+def _of_operation(letter: Letter) -> Letter:
+    """Also of one that nobody signed with this key: another one may be right when it is sent again."""
+    try:
+        return msgspec.structs.replace(letter, operation=read_command(letter.value).operation)
+    except Unreadable:
+        return letter
+
+
 class Decisions:
     """The handler of a noun's commands. `before_decide` may refuse some commands first (unique addresses)."""
 
@@ -161,7 +169,7 @@ class Decisions:
                 outcome.fail(envelope, done)
             await self._write(connection, moves, outcome, traced, unread=False)
             await self.after_write(connection, outcome)
-            await park(connection, work.letters)
+            await park(connection, [_of_operation(letter) for letter in work.letters])
         return outcome
 
     def _all_new(self, asked: list[Command]) -> bool:

@@ -34,6 +34,8 @@ log = logging.getLogger("yeoul.streams.delivery")
 
 ATTEMPTS = 3
 """Times a record that is alone may fail before it is parked."""
+MOST_TAKEN = 100
+"""Dead letters that a group takes again before it rests for a moment."""
 
 
 class Delivery:
@@ -245,30 +247,36 @@ class Delivery:
 
     async def replay_requested(self) -> int:
         """Take dead letters again that an operator asked for; returns how many. Raises StoresAway."""
-        if not isinstance(self._handler, Reader):
-            return 0
-        keys = list(self._progress.owned)
-        letters = await self._letters.requested(
-            self.group, [key.topic for key in keys], [key.partition for key in keys]
-        )
-        for letter in letters:
-            async with self._turn:
-                owned = self._progress.owned.get(key_of(letter))
-                if owned is None:
-                    continue  # somebody else's by now
-                try:
-                    why = await self._replay(self._handler, letter, owned)
-                except StoresAway:
-                    raise
-                except Mismatch:
-                    await self._handler.prepare()  # the letter is still requested: the next round takes it
-                    continue
-                except Exception as error:
-                    why = text_of(error)
-                if why is not None:
-                    log.warning("dead letter %d is parked again: %s", letter.id, why)
-                    await self._letters.settle(letter.id, "parked", was=("requested",), error=why)
-        return len(letters)
+        taken = after = 0
+        while isinstance(self._handler, Reader) and taken < MOST_TAKEN:
+            keys = list(self._progress.owned)
+            letters = await self._letters.requested(
+                self.group, [key.topic for key in keys], [key.partition for key in keys], after
+            )
+            if not letters:
+                break
+            for letter in letters:
+                await self._take(self._handler, letter)
+            taken, after = taken + len(letters), letters[-1].id
+        return taken
+
+    async def _take(self, reader: Reader, letter: Parked) -> None:
+        async with self._turn:
+            owned = self._progress.owned.get(key_of(letter))
+            if owned is None:
+                return  # somebody else's by now
+            try:
+                why = await self._replay(reader, letter, owned)
+            except StoresAway:
+                raise
+            except Mismatch:
+                await reader.prepare()  # the letter is still requested: the next round takes it
+                return
+            except Exception as error:
+                why = text_of(error)
+            if why is not None:
+                log.warning("dead letter %d is parked again: %s", letter.id, why)
+                await self._letters.settle(letter.id, "parked", was=("requested",), error=why)
 
     async def _replay(self, reader: Reader, letter: Parked, owned: Owned) -> str | None:
         message = self._decoder.read(owned, record_of(letter))

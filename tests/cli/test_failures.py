@@ -142,6 +142,46 @@ def letter(group: str) -> Letter:
     )  # fmt: skip
 
 
+_MEASURED = """
+import resource, sys
+from cli.main import main
+code = main(sys.argv[1:])
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, file=sys.stderr)
+sys.exit(code)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the unit is another one")
+async def test_dead_letters_of_any_size_are_listed_and_settled_in_little_memory(
+    tmp_path: Path, process_environ: dict[str, str], own_settings: Settings
+) -> None:
+    environ = process_environ | own_settings.environ() | {"YEOUL_STATE_DIR": str(tmp_path / "none")}
+    assert (await asyncio.to_thread(yeoul, tmp_path / "none", environ, "migrate")).code == 0
+    count, size = 60, 5 << 20
+    connection = await asyncpg.connect(own_settings.postgres_url)
+    try:
+        await connection.execute(
+            f"""INSERT INTO dead_letters (consumer_group, topic, topic_id, partition, "offset", value, headers, code,
+                    error, handler, attempts)
+                SELECT 'g', 't', gen_random_uuid(), 0, n, convert_to(repeat('x', {size}), 'UTF8'), '[]', 'c', '', 'h', 1
+                FROM generate_series(1, {count}) AS n"""
+        )
+    finally:
+        await connection.close()
+    for arguments, said in (
+        (("list",), f" {size} bytes "),
+        (("replay", "--all"), f"{count} sent again"),
+        (("list", "--state", "requested"), f" {size} bytes "),
+    ):
+        done = await asyncio.to_thread(
+            subprocess.run, [sys.executable, "-c", _MEASURED, "dead-letters", *arguments], cwd=ROOT, env=environ,
+            capture_output=True, text=True, check=False, timeout=120,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert said in done.stdout
+        assert int(done.stderr) < 200, f"{arguments} took {done.stderr} MB"
+
+
 def test_every_expected_failure_is_one_that_can_happen() -> None:
     for name in failures.EXPECTED:
         module, _, kind = name.rpartition(".")

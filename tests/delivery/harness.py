@@ -23,6 +23,7 @@ from streams.readers import Reader
 from streams.runtime import Running
 from streams.work import Part
 from tests.contracts.harness import Broker, until
+from tests.stores.given import letters as letters_of
 from topics import Repeats, Topic
 
 OWNER = "tests"
@@ -239,7 +240,7 @@ class Scene:
         return [row["place"] for row in rows]
 
     async def letters(self, state: str = "parked") -> list[Parked]:
-        return await self.connections.dead_letters.page(group=self.group, state=state, limit=5000)
+        return await letters_of(self.connections.dead_letters, group=self.group, state=state)
 
     def handler(self) -> Notes:
         """Another handler of the group, as another member has one."""

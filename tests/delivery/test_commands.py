@@ -21,7 +21,7 @@ from security.signatures import sign
 from stores import migrations
 from stores.aggregates import Operation, Operations
 from stores.cache import Cache
-from stores.dead_letters import Parked
+from stores.dead_letters import NOT_PARKED, Letter, Parked, park
 from stores.resources import Resources
 from streams.admin import ensure_topics
 from streams.envelope import SIGNATURE, Command, Event, write
@@ -30,6 +30,7 @@ from streams.publisher import Publisher
 from streams.replay import replay
 from streams.runtime import Running
 from tests.contracts.harness import Broker, until
+from tests.stores.given import letters as letters_of
 from topics import COMMANDS_RESOURCES, EVENTS_RESOURCES
 
 OWNER = UUID(int=0xA)
@@ -52,7 +53,7 @@ class Desk:
         )
 
     def _decide(self, state: Any, command: Any, context: Any) -> Any:
-        if isinstance(command, CreateResource) and command.title in self.poison:
+        if getattr(command, "title", None) in self.poison:
             raise RuntimeError(f"{command.title} is poison")
         if isinstance(command, CreateResource) and command.title in self.idle:
             return ()
@@ -90,11 +91,16 @@ class Desk:
 
     async def letters(self, count: int) -> list[Parked]:
         async def there() -> list[Parked] | None:
-            found = await self.connections.dead_letters.page(group=self.group, limit=1000)
+            found = await letters_of(self.connections.dead_letters, group=self.group)
             return found if len(found) == count else None
 
         letters: list[Parked] = await until(there)
         return letters
+
+    async def replay(self, *letters: Parked) -> dict[int, str]:
+        """As the command line sends them again."""
+        store = self.connections.dead_letters
+        return await replay(self.settings, store, await store.named([letter.id for letter in letters]))
 
     async def published(self, count: int, partition: int = 0) -> list[Event]:
         """The first events of a partition of the events' topic."""
@@ -160,7 +166,7 @@ async def test_where_nothing_had_to_happen_to_what_never_was_the_command_has_suc
     await desk.send(command)
     operation = await desk.done(command)
     assert (operation.outcome, operation.version, operation.answer) == ("succeeded", 0, b"")
-    assert await desk.connections.dead_letters.page(group=desk.group, limit=10) == []
+    assert await letters_of(desk.connections.dead_letters, group=desk.group) == []
     assert await rows(desk) == []
 
 
@@ -184,7 +190,10 @@ async def test_what_no_front_sent_or_nobody_understands_is_parked_and_its_neighb
     await desk.send(neighbours[-1])
     for neighbour in neighbours:
         assert (await desk.done(neighbour)).outcome == "succeeded"
-    codes = [letter.code for letter in await desk.letters(8)]
+    letters = await desk.letters(8)
+    known = [value.operation if isinstance(value, Command) else None for value, _options in bad]
+    assert [letter.operation for letter in letters] == known
+    codes = [letter.code for letter in letters]
     assert codes == [
         "unsigned", "unknown_command", "wrong_shape", "wrong_key",
         "unknown_role", "not_json", "wrong_shape", "tombstone",
@@ -216,7 +225,7 @@ async def test_a_failed_operation_is_reopened_by_replaying_its_command(desk: Des
     (letter,) = await desk.letters(1)
     assert (letter.code, letter.value, letter.attempts) == ("handler_failed", write(bad), 3)
     desk.poison = set()
-    assert await replay(desk.settings, desk.connections.dead_letters, [letter]) == [True]
+    assert await desk.replay(letter) == {}
 
     async def succeeded() -> bool:
         return (await desk.done(bad)).outcome == "succeeded"
@@ -224,7 +233,7 @@ async def test_a_failed_operation_is_reopened_by_replaying_its_command(desk: Des
     await until(succeeded)
     assert sorted(state.title for state in await rows(desk)) == ["after", "bad", "before"]
     # Two operators at once: it is sent twice, and the operation is known by then.
-    assert await replay(desk.settings, desk.connections.dead_letters, [letter]) == [False]
+    assert await desk.replay(letter) == {letter.id: NOT_PARKED}
     for partition in range(COMMANDS_RESOURCES.partitions):
         last = desk.command("last")
         await desk.send(last, partition=partition)
@@ -235,6 +244,69 @@ async def test_a_failed_operation_is_reopened_by_replaying_its_command(desk: Des
         "SELECT count(*) AS events FROM journal WHERE aggregate_id = $1", bad.subject
     )
     assert row["events"] == 1
+
+
+async def test_what_was_parked_and_done_meanwhile_is_not_done_again_days_later(desk: Desk) -> None:
+    made = desk.command("made")
+    await desk.send(made)
+    assert (await desk.done(made)).outcome == "succeeded"
+
+    def change(title: str) -> Command:
+        data = msgspec.json.encode({"title": title})
+        return desk.command("", type="update_resource", subject=made.subject, data=msgspec.Raw(data))
+
+    first, second = change("first"), change("second")
+    desk.poison = {"first"}
+    await desk.send(first)
+    assert (await desk.done(first)).outcome == "failed"
+    (letter,) = await desk.letters(1)
+    desk.poison = set()
+    await desk.send(first)  # by its caller, under the same key
+    await desk.send(second)
+    assert (await desk.done(second)).version == 3
+    database = desk.connections.database
+    await database.execute("UPDATE operations SET created_at = now() - interval '3 days'")
+    await Operations(database).forget()
+    assert await desk.replay(letter) == {}
+    for partition in range(COMMANDS_RESOURCES.partitions):
+        last = desk.command("last")
+        await desk.send(last, partition=partition)
+        await desk.done(last)
+    (state,) = [state for state in await rows(desk) if state.id == made.subject]
+    assert (state.title, state.version) == ("second", 3)
+
+
+@pytest.mark.parametrize("by", ["the client", "the broker"])
+async def test_what_kafka_does_not_take_is_left_and_the_others_are_sent(desk: Desk, by: str) -> None:
+    """It was sent compressed, and is larger than a producer may send."""
+    desk.poison = {"first", "last"}
+    large, name = b"x" * (9 << 20), desk.topic
+    letter = Letter(
+        group=desk.group, topic=name, topic_id=uuid4(), partition=0, offset=0, key=b"k", value=large, headers=(),
+        produced_at=None, code="unsigned", error="", handler="h", attempts=1,
+    )  # fmt: skip
+    if by == "the broker":
+        # Without key and value aiokafka looks at no size.
+        letter = msgspec.structs.replace(letter, key=None, value=None, headers=(("h", large),))
+    first, last = desk.command("first"), desk.command("last")
+    await desk.send(first)
+    await desk.done(first)
+    async with desk.connections.database.connection() as connection:
+        await park(connection, [letter])
+    await desk.send(last)
+    await desk.done(last)
+    letters = await desk.letters(3)
+    desk.poison = set()
+    left = await desk.replay(*letters)
+    assert list(left) == [letters[1].id]
+    assert "MessageSizeTooLargeError" in left[letters[1].id]
+    for command in (first, last):
+
+        async def succeeded(command: Command = command) -> bool:
+            return (await desk.done(command)).outcome == "succeeded"
+
+        await until(succeeded)
+    assert [one.id for one in await desk.letters(1)] == list(left)
 
 
 async def test_what_was_parked_is_found_by_its_operation_and_request(
@@ -264,7 +336,7 @@ async def test_a_command_of_nothing_but_strange_headers_is_sent_again_as_it_was(
     await (await desk._broker.producer.send_batch(batch, desk.topic, partition=1))
     (letter,) = await desk.letters(1)
     assert (letter.code, letter.headers) == ("unsigned", tuple(headers))
-    assert await replay(desk.settings, desk.connections.dead_letters, [letter]) == [True]
+    assert await desk.replay(letter) == {}
     (again,) = await desk.letters(1)  # still unsigned: a row of its own
     assert (again.key, again.value, again.headers) == (None, None, tuple(headers))
     assert again.id != letter.id

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 import topics
+from stores.dead_letters import NOT_PARKED
 from streams.progress import Owned
 from streams.readers import record_of
 from streams.replay import replay
@@ -118,8 +119,9 @@ async def test_the_command_line_hands_a_readers_letter_to_its_group(scene: MakeS
         await notes.reaches(1, 1)
     letters = await notes.letters()
     notes.plan.poison = set()
-    assert await replay(notes.connections.settings, notes.connections.dead_letters, letters) == [True, True]
-    assert await replay(notes.connections.settings, notes.connections.dead_letters, letters) == [False, False]
+    store, ids = notes.connections.dead_letters, [letter.id for letter in letters]
+    assert await replay(notes.connections.settings, store, await store.named(ids)) == {}
+    assert await replay(notes.connections.settings, store, await store.named(ids)) == dict.fromkeys(ids, NOT_PARKED)
     assert await notes.notes() == []  # nobody runs
     async with notes:
 
@@ -139,7 +141,9 @@ async def test_a_dropped_letter_is_not_replayed(scene: MakeScene) -> None:
         (letter,) = await notes.letters()
         assert await notes.connections.dead_letters.settle(letter.id, "dropped")
         assert not await notes.connections.dead_letters.settle(letter.id, "requested")
-        assert await replay(notes.connections.settings, notes.connections.dead_letters, [letter]) == [False]
+        store = notes.connections.dead_letters
+        chosen = await store.named([letter.id])
+        assert await replay(notes.connections.settings, store, chosen) == {letter.id: NOT_PARKED}
     assert await notes.notes() == []
 
 

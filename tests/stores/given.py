@@ -10,6 +10,7 @@ import msgspec
 from domain.access import Visibility
 from domain.resources import Resource
 from stores.aggregates import Entry, Operation, Table
+from stores.dead_letters import DeadLetters, Parked
 from stores.postgres import Database
 from stores.progress import ProgressStore
 
@@ -56,3 +57,9 @@ async def keep(database: Database, table: Table, *states: Any) -> None:
 def life() -> int:
     """A number no other test has journal rows under."""
     return next(_lives)
+
+
+async def letters(store: DeadLetters, *, group: str | None = None, state: str = "parked") -> list[Parked]:
+    """All dead letters of a group, oldest first."""
+    listed = await store.listed(group=group, state=state, topic=None, limit=5000, after=0)
+    return [found for one in listed if (found := await store.get(one.id)) is not None]

@@ -1,10 +1,11 @@
 """Load and commit of a batch of commands: one statement, all of it or nothing."""
 
+import json
 import random
 import string
 import sys
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import asyncpg
 import msgspec
@@ -13,6 +14,7 @@ import pytest_asyncio
 
 from domain.resources import Resource, document
 from stores.aggregates import Commands, Entry, Journal, Operation, Operations
+from stores.dead_letters import DeadLetters, Letter, park
 from stores.postgres import Database
 from stores.progress import Mismatch, Move, ProgressStore
 from stores.resources import TABLE
@@ -279,3 +281,98 @@ async def test_old_operations_are_forgotten_a_few_at_a_time(
     assert [await operations.forget(), await operations.forget()] == [5, 0]
     assert pieces == ["DELETE 3", "DELETE 2", "DELETE 0"]
     assert list(await operations.find([one.operation for one in (*old, new)])) == [new.operation]
+
+
+async def test_what_failed_and_was_done_later_is_forgotten_a_day_after_that(
+    batches: Batches, database: Database
+) -> None:
+    state = resource()
+    late, lost = [operation(state, outcome="failed") for _ in range(2)]
+    await batches.commit([], [], [late, lost])
+    both = [late.operation, lost.operation]
+
+    async def pass_by(time: str) -> None:
+        await database.execute(
+            f"UPDATE operations SET created_at = created_at - interval '{time}' WHERE operation = ANY($1)", both
+        )
+
+    operations = Operations(database)
+    await pass_by("23 hours 50 minutes")
+    done = msgspec.structs.replace(late, outcome="succeeded", version=9)
+    await batches.commit([], [], [done])
+    await pass_by("20 minutes")
+    assert await operations.forget() == 1
+    assert await operations.find(both) == {late.operation: done}
+    await pass_by("24 hours")
+    assert await operations.forget() == 1
+    assert await operations.find(both) == {}
+
+
+async def test_what_a_parked_command_would_do_again_is_not_forgotten(batches: Batches, database: Database) -> None:
+    state, letters, operations = resource(), DeadLetters(database), Operations(database)
+    done = [operation(state) for _ in range(3)]
+    await batches.commit([], [], done)
+    ids = [one.operation for one in done]
+    letter = Letter(
+        group=GROUP, topic="t", topic_id=batches.topic_id, partition=0, offset=0, key=None, value=b"", headers=(),
+        produced_at=None, code="handler_failed", error="", handler="h", attempts=3,
+    )  # fmt: skip
+    async with database.connection() as connection:
+        await park(
+            connection,
+            [msgspec.structs.replace(letter, offset=offset, operation=id) for offset, id in enumerate([*ids, None])],
+        )
+    dropped, replayed, parked, _other = await letters.listed(group=GROUP, state=None, topic=None, limit=9, after=0)
+
+    async def left_after(interval: str) -> list[UUID]:
+        for column in ("operations SET created_at = created_at", "dead_letters SET settled_at = settled_at"):
+            await database.execute(f"UPDATE {column} - interval '{interval}'")
+        await operations.forget()
+        return [id for id in ids if id in await operations.find(ids)]
+
+    assert await left_after("25 hours") == ids
+    await letters.settle(dropped.id, "dropped")
+    assert await left_after("0 hours") == ids[1:]
+    # As long as that is in the log, perhaps not read yet.
+    await letters.settle(replayed.id, "replayed")
+    assert await left_after("23 hours") == ids[1:]
+    assert await left_after("2 hours") == ids[2:]
+    await letters.settle(parked.id, "dropped")
+    assert await left_after("0 hours") == []
+
+
+async def test_forgetting_among_many_dead_letters_looks_at_few(batches: Batches, database: Database) -> None:
+    await database.execute(
+        """INSERT INTO operations (operation, noun, aggregate_id, fingerprint, outcome, version, answer, created_at)
+           SELECT gen_random_uuid(), 'resources', gen_random_uuid(), '', 'succeeded', 1, '', now() - interval '2 days'
+           FROM generate_series(1, 2000)"""
+    )
+    await database.execute(
+        """INSERT INTO dead_letters (consumer_group, topic, topic_id, partition, "offset", headers, code, error,
+               handler, attempts, operation)
+           SELECT 'many', 't', gen_random_uuid(), 0, n, '[]', 'c', 'e', 'h', 1, gen_random_uuid()
+           FROM generate_series(1, 20000) AS n"""
+    )
+    asked: list[str] = []
+
+    class Asked(Database):
+        async def execute(self, query: str, *arguments: object) -> str:
+            asked.append(query)
+            return "DELETE 0"
+
+    await Operations(Asked("", size=1, process="tests", patience_s=1.0)).forget()
+    for analyzed in (False, True):
+        if analyzed:
+            await database.execute("ANALYZE operations")
+            await database.execute("ANALYZE dead_letters")
+        async with database.connection() as connection:
+            plan = await connection.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) {asked[0]}", 100)
+        assert _read(json.loads(plan)[0]["Plan"], "dead_letters") <= 100
+    assert await Operations(database).forget() == 1800  # each explanation was carried out, too
+
+
+def _read(node: dict[str, Any], table: str) -> int:
+    read = sum(_read(child, table) for child in node.get("Plans", []))
+    if node.get("Relation Name") == table:
+        read += int((node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"])
+    return read

@@ -1,5 +1,6 @@
 """Whatever Kafka's client hands over can be parked, and comes back as it was."""
 
+import os
 from typing import Any
 from uuid import UUID
 
@@ -9,8 +10,9 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as bounded
 from hypothesis import strategies as st
 
-from stores.dead_letters import DeadLetters, Letter, park
+from stores.dead_letters import MOST_BYTES, DeadLetters, Letter, park
 from stores.postgres import Database
+from tests.stores.given import letters as parked_letters
 
 TOPIC_ID = UUID(int=1)
 BYTES = st.none() | st.binary(max_size=50)
@@ -52,7 +54,7 @@ async def test_every_record_comes_back_as_it_was(database: Database, given: list
     try:
         async with database.connection() as connection:
             await park(connection, parked)
-        found = await DeadLetters(database).page(group="g")
+        found = await parked_letters(DeadLetters(database), group="g")
     finally:
         await database.execute("DELETE FROM dead_letters WHERE consumer_group = 'g'")
     assert [(one.key, one.value, list(one.headers), one.produced_at) for one in found] == [
@@ -68,7 +70,7 @@ async def test_a_text_that_can_be_stored_is_stored_to_the_letter(database: Datab
     )  # fmt: skip
     async with database.connection() as connection:
         await park(connection, [letter])
-    (found,) = await DeadLetters(database).page(group="plain")
+    (found,) = await parked_letters(DeadLetters(database), group="plain")
     assert (found.error, found.produced_at, found.headers) == (letter.error, None, ())
 
 
@@ -80,5 +82,38 @@ async def test_rows_of_an_older_version_are_read(database: Database) -> None:
            VALUES ('older', 't', $1, 0, 0, '[["name", "6869"]]', '2026-01-01T00:00:00.123Z', 'c', 'e', 'h', 1)""",
         TOPIC_ID,
     )
-    (found,) = await DeadLetters(database).page(group="older")
+    (found,) = await parked_letters(DeadLetters(database), group="older")
     assert (found.headers, found.produced_at) == ((("name", b"hi"),), 1_767_225_600_123)
+
+
+async def test_letters_are_read_in_pieces_of_so_many_bytes(database: Database) -> None:
+    """However small they are in the table: what is all alike takes hardly any place there."""
+    size = 5 << 20
+    letter = Letter(
+        group="large", topic="t", topic_id=TOPIC_ID, partition=0, offset=0, key=None, value=None, headers=(),
+        produced_at=None, code="not_json", error="", handler="h", attempts=1,
+    )  # fmt: skip
+    shapes: list[dict[str, Any]] = [
+        {"value": b"x" * size}, {"value": os.urandom(size)}, {"key": b"x" * size}, {"value": b"x" * size},
+        {"headers": (("h", b"x" * (size // 2)),)}, {"value": os.urandom(MOST_BYTES + 1)}, {"value": b"small"}, {},
+    ]  # fmt: skip
+    async with database.connection() as connection:
+        await park(
+            connection,
+            [msgspec.structs.replace(letter, offset=offset, **shape) for offset, shape in enumerate(shapes)],
+        )
+    store = DeadLetters(database)
+    ids = [one.id for one in await store.listed(group="large", state=None, topic=None, limit=100, after=0)]
+    expected = [ids[:3], ids[3:5], ids[5:6], ids[6:]]
+    for piece in expected:
+        found = await store.first(ids)
+        assert [one.id for one in found] == piece
+        ids = ids[len(piece) :]
+    assert await store.first(ids) == []
+    await database.execute("UPDATE dead_letters SET state = 'requested' WHERE consumer_group = 'large'")
+    after = 0
+    for piece in expected:
+        found = await store.requested("large", ["t"], [0], after)
+        assert [one.id for one in found] == piece
+        after = piece[-1]
+    assert await store.requested("large", ["t"], [0], after) == []

@@ -3,6 +3,7 @@
 import asyncio
 import shutil
 from pathlib import Path
+from uuid import uuid4
 
 import asyncpg
 import pytest
@@ -58,6 +59,36 @@ async def test_a_version_before_the_newest_goes_on_writing(
         assert [tuple(row) for row in rows] == [('["a"]', '{"n": 1.0}')] * 2
     finally:
         await connection.close()
+
+
+async def test_what_is_parked_gets_its_operation(
+    own_settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in NAMES[: NAMES.index("0016_operations_of_dead_letters")]:
+        shutil.copy(migrations._FOLDER / f"{name}.sql", tmp_path)
+    with monkeypatch.context() as old:
+        old.setattr(migrations, "_FOLDER", tmp_path)
+        await migrations.apply(own_settings.postgres_url)
+    operation = uuid4()
+    good = b'{"operation":"%s"}' % str(operation).encode()
+    deep = b'{"operation":' + b"[" * 100_000
+    letters = [
+        ("y.commands.resources", value)
+        for value in (good, None, b"", b"\xff", b"[]", b"1", b'{"operation":1}', b'{"operation":"\\u0000"}', deep, good)
+    ]
+    connection = await asyncpg.connect(own_settings.postgres_url)
+    try:
+        await connection.executemany(
+            """INSERT INTO dead_letters (consumer_group, topic, topic_id, partition, "offset", value, headers, code,
+                   error, handler, attempts)
+               VALUES ('g', $1, gen_random_uuid(), 0, 0, $2, '[]', 'c', '', 'h', 1)""",
+            [*letters, ("y.events.resources", good)],
+        )
+        await migrations.apply(own_settings.postgres_url)
+        rows = await connection.fetch("SELECT operation FROM dead_letters ORDER BY id")
+    finally:
+        await connection.close()
+    assert [row["operation"] for row in rows] == [operation, *[None] * 8, operation, None]
 
 
 async def test_a_file_that_fails_leaves_nothing_and_is_tried_again(
