@@ -52,7 +52,7 @@ def detach(state_dir: Path) -> int:
         front = state.read("run")["front"]
         print(f"It runs already (process {holder}): {front}. See `./yeoul status`.{other_settings(state)}")
         return 0
-    state.logs.mkdir(parents=True, exist_ok=True)
+    state.make()
     log = state.logs / LOG
     # It will hold a token: for the owner alone. What an earlier run wrote, and why it ended, stays above.
     log.touch(mode=0o600)
