@@ -234,3 +234,13 @@ def test_what_another_user_runs_is_told(
 def test_the_doctor_tells_what_another_user_runs() -> None:
     well, line = doctor._safely(doctor._running)
     assert (well, "belongs to " in line) == (False, True)
+
+
+def test_the_doctor_tells_of_a_java_that_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    frozen = tmp_path / "java"
+    frozen.write_text("#!/bin/sh\nexec sleep 600\n")
+    frozen.chmod(0o700)
+    monkeypatch.setattr(doctor, "java", lambda: frozen)
+    monkeypatch.setattr(doctor, "JAVA_S", 0.2)
+    well, line = doctor._safely(doctor._java)
+    assert (well, str(frozen) in line, "Try again" in line) == (False, True, True)
