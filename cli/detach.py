@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import config
 from cli.connection import kept
 from cli.programs import ROOT
+from embedded.errors import EmbeddedError
 from embedded.processes import bound_log
 from embedded.state import State
 
@@ -45,20 +47,25 @@ def other_settings(state: State) -> str:
 
 
 def detach(state_dir: Path) -> int:
-    """Starts `up` in a session of its own, its output in logs/up.log. 0 when it is ready, else its exit code."""
+    """Starts `up` in a session of its own, its output in logs/up.log. 0 when it is ready, else its exit code.
+
+    Where one runs already, 0 when that one is ready. Raises `EmbeddedError` when it ends before, and for a state
+    folder that can't be used.
+    """
     state = State(state_dir)
-    holder = state.holder()
-    if holder is not None and state.read("run").get("ready"):
-        front = state.read("run")["front"]
-        print(f"It runs already (process {holder}): {front}. See `./yeoul status`.{other_settings(state)}")
-        return 0
-    state.logs.mkdir(parents=True, exist_ok=True)
+    if state.holder() is not None:
+        return _join(state)
+    state.make()
     log = state.logs / LOG
-    # It will hold a token: for the owner alone. What an earlier run wrote, and why it ended, stays above.
-    log.touch(mode=0o600)
-    bound_log(log)
-    shown = log.stat().st_size
-    with log.open("ab") as output:
+    try:
+        # It will hold a token: for the owner alone. What an earlier run wrote, and why it ended, stays above.
+        log.touch(mode=0o600)
+        bound_log(log)
+        shown = log.stat().st_size
+        output = log.open("ab")
+    except OSError as error:
+        raise state.refusal(error) from None
+    with output:
         process = subprocess.Popen(
             [sys.executable, "-m", "cli", "up", "--detached"],
             stdin=subprocess.DEVNULL,
@@ -78,8 +85,27 @@ def detach(state_dir: Path) -> int:
         shown += len(text)
         sys.stdout.write(text.decode(errors="replace"))
         sys.stdout.flush()
-        if ready or code is not None:
+        if ready or code:
             return code or 0
+        if code is not None:
+            # Another was quicker, and may not be ready yet; or this one was stopped while it started.
+            return _join(state)
         # Its end would wake us; its readiness is a file.
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(POLL_S)
+
+
+def _join(state: State) -> int:
+    """Waits until what runs already is ready, and says so: 0. Raises `EmbeddedError` when it ends before."""
+    told = False
+    while (holder := state.holder()) is not None:
+        run = state.read("run")
+        # What a crashed one left says nothing of this one.
+        if run.get("ready") and run.get("pid") == holder:
+            print(f"It runs already (process {holder}): {run['front']}. See `./yeoul status`.{other_settings(state)}")
+            return 0
+        if holder and not told:
+            print(f"Process {holder} runs it and is not ready yet; waiting for it. See `./yeoul status`.", flush=True)
+            told = True
+        time.sleep(POLL_S)
+    raise EmbeddedError(f"It ended before it was ready. If it was detached, {state.logs / LOG} says why")

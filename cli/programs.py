@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 class Program:
-    """A worker or the front. `health` is the address of its /readyz."""
+    """A worker or the front. `url` is its address for HTTP, `health` that of its /readyz."""
 
     stop_signal = signal.SIGTERM
     start_timeout_s = 60.0
@@ -34,9 +34,14 @@ class Program:
         self._port = port
 
     @property
+    def url(self) -> str:
+        """Where it answers, without a path."""
+        return address(self._host, self._port)
+
+    @property
     def health(self) -> str:
         """The address of its readiness."""
-        return f"http://{self._host}:{self._port}/readyz"
+        return f"{self.url}/readyz"
 
     async def prepare(self, say: Say) -> None:
         """Nothing is needed."""
@@ -52,12 +57,30 @@ class Program:
             raise ConnectionError(f"/readyz answers {status}")
 
 
+def reachable(host: str) -> str:
+    """The address at which we ourselves reach a server that listens on `host`."""
+    # All addresses of a family: ours never take those of the other one too.
+    own = {"0.0.0.0": "127.0.0.1", "::": "::1", "localhost": "127.0.0.1"}  # noqa: S104 - compared, not listened on
+    return own.get(host, host)
+
+
+def address(host: str, port: int) -> str:
+    """The URL of a server, without a path."""
+    return f"http://{_bracketed(host)}:{port}"
+
+
+def _bracketed(host: str) -> str:
+    """The host as it stands in a URL and in the header Host."""
+    return f"[{host}]" if ":" in host else host
+
+
 async def http_status(host: str, port: int, path: str, timeout_s: float = 3.0) -> int:
     """The status of a GET without a client library: `up` stays small. Raises OSError or TimeoutError."""
     async with asyncio.timeout(timeout_s):
         reader, writer = await asyncio.open_connection(host, port)
         try:
-            writer.write(f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n\r\n".encode())
+            server = f"{_bracketed(host)}:{port}"
+            writer.write(f"GET {path} HTTP/1.1\r\nHost: {server}\r\nConnection: close\r\n\r\n".encode())
             words = (await reader.readline()).split()
         finally:
             writer.close()

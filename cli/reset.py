@@ -6,7 +6,7 @@ import argparse
 import shutil
 
 from cli.connection import state
-from embedded.errors import AlreadyRunning, EmbeddedError
+from embedded.errors import AlreadyRunning, EmbeddedError, some
 from embedded.processes import left_over
 
 HELP = "remove all local data, logs and secrets; needs --yes"
@@ -28,8 +28,15 @@ def run(options: argparse.Namespace) -> int:
         raise AlreadyRunning(place.folder, holder)
     if left_over(place):
         raise EmbeddedError("An earlier run left processes behind that use the data; first: ./yeoul down")
-    if not (place.folder / "lock").exists():
+    if not (place.folder / "lock").exists() or not place.is_ours():
         raise EmbeddedError(f"{place.folder} was not made by ./yeoul up; it is left alone")
+    others = place.strangers()
+    if others:
+        ours = ", ".join(sorted(path.name for path in place.folder.iterdir() if path.name not in others))
+        raise EmbeddedError(
+            f"{place.folder} is left alone: {some(others)} in it is not from ./yeoul up. Move that elsewhere, or remove"
+            f" by hand what is: {ours}"
+        )
     if not options.yes:
         print(f"This would remove {place.folder} with everything in it. If you mean it: ./yeoul reset --yes")
         return 1

@@ -20,7 +20,7 @@ from cli.connection import NEEDS, OTHER_PORT, kept
 from cli.detach import LOG, detach, other_settings
 from cli.failures import sentence
 from cli.follow import follow
-from cli.programs import Program, finish
+from cli.programs import Program, address, finish, reachable
 from cli.reach import unreachable
 from config import Settings
 from config.metrics import load
@@ -138,8 +138,8 @@ class Up:
             **{f"worker-{name}": state.port(f"{name} metrics") for name in groups},
         }
         own = {name: environ | {"YEOUL_METRICS_PORT": str(port)} for name, port in metrics_ports.items()}
-        front = Program("web", ["web"], own["web"], _reachable(settings.web_host), settings.web_port)
-        metrics_host = _reachable(settings.metrics_host)
+        front = Program("web", ["web"], own["web"], reachable(settings.web_host), settings.web_port)
+        metrics_host = reachable(settings.metrics_host)
         programs = [front]
         for which, names in groups.items():
             name = f"worker-{which}"
@@ -148,14 +148,12 @@ class Up:
             self._stack.add(Runner(program, state, self._say, self._record))
         self._fields = {
             "pid": psutil.Process().pid,
-            "front": f"http://{_reachable(settings.web_host)}:{settings.web_port}",
+            "front": front.url,
             "kafka": settings.kafka_url,
             "postgres": settings.postgres_url,
             "redis": settings.redis_url,
             "health": {program.name: program.health for program in programs},
-            "metrics": {
-                name: f"http://{_bracketed(metrics_host)}:{port}/metrics" for name, port in metrics_ports.items()
-            },
+            "metrics": {name: f"{address(metrics_host, port)}/metrics" for name, port in metrics_ports.items()},
             # The keys stay in secrets.json; the port of metrics is each process's own.
             "environ": {
                 variable.name: environ[variable.name]
@@ -171,8 +169,9 @@ class Up:
             # Everything runs, and is what its mend needs: an account that is disabled, or no admin any more.
             self._say(f"no token for you: {error}")
             token = ""
+        else:
+            (state.logs / "token.log").unlink(missing_ok=True)
         self._ready = True
-        (state.logs / "token.log").unlink(missing_ok=True)
         self._tell(settings, token)
         self._record()
         async with asyncio.TaskGroup() as watching:
@@ -271,16 +270,6 @@ async def _bounded(log: Path) -> None:
     while True:
         await asyncio.sleep(BOUND_LOGS_EVERY_S)
         bound_log(log)
-
-
-def _reachable(host: str) -> str:
-    """The address at which we ourselves reach a server that listens on `host`."""
-    return "127.0.0.1" if host in ("0.0.0.0", "::", "localhost") else host  # noqa: S104 - compared, not listened on
-
-
-def _bracketed(host: str) -> str:
-    """The host as it stands in a URL."""
-    return f"[{host}]" if ":" in host else host
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

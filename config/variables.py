@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 KEY_BYTES = 32
 EXAMPLE_KEY = "ZXhhbXBsZS1vbmx5LW5ldmVyLWluLXByb2R1Y3Rpb24="
@@ -209,10 +209,12 @@ def example(name: str, text: str) -> str | None:
     if EXAMPLE_KEY in text:
         return f"{name} is the example key from the documents; make one of your own: openssl rand -base64 32"
     try:
-        password = urlsplit(text).password
+        parts = urlsplit(text)
     except ValueError:
         return None
-    if password is not None and password.lower() in EXAMPLE_PASSWORDS:
+    # Clients of PostgreSQL and Redis undo escapes, and take a password from the query as well.
+    passwords = [unquote(parts.password or ""), *parse_qs(parts.query).get("password", [])]
+    if any(password.lower() in EXAMPLE_PASSWORDS for password in passwords):
         return f"{name} carries an example password; give that server a password of its own"
     return None
 

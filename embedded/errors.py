@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import socket
+from collections.abc import Collection
 from pathlib import Path
 
 
@@ -33,6 +34,16 @@ class Others(EmbeddedError):
         super().__init__(
             f"{state_dir} belongs to {who}: run this as that user, or take a folder of your own:"
             " YEOUL_STATE_DIR=/another/folder"
+        )
+
+
+class NotOurs(EmbeddedError):
+    """The folder that is to be the state folder holds what others made."""
+
+    def __init__(self, folder: Path, names: Collection[str]) -> None:
+        super().__init__(
+            f"{folder} is no state folder: {some(names)} in it is not from ./yeoul up. It is left alone. Take a new"
+            " folder, or an empty one: YEOUL_STATE_DIR=/another/folder"
         )
 
 
@@ -75,6 +86,12 @@ class PartFailed(EmbeddedError):
         self.name = name
         hint = f" {cause}" if cause else ""
         super().__init__(f"{name} {what}.{hint} Its log: {log}")
+
+
+def some(names: Collection[str]) -> str:
+    """The first few of the names, and how many more there are."""
+    first = ", ".join(sorted(names)[:3])
+    return f"{first} and {len(names) - 3} more" if len(names) > 3 else first
 
 
 def explain(tail: str, folder: Path) -> str:

@@ -3,7 +3,7 @@
     lock  run.json  ports.json  secrets.json  processes.json  logs/  kafka/  postgres/  valkey/  mail/
 
 Whatever holds a secret has mode 600. The lock belongs to a living process: the system frees it when that one dies,
-so a lock never needs to be removed by hand.
+so a lock never needs to be removed by hand. It is also the first thing that is made: by it the folder is known as ours.
 """
 
 from __future__ import annotations
@@ -23,13 +23,19 @@ from typing import IO, Any
 
 import psutil
 
-from embedded.errors import AlreadyRunning, DiskFull, EmbeddedError, Others, PortBusy, is_disk_full
+from embedded.errors import AlreadyRunning, DiskFull, EmbeddedError, NotOurs, Others, PortBusy, is_disk_full
 
 # Below the range from which systems take the ports of outgoing connections (32768 on Linux, 49152 on macOS): a port
 # kept for the next start must not be somebody's random port by then.
 PORTS = range(20_000, 32_000)
 ROOM_BYTES = 200 * 1024 * 1024
 """The free room without which a start is refused: an empty stack takes about half."""
+LEFT = {"slots": "*.lock", "metrics": "web-*"}
+"""What workers and fronts leave where no `up` ever ran: folders, and how all that is in them is named."""
+JSONS = ("run", "ports", "secrets", "processes")
+NAMES = {"lock", "logs", "kafka", "postgres", "valkey", "mail", *LEFT}
+NAMES |= {f"{name}.{suffix}" for name in JSONS for suffix in ("json", "new")}
+"""Everything that we ever make in a state folder."""
 
 
 class State:
@@ -40,26 +46,76 @@ class State:
         self.logs = self.folder / "logs"
         self._lock: IO[str] | None = None
 
+    def make(self) -> None:
+        """Makes the folder, unless it is there.
+
+        Raises `NotOurs` when it is there and is no state folder, `Others`, `DiskFull`, or `EmbeddedError` when it
+        cannot be written.
+        """
+        try:
+            if not self.is_ours():
+                raise NotOurs(self.folder, self.strangers() or self._entries())
+            self.folder.mkdir(parents=True, exist_ok=True)
+            # Others may pass through (PostgreSQL, when started by root, is another user), not look around.
+            self.folder.chmod(0o711 if os.geteuid() == 0 else 0o700)
+            (self.folder / "lock").touch()
+            self.logs.mkdir(exist_ok=True)
+            self.logs.chmod(0o700)
+        except OSError as error:
+            raise self.refusal(error) from None
+
+    def is_ours(self) -> bool:
+        """Whether the folder is a state folder, or may become one: not there yet, or empty. Raises OSError.
+
+        In a folder of somebody else's we would take rights away, and `reset` would remove all that is in it.
+        """
+        try:
+            entries = self._entries()
+        except FileNotFoundError:
+            return True
+        if entries <= LEFT.keys():
+            return all(path.match(LEFT[name]) for name in entries for path in (self.folder / name).iterdir())
+        # What was put beside our files later is no obstacle where our keys are.
+        if any(name.startswith("YEOUL_") for name in self.read("secrets")):
+            return True
+        return self._has_lock() and not self.strangers()
+
+    def _has_lock(self) -> bool:
+        """Whether there is a lock, and it is one of ours: with the number of a process, or empty. Raises OSError."""
+        lock = self.folder / "lock"
+        return lock.is_file() and lock.stat().st_size < 20 and (lock.read_bytes().strip() or b"0").isdigit()
+
+    def strangers(self) -> list[str]:
+        """The names in the folder that are none of ours. Raises OSError."""
+        return sorted(self._entries() - NAMES)
+
+    def _entries(self) -> set[str]:
+        return {path.name for path in self.folder.iterdir()}
+
+    def refusal(self, error: OSError) -> EmbeddedError:
+        """What to say when something in the folder cannot be made."""
+        if is_disk_full(error):
+            return DiskFull(self.folder)
+        try:
+            # Where somebody else made it, this says so.
+            self.holder()
+        except Others as others:
+            return others
+        return EmbeddedError(
+            f"The state folder {self.folder} cannot be written: {error.strerror}. Take one of your own:"
+            " YEOUL_STATE_DIR=/another/folder"
+        )
+
     def take(self, room_bytes: int = ROOM_BYTES) -> None:
         """Makes the folder and holds its lock until `release`; `room_bytes` have to be free.
 
-        Raises `AlreadyRunning`, `DiskFull`, or `EmbeddedError` when the folder cannot be written.
+        Raises `AlreadyRunning`, `DiskFull`, and what `make` raises.
         """
+        self.make()
         try:
-            self.logs.mkdir(parents=True, exist_ok=True)
-            # Others may pass through (PostgreSQL, when started by root, is another user), not look around.
-            self.folder.chmod(0o711 if os.geteuid() == 0 else 0o700)
-            self.logs.chmod(0o700)
             lock = (self.folder / "lock").open("a+")
         except OSError as error:
-            if is_disk_full(error):
-                raise DiskFull(self.folder) from None
-            # Where somebody else made it, this says so.
-            self.holder()
-            raise EmbeddedError(
-                f"The state folder {self.folder} cannot be written: {error.strerror}. Take one of your own:"
-                " YEOUL_STATE_DIR=/another/folder"
-            ) from None
+            raise self.refusal(error) from None
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

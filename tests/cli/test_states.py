@@ -137,6 +137,67 @@ def test_reset_asks_first_and_leaves_others_folders_alone(tmp_path: Path, proces
     assert (tmp_path / "precious" / "file").exists()
 
 
+@pytest.mark.parametrize("names", [("notes",), ("logs/web.log",), ("run.json",), ("mail/1",), ("lock", "notes")])
+@pytest.mark.parametrize("options", [(), ("--detach",)])
+def test_a_folder_that_others_made_is_no_state_folder(
+    options: tuple[str, ...], names: tuple[str, ...], tmp_path: Path, process_environ: dict[str, str]
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir(mode=0o755)
+    for name in names:
+        (home / name).parent.mkdir(exist_ok=True)
+        (home / name).write_text("mine" if name != "lock" else "")
+    # Where it were taken after all, nothing would start.
+    up = yeoul(home, process_environ | {"YEOUL_REDIS_URL": f"redis://127.0.0.1:{free_port()}"}, "up", *options)
+    assert (up.code, up.err.count("\n"), "YEOUL_STATE_DIR=" in up.err) == (1, 1, True), up.err
+    assert names[-1].partition("/")[0] in up.err
+    reset = yeoul(home, process_environ, "reset", "--yes")
+    assert (reset.code, "left alone" in reset.err) == (1, True)
+    yeoul(home, process_environ, "down")
+    # Nothing is added, changed or removed.
+    assert {str(path.relative_to(home)) for path in home.rglob("*") if path.is_file()} == set(names)
+    assert home.stat().st_mode & 0o777 == 0o755
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {},
+        {"lock": ""},
+        {"lock": "4711", "logs/web.log": "", "ports.json": "{}", "run.new": ""},
+        {"slots/resources.0.lock": ""},
+        {"metrics/web-17/counter.db": "", "slots/resources.0.lock": ""},
+    ],
+)
+def test_a_folder_that_we_made_or_an_empty_one_becomes_the_state_folder(files: dict[str, str], tmp_path: Path) -> None:
+    state = State(tmp_path / "state")
+    state.folder.mkdir()
+    for name, text in files.items():
+        (state.folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (state.folder / name).write_text(text)
+    state.take()
+    assert state.holder() == os.getpid()
+    state.release()
+
+
+def test_what_was_put_beside_the_data_keeps_reset_away_but_not_up(
+    tmp_path: Path, process_environ: dict[str, str]
+) -> None:
+    state = State(tmp_path / "state")
+    state.take()
+    state.secrets()
+    state.release()
+    mine = state.folder / "dump.sql"
+    mine.touch()
+    state.take()
+    state.release()
+    done = yeoul(state.folder, process_environ, "reset", "--yes")
+    assert (done.code, "dump.sql" in done.err, "lock, logs, secrets.json" in done.err) == (1, True, True)
+    assert mine.exists()
+    mine.unlink()
+    assert yeoul(state.folder, process_environ, "reset", "--yes").code == 0
+
+
 @pytest.fixture
 def others(tmp_path: Path, process_environ: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A state folder that another user made; we are nobody where the tests run as root."""
@@ -173,3 +234,13 @@ def test_what_another_user_runs_is_told(
 def test_the_doctor_tells_what_another_user_runs() -> None:
     well, line = doctor._safely(doctor._running)
     assert (well, "belongs to " in line) == (False, True)
+
+
+def test_the_doctor_tells_of_a_java_that_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    frozen = tmp_path / "java"
+    frozen.write_text("#!/bin/sh\nexec sleep 600\n")
+    frozen.chmod(0o700)
+    monkeypatch.setattr(doctor, "java", lambda: frozen)
+    monkeypatch.setattr(doctor, "JAVA_S", 0.2)
+    well, line = doctor._safely(doctor._java)
+    assert (well, str(frozen) in line, "Try again" in line) == (False, True, True)

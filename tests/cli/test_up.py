@@ -22,7 +22,7 @@ import psutil
 
 from config import Settings
 from embedded.stack import Stack
-from embedded.state import State, free_port
+from embedded.state import State, free_port, obstacle
 from tests.cli.harness import ROOT, yeoul
 
 POLL_S = 0.2
@@ -186,16 +186,24 @@ async def test_servers_that_the_environment_names_are_not_started(
         for words in (("token", "boss@example.com", "--role", "admin"), ("role", "admin@example.com", "user")):
             done = await asyncio.to_thread(yeoul, state_dir, environ, *words)
             assert done.code == 0, done.err
+    environ |= {"YEOUL_WEB_PORT": "0"}
+    if obstacle(0, "::1") is None:
+        environ |= {"YEOUL_WEB_HOST": "::1", "YEOUL_METRICS_HOST": "::"}
     # The log goes on from run to run; what is printed is of this one.
-    async with up(state_dir, environ | {"YEOUL_WEB_PORT": "0"}) as printed:
+    async with up(state_dir, environ) as printed:
         log = state_dir / "logs" / "up.log"
         assert log.read_text().count("ready; ") == 2
         assert (printed.count("ready; "), f"Warnings go to {log}" in printed) == (1, True)
         assert "no token for you: token failed: admin@example.com is an account with the role user" in printed
         assert "./yeoul role admin@example.com admin" in printed
         assert "Bearer $TOKEN" in printed
-        front = (await status(state_dir, environ))["front"]
-        assert not front.endswith(":0")
+        token_log = state_dir / "logs" / "token.log"
+        assert f"Its log: {token_log}" in printed
+        assert "with the role user" in token_log.read_text()
+        found = await status(state_dir, environ)
+        front = found["front"]
+        assert (found["ready"], front.endswith(":0")) == (True, False)
+        assert f"curl -i {front}/api/v1/resources" in printed
         async with aiohttp.ClientSession() as client, client.get(f"{front}/readyz") as answer:
             assert answer.status == 200
 

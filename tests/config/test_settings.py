@@ -174,6 +174,24 @@ def test_production_refuses_a_documented_token_key_and_password() -> None:
     assert {line.split()[0] for line in lines} == {"YEOUL_TOKEN_KEYS", "YEOUL_POSTGRES_URL"}
 
 
+@pytest.mark.parametrize(
+    ("name", "url"),
+    [
+        ("YEOUL_POSTGRES_URL", "postgresql:///yeoul?host=db.internal&user=yeoul&password=yeoul"),
+        ("YEOUL_POSTGRES_URL", "postgresql:///yeoul?host=db.internal&p%61ssword=%79eoul"),
+        ("YEOUL_POSTGRES_URL", "postgresql://yeoul:%79eoul@db.internal/yeoul"),
+        ("YEOUL_REDIS_URL", "redis://cache.internal/0?password=Secret"),
+        ("YEOUL_REDIS_URL", "rediss://:chang%65me@cache.internal/0"),
+        ("YEOUL_REDIS_URL", "unix:///run/valkey.sock?password=%70assword"),
+    ],
+)
+def test_production_refuses_a_documented_password_wherever_clients_take_it_from(name: str, url: str) -> None:
+    (line,) = complaints(production() | {name: url})
+    assert line.startswith(f"{name} carries an example password")
+    for random in ("postgresql:///yeoul?host=db.internal&password=gYx4", "postgresql://yeoul:%67Yx4@yeoul/yeoul"):
+        assert config.load(production() | {"YEOUL_POSTGRES_URL": random}).postgres_url == random
+
+
 def test_production_refuses_a_key_that_is_not_random_or_used_twice() -> None:
     twice = random_key()
     zeros = base64.b64encode(bytes(32)).decode()

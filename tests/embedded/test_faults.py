@@ -127,7 +127,10 @@ async def test_a_stale_pid_file_of_postgres_is_no_obstacle(make: Make) -> None:
 
 
 async def test_an_interrupted_initdb_is_begun_again(make: Make, tmp_path: Path) -> None:
-    half = tmp_path / "state" / "postgres" / "data.new"
+    state = State(tmp_path / "state")
+    state.take()
+    state.release()
+    half = state.folder / "postgres" / "data.new"
     half.mkdir(parents=True)
     (half / "PG_VERSION").write_text("18\n")
     async with make("postgres") as running:
