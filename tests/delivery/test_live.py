@@ -65,18 +65,16 @@ class Shop:
         self._topic = topics.INGEST.full_name(connections.settings.topic_prefix)
         self._producer: Any = connections.broker.producer
         self._sold = 0
+        self._at = datetime.fromtimestamp(time.time() // 60 * 60, UTC).isoformat()  # the page shows the last hour only
 
     async def sell(self, total: Any, shop: str = "a", floor: int | None = 1, partition: int = 0) -> None:
         self._sold += 1
         event = {
             "specversion": "1.0", "id": str(self._sold), "source": "/shop", "type": "order.placed",
-            "subject": f"buyer-{self._sold % 2}", "time": datetime.fromtimestamp(START, UTC).isoformat(),
+            "subject": f"buyer-{self._sold % 2}", "time": self._at,
             "data": {"shop": shop, "floor": floor, "total": total},
         }  # fmt: skip
         await self._producer.send_and_wait(self._topic, msgspec.json.encode(event), b"key", partition=partition)
-
-
-START = int(time.time()) // 60 * 60
 
 
 async def event(answer: ClientResponse) -> tuple[str, Any]:
