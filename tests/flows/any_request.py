@@ -81,7 +81,7 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
         if case.operation.path.endswith("/api-keys") and "expires_at" in case.body:
             case.body["expires_at"] = SOON
     query = case.query or {}
-    query.pop("cursor", None)  # it is signed: only the server can make one
+    query.pop("cursor", None)  # it is encrypted: only the server can make one
     if case.operation.path.endswith("/resources"):
         deleted = query.get("deleted") == "true"
         if not any(sign.isalnum() for sign in query.get("q", "x")):
