@@ -117,9 +117,13 @@ async def test_changes_that_were_sent_while_postgresql_was_away_are_done_in_the_
         for title in titles[1:]:
             async with session.put(f"{url}/resources/{id}", json={"kind": "note", "title": title}) as response:
                 assert response.status == 202
+                last = (await response.json())["data"]["id"]
         await asyncio.sleep(max(0.0, begun + away - time.monotonic()))  # the length of the outage
         await stack.start("postgres")
         await installation.until_done(len(titles), 60)
+        # Who has not been answered yet may still read what was before; who asks for the operation has been.
+        async with session.get(f"{url}/operations/{last}") as response:
+            assert (await response.json())["data"]["status"] == "succeeded"
         async with session.get(f"{url}/resources/{id}") as response:
             found = (await response.json())["data"]
     assert (found["version"], found["title"]) == (len(titles), titles[-1])
