@@ -30,7 +30,7 @@ from streams.watchdog import Watchdog
 
 POINTS: dict[str, tuple[type, str, bool]] = {
     "before_commit": (Commands, "commit", True),
-    "in_transaction": (AccountDecisions, "after_write", True),
+    "in_transaction": (AccountDecisions, "before_decide", False),
     "after_commit": (Commands, "commit", False),
     "after_publish": (Publisher, "_send", False),
     "before_publish": (Publisher, "_send", True),
