@@ -63,10 +63,15 @@ def _erasing(consequences: Consequences, ids: Sequence[UUID], of: Cause | str) -
 
 
 async def sweep(connections: Connections) -> None:
-    """Have erased what came to be in the name of an account after it was erased. Raises StoresAway."""
+    """Empty the journal of what was erased, and have erased what came to be in the name of an account after it was.
+
+    Raises StoresAway.
+    """
+    belongings = Belongings(connections.database)
+    await belongings.empty()
     consequences = Consequences(connections, NAME)
-    for owner, ids in (await Belongings(connections.database).left_behind(STEP)).items():
-        await consequences.send(_erasing(consequences, ids, f"left behind by {owner}"))
+    for owner, ids in (await belongings.left_behind(STEP)).items():
+        await consequences.send(_erasing(consequences, ids, f"contents left behind by {owner}"))
 
 
 GROUP = ReaderGroup(NAME, (topics.EVENTS_ACCOUNTS,), Erasures, gather_s=0.0)

@@ -3,8 +3,6 @@
 A worker has a copy of all schemas. The statement that commits looks whether they are still the ones in force, and
 writes nothing if not: then the batch is decided again with the new ones. So the schema that counts is the one at the
 commit, and no batch waits for a look at it.
-
-What is erased leaves the journal, too: of its events, the contents.
 """
 
 from typing import Any
@@ -16,7 +14,6 @@ from domain.refusals import Code, Refusal
 from domain.resources import (
     COMMANDS,
     EVENT_NAMES,
-    EraseResource,
     Resource,
     ResourceCreated,
     ResourceUpdated,
@@ -26,11 +23,9 @@ from domain.resources import (
 )
 from domain.schemas import unsatisfied
 from stores.kinds import CHANGE, NONE, schemas
-from stores.resources import TABLE, cached, forget
+from stores.resources import TABLE, cached
 from streams.decisions import Decisions, Noun
 from streams.groups import CommandGroup
-from streams.outcomes import Outcome
-from streams.work import Work
 
 NOUN = Noun(
     name="resources",
@@ -78,14 +73,6 @@ class ResourceDecisions(Decisions):
             if schema is not None and (wrong := unsatisfied(schema, attributes)):
                 return Refusal(Code.VALIDATION_ERROR, wrong)
         return events
-
-    def needs_transaction(self, work: Work) -> bool:
-        """What is erased leaves the journal at the same moment."""
-        return any(isinstance(message.command, EraseResource) for part in work.parts for message in part.messages)
-
-    async def after_write(self, connection: Any, outcome: Outcome) -> None:
-        """The contents of what is erased leave its events."""
-        await forget(connection, [id for id, state in outcome.states.items() if state.erased])
 
 
 GROUP = CommandGroup("resources", NOUN, ResourceDecisions)

@@ -6,17 +6,20 @@ They are fetched once for all clones.
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import hashlib
 import importlib.metadata
 import importlib.util
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import IO
 
 from embedded.errors import DiskFull, EmbeddedError, is_disk_full
 from embedded.parts import Say
 
 LOCK = Path(__file__).with_name("kafka.lock")
+POLL_S = 0.2
 
 
 def java() -> Path:
@@ -69,8 +72,13 @@ async def jars(cache_dir: Path, say: Say, lock: Path | None = None) -> list[Path
     say(f"{lock.stem}: downloading {len(wanted)} files{size} (once for this machine)")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        await _download(folder, wanted, say, lock)
-        (folder / "complete").touch()
+        # Of several at once, such as tests side by side, one downloads: the parts of a file would be taken for whole.
+        with (folder / "turn").open("w") as turn:
+            while not _taken(turn):  # noqa: ASYNC110 (another process has it, which tells nobody)
+                await asyncio.sleep(POLL_S)
+            if not cached_jars(cache_dir, lock):
+                await _download(folder, wanted, say, lock)
+                (folder / "complete").touch()
     except OSError as error:
         # requests' errors are OSErrors as well: told apart by the number that only the disk's carry.
         if is_disk_full(error):
@@ -86,6 +94,14 @@ async def jars(cache_dir: Path, say: Say, lock: Path | None = None) -> list[Path
             f" YEOUL_KAFKA_URL=host:port. ({type(error).__name__})"
         ) from error
     return cached_jars(cache_dir, lock)
+
+
+def _taken(turn: IO[str]) -> bool:
+    try:
+        fcntl.flock(turn, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 async def _download(folder: Path, wanted: dict[str, str], say: Say, lock: Path) -> None:

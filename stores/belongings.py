@@ -13,6 +13,9 @@ FIRST = UUID(int=0)
 SINCE_HOURS = 24
 """How far back a look for what erased accounts left behind goes: nobody writes in their name any longer than that."""
 
+EMPTIED = 100
+"""Events that are emptied at a time: each may be large."""
+
 
 class Told(msgspec.Struct, frozen=True):
     """An event of the journal: the object's version after it, and its JSON to the letter."""
@@ -58,6 +61,26 @@ class Belongings:
         for row in rows:
             found.setdefault(row["owner_id"], []).append(row["id"])
         return found
+
+    async def empty(self) -> None:
+        """Take the contents of erased resources out of the journal's events, of accounts that were erased lately.
+
+        Piece by piece, for a history may be of any length. Raises StoresAway.
+        """
+        emptied = EMPTIED
+        while emptied == EMPTIED:
+            status = await self._database.execute(
+                """UPDATE journal SET event = jsonb_set(event::jsonb, '{data}',
+                       (event::jsonb->'data') - '{title,body,tags,attributes,status}'::text[])::json
+                   WHERE ctid = ANY(ARRAY(
+                       SELECT j.ctid FROM accounts a JOIN resources r ON r.owner_id = a.id
+                           JOIN journal j ON j.aggregate_id = r.id AND j.noun = 'resources'
+                       WHERE a.status = 'erased' AND a.updated_at > now() - make_interval(hours => $2) AND r.title = ''
+                           AND (j.event::jsonb->'data') ?| '{title,body,tags,attributes,status}'::text[] LIMIT $1))""",
+                EMPTIED,
+                SINCE_HOURS,
+            )
+            emptied = int(status.split()[-1])
 
     async def history(
         self, noun: str, aggregate: UUID, after: int, *, limit: int = 200, most_bytes: int = 1 << 20

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -12,10 +11,10 @@ from domain.words import Term
 from stores.cache import ABSENT_LIFE_S, DIGITS, Cache, entry
 from stores.loader import Loader
 from stores.pages import Page, PageQuery, Pages, Total
-from stores.postgres import Database, away_is_known
+from stores.postgres import Database
 from stores.resource_rows import READ, TABLE, state_from
 
-__all__ = ["TABLE", "Change", "Resources", "View", "cached", "forget"]
+__all__ = ["TABLE", "Change", "Resources", "View", "cached"]
 
 
 class View(msgspec.Struct, frozen=True):
@@ -65,19 +64,6 @@ _view = msgspec.json.Decoder(_Seen).decode
 def cached(state: Resource) -> bytes:
     """How the resource stands in the cache."""
     return entry(state.version, b"" if state.deleted_at is not None else document(state))
-
-
-async def forget(connection: Any, resources: Sequence[UUID]) -> None:
-    """Take the contents of erased resources out of the journal's events. Raises StoresAway."""
-    if not resources:
-        return
-    with away_is_known():
-        await connection.execute(
-            """UPDATE journal SET event = jsonb_set(
-                   event::jsonb, '{data}', (event::jsonb->'data') - '{title,body,tags,attributes,status}'::text[])::json
-               WHERE noun = 'resources' AND aggregate_id = ANY($1)""",
-            list(resources),
-        )
 
 
 class Resources:

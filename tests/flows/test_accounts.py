@@ -246,6 +246,12 @@ async def test_an_erasure_reaches_row_journal_key_address_resources_cache_and_se
     rows = await stores.database.fetch(owned, UUID(mina.id))
     assert len(rows) == 8
     assert all(row["deleted_at"] is not None for row in rows)
+    connections = Connections(served.settings, "tests")
+    await connections.broker.start()
+    try:
+        await erasures.sweep(connections)
+    finally:
+        await connections.close()
     told = await stores.database.fetch(
         "SELECT event, version FROM journal WHERE noun = 'resources' AND aggregate_id = ANY($1)", ids
     )
