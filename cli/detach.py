@@ -107,5 +107,6 @@ def _join(state: State) -> int:
         if holder and not told:
             print(f"Process {holder} runs it and is not ready yet; waiting for it. See `./yeoul status`.", flush=True)
             told = True
+        # Not a child of ours: the system tells us neither that it is ready nor that it has ended.
         time.sleep(POLL_S)
     raise EmbeddedError(f"It ended before it was ready. If it was detached, {state.logs / LOG} says why")

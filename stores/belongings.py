@@ -1,4 +1,4 @@
-"""What somebody owns, read piece by piece: to hand it over, and to have it deleted."""
+"""What somebody owns, read piece by piece: to hand it over, and to have it erased."""
 
 from uuid import UUID
 
@@ -18,7 +18,7 @@ EMPTIED = 100
 
 
 class Told(msgspec.Struct, frozen=True):
-    """An event of the journal: the object's version after it, and its JSON to the letter."""
+    """An event of the journal: the object's version after it, and its JSON as it stands there."""
 
     version: int
     event: bytes
@@ -38,7 +38,7 @@ class Belongings:
         return [TABLE.state(row) for row in rows]
 
     async def contents(self, owner: UUID, after: UUID, limit: int) -> list[UUID]:
-        """Ids above `after`, in order, of those that are not erased; deleted ones are. Raises StoresAway."""
+        """Ids above `after`, in order, of those of which something is left, the deleted ones too. Raises StoresAway."""
         rows = await self._database.fetch(
             """SELECT id FROM resources WHERE owner_id = $1 AND id > $2 AND title <> ''
                ORDER BY id LIMIT $3""",

@@ -35,17 +35,13 @@ def members(answer: Answer) -> dict[str, Any]:
     return shown
 
 
-def answered(parts: Parts, answer: Answer, wrapped: bytes | None) -> bytes | None:
-    """The JSON of an account as it was when the command was carried out, its personal fields null without its key.
+def answered(parts: Parts, answer: Answer, wrapped: bytes) -> bytes | None:
+    """The JSON of an account as it was when the command was carried out; None of a worker that kept nothing sealed.
 
-    None: the answer has no personal fields, so it is no account's, or of a version that did not keep them with it.
     Raises SealBroken.
     """
     sealed = _sealed(answer.document).sealed
-    if sealed is UNSET:
-        return None
-    shown = members(answer)
-    return orjson.dumps(shown | _open(parts, UUID(shown["id"]), sealed, wrapped))
+    return None if sealed is UNSET else _opened(parts, answer, sealed, wrapped)
 
 
 async def result(parts: Parts, actor: Actor, answer: Answer) -> bytes:
@@ -56,12 +52,18 @@ async def result(parts: Parts, actor: Actor, answer: Answer) -> bytes:
     """
     if not answer.document:
         return b"null"
-    if _sealed(answer.document).sealed is UNSET:
+    sealed = _sealed(answer.document).sealed
+    if sealed is UNSET:
         return answer.document
     account = UUID(members(answer)["id"])
     # Who asked for the operation as an admin may be none any more.
     may_see = actor.role is Role.ADMIN or actor.id == account
-    return answered(parts, answer, await parts.stores.accounts.key(account) if may_see else None) or answer.document
+    return _opened(parts, answer, sealed, await parts.stores.accounts.key(account) if may_see else None)
+
+
+def _opened(parts: Parts, answer: Answer, sealed: Personal, wrapped: bytes | None) -> bytes:
+    shown = members(answer)
+    return orjson.dumps(shown | _open(parts, UUID(shown["id"]), sealed, wrapped))
 
 
 def _open(parts: Parts, account: UUID, sealed: Personal, wrapped: bytes | None) -> dict[str, str | None]:

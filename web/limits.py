@@ -117,9 +117,9 @@ class Meter:
     async def exactly(self, who: str | int, now: float) -> int:
         """As `take`, and what other processes counted until now is counted in."""
         left = self.take(who, now)
-        count, remains = self.count(who, now), max(self._ends - now, 0)
+        count = self.count(who, now)
         await self._sharing.now(self, count)  # meanwhile the window may turn: it is the count of then that is told
-        used = count.shared + count.here + ceil(count.before * min(remains / self.window, 1))
+        used = count.shared + count.here + ceil(count.before * self._remains(count, now) / self.window)
         if used > self.quota:
             self._lessen(count, 1)
             raise self._spent(count, now, 1)
@@ -166,6 +166,10 @@ class Meter:
         self._ends = self._begins + self.window
         return now
 
+    def _remains(self, count: Count, now: float) -> float:
+        """Seconds until the window of a count ends, all of it for who took the time before it began."""
+        return min(max((count.window + 1) * self.window - now, 0), self.window)
+
     def _spent(self, count: Count, now: float, deeds: int) -> Spent:
         first, count.refused = not count.refused, True
         return Spent(self, self._wait(count, now, deeds), first)
@@ -176,10 +180,10 @@ class Meter:
         if used <= self.quota - deeds:
             # Room comes as the window before moves out: before * share <= quota - used - deeds.
             share = (self.quota - used - deeds) / count.before if count.before else 1.0
-            seconds = self._ends - now - share * self.window
+            seconds = self._remains(count, now) - share * self.window
         else:
             # Nothing in this window; in the next one as this one moves out.
-            seconds = self._ends - now + self.window * (1 - (self.quota - deeds) / max(used, 1))
+            seconds = self._remains(count, now) + self.window * (1 - (self.quota - deeds) / max(used, 1))
         return max(ceil(seconds), 1)
 
 

@@ -10,6 +10,7 @@ from aiohttp import web
 from domain.refusals import Code, Refusal
 from streams.publish import Pending
 from web import account_views, presenters
+from web.auth import NO_STORE
 from web.parts import ACTOR, PARTS
 from web.paths import object_id
 from web.presenters import Reply
@@ -33,7 +34,7 @@ async def read(request: web.Request) -> Reply:
     else:
         language = presenters.language_of(request.headers.get("Accept-Language"), parts.settings.language)
         shown["error"] = parts.presenters.of(request.path).error(answer.refusal or _FAILED, language)
-    return Reply(msgspec.json.encode(shown))
+    return Reply(msgspec.json.encode(shown), headers=NO_STORE)  # it may be an account's
 
 
 def pending(operation: UUID) -> bytes:

@@ -94,8 +94,9 @@ async def test_a_window_that_turns_while_redis_is_asked_keeps_its_counts() -> No
             return [(total + 9, before) for total, before in found]  # others have used it up
 
     one = meter(2, 60, Slow())
-    with pytest.raises(Spent):
+    with pytest.raises(Spent) as spent:
         await one.exactly("a", HOUR + 59)
+    assert spent.value.wait <= 60
     with pytest.raises(Spent):
         one.take("b", HOUR + 62)
 
