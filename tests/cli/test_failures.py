@@ -153,9 +153,7 @@ sys.exit(code)
 """
 
 
-@pytest.mark.skipif(
-    sys.platform != "linux", reason="what a program took at most is read from /proc, as Linux has it"
-)
+@pytest.mark.skipif(sys.platform != "linux", reason="what a program took at most is read from /proc, as Linux has it")
 async def test_dead_letters_of_any_size_are_listed_and_settled_in_little_memory(
     tmp_path: Path, process_environ: dict[str, str], own_settings: Settings
 ) -> None:

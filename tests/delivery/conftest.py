@@ -8,8 +8,10 @@ import pytest_asyncio
 
 from config import Settings
 from stores import migrations
+from streams.admin import ensure_topics
 from streams.groups import Connections
 from tests.contracts.harness import Broker, open_broker
+from tests.delivery.desk import Desk
 from tests.delivery.harness import Scene
 from topics import Repeats
 
@@ -46,3 +48,16 @@ def scene(settings: Settings, connections: Connections, broker: Broker) -> MakeS
         return made
 
     return make
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def desk(own_settings: Settings, broker: Broker) -> AsyncIterator[Desk]:
+    await migrations.apply(own_settings.postgres_url)
+    await ensure_topics(own_settings)
+    connections = Connections(own_settings, "tests")
+    await connections.broker.start()
+    desk = Desk(own_settings, connections, broker)
+    desk.running.start()
+    yield desk
+    await desk.running.stop()
+    await connections.close()

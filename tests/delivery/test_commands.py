@@ -1,138 +1,22 @@
-"""Commands through their whole group: what no front sent is parked; what failed is told, and reopened by a replay."""
+"""Commands through their whole group: rows, operations and events, and what follows a commit."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from datetime import UTC, datetime
 from typing import Any
-from uuid import UUID, uuid4
 
-import msgspec
 import pytest
-import pytest_asyncio
-from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
-from aiokafka.structs import ConsumerRecord
 from prometheus_client import REGISTRY
 
-from agents.resources import NOUN
-from config import Settings
-from domain.resources import CreateResource, Resource
 from security.signatures import sign
-from stores import migrations
-from stores.aggregates import Operation, Operations
 from stores.cache import Cache
-from stores.dead_letters import NOT_PARKED, Letter, Parked, park
-from stores.resources import Resources
 from streams.admin import ensure_topics
-from streams.envelope import SIGNATURE, Command, Event, write
-from streams.groups import CommandGroup, Connections
+from streams.envelope import SIGNATURE, write
 from streams.publisher import Publisher
-from streams.replay import replay
 from streams.runtime import Running
-from tests.contracts.harness import Broker, until
+from tests.contracts.harness import until
+from tests.delivery.desk import Desk
 from tests.stores.given import letters as letters_of
-from topics import COMMANDS_RESOURCES, EVENTS_RESOURCES
-
-OWNER = UUID(int=0xA)
-
-
-class Desk:
-    """The group of resources at work, with a decision that fails for titles in `poison`."""
-
-    def __init__(self, settings: Settings, connections: Connections, broker: Broker) -> None:
-        self.settings = settings
-        self.connections = connections
-        self.poison: set[str] = set()
-        self.idle: set[str] = set()
-        """Titles for which nothing has to happen."""
-        self._broker = broker
-        self.topic = COMMANDS_RESOURCES.full_name(settings.topic_prefix)
-        self.group = f"{settings.topic_prefix}.resources"
-        self.running = Running(
-            connections, CommandGroup("resources", msgspec.structs.replace(NOUN, decide=self._decide))
-        )
-
-    def _decide(self, state: Any, command: Any, context: Any) -> Any:
-        if getattr(command, "title", None) in self.poison:
-            raise RuntimeError(f"{command.title} is poison")
-        if isinstance(command, CreateResource) and command.title in self.idle:
-            return ()
-        return NOUN.decide(state, command, context)
-
-    def command(self, title: str, **changes: Any) -> Command:
-        operation = uuid4()
-        data = msgspec.json.encode({"kind": "note", "title": title, "visibility": "public"})
-        made = Command(
-            id=str(operation), source="/yeoul/web", type="create_resource", subject=uuid4(), time=datetime.now(UTC),
-            operation=operation, data=msgspec.Raw(data), actor=OWNER, actorrole="user", fingerprint="print",
-        )  # fmt: skip
-        return msgspec.structs.replace(made, **changes)
-
-    async def send(
-        self, value: Command | bytes | None, *, key: bytes | None = None, signed: bool = True, partition: int = 0
-    ) -> None:
-        if isinstance(value, Command):
-            key = str(value.subject).encode() if key is None else key
-            value = write(value)
-        headers = []
-        if signed:
-            signature = sign(self.settings.command_key, b"resources", key or b"", value or b"")
-            headers = [(SIGNATURE, signature.encode())]
-        await self._broker.producer.send_and_wait(self.topic, value, key, partition=partition, headers=headers)
-
-    async def done(self, command: Command) -> Operation:
-        async def found() -> Operation | None:
-            operations = await Operations(self.connections.database).find([command.operation])
-            return operations.get(command.operation)
-
-        operation = await until(found)
-        assert isinstance(operation, Operation)
-        return operation
-
-    async def letters(self, count: int) -> list[Parked]:
-        async def there() -> list[Parked] | None:
-            found = await letters_of(self.connections.dead_letters, group=self.group)
-            return found if len(found) == count else None
-
-        letters: list[Parked] = await until(there)
-        return letters
-
-    async def replay(self, *letters: Parked) -> dict[int, str]:
-        """As the command line sends them again."""
-        store = self.connections.dead_letters
-        return await replay(self.settings, store, await store.named([letter.id for letter in letters]))
-
-    async def published(self, count: int, partition: int = 0) -> list[Event]:
-        """The first events of a partition of the events' topic."""
-        name = EVENTS_RESOURCES.full_name(self.settings.topic_prefix)
-        consumer = AIOKafkaConsumer(bootstrap_servers=self.settings.kafka_url, auto_offset_reset="earliest")
-        await consumer.start()
-        try:
-            consumer.assign([TopicPartition(name, partition)])
-            found: list[ConsumerRecord] = []
-
-            async def there() -> bool:
-                for records in (await consumer.getmany(timeout_ms=200)).values():
-                    found.extend(records)
-                return len(found) >= count
-
-            await until(there)
-            return [msgspec.json.decode(record.value, type=Event) for record in found]
-        finally:
-            await consumer.stop()
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def desk(own_settings: Settings, broker: Broker) -> AsyncIterator[Desk]:
-    await migrations.apply(own_settings.postgres_url)
-    await ensure_topics(own_settings)
-    connections = Connections(own_settings, "tests")
-    await connections.broker.start()
-    desk = Desk(own_settings, connections, broker)
-    desk.running.start()
-    yield desk
-    await desk.running.stop()
-    await connections.close()
+from topics import EVENTS_RESOURCES
 
 
 async def test_a_command_becomes_a_row_an_operation_and_an_event(desk: Desk) -> None:
@@ -148,16 +32,8 @@ async def test_a_command_becomes_a_row_an_operation_and_an_event(desk: Desk) -> 
     events = await desk.published(21)
     assert [event.operation for event in events] == [command.operation for command in [*commands, last]]
     assert [event.sequence for event in events] == sorted({event.sequence for event in events})
-    states = await rows(desk)
+    states = await desk.rows()
     assert sorted(state.title for state in states) == sorted([*[f"title {number}" for number in range(20)], "last"])
-
-
-async def rows(desk: Desk) -> list[Resource]:
-    found = await desk.connections.database.fetch("SELECT id FROM resources")
-    states = await Resources(desk.connections.database, Cache(desk.connections.redis)).states(
-        [row["id"] for row in found]
-    )
-    return list(states.values())
 
 
 async def test_where_nothing_had_to_happen_to_what_never_was_the_command_has_succeeded(desk: Desk) -> None:
@@ -167,41 +43,7 @@ async def test_where_nothing_had_to_happen_to_what_never_was_the_command_has_suc
     operation = await desk.done(command)
     assert (operation.outcome, operation.version, operation.answer) == ("succeeded", 0, b"")
     assert await letters_of(desk.connections.dead_letters, group=desk.group) == []
-    assert await rows(desk) == []
-
-
-async def test_what_no_front_sent_or_nobody_understands_is_parked_and_its_neighbours_pass(desk: Desk) -> None:
-    unknown, wrong_data = desk.command("x", type="burn_resource"), desk.command("", data=msgspec.Raw(b'{"n": 1}'))
-    wrong_key, foreign_role = desk.command("y"), desk.command("z", actorrole="emperor")
-    neighbours = [desk.command(f"neighbour {number}") for number in range(9)]
-    bad: list[tuple[Any, dict[str, Any]]] = [
-        (desk.command("unsigned"), {"signed": False}),
-        (unknown, {}),
-        (wrong_data, {}),
-        (wrong_key, {"key": b"another"}),
-        (foreign_role, {}),
-        (b"\xff\xfe\x00", {"key": b"\xff"}),
-        (b'{"another": "shape"}', {"key": b"k"}),
-        (None, {"key": b"k"}),
-    ]
-    for neighbour, (value, options) in zip(neighbours, bad, strict=False):
-        await desk.send(neighbour)
-        await desk.send(value, **options)
-    await desk.send(neighbours[-1])
-    for neighbour in neighbours:
-        assert (await desk.done(neighbour)).outcome == "succeeded"
-    letters = await desk.letters(8)
-    known = [value.operation if isinstance(value, Command) else None for value, _options in bad]
-    assert [letter.operation for letter in letters] == known
-    codes = [letter.code for letter in letters]
-    assert codes == [
-        "unsigned", "unknown_command", "wrong_shape", "wrong_key",
-        "unknown_role", "not_json", "wrong_shape", "tombstone",
-    ]  # fmt: skip
-    # A front waits for those that it signed; nobody hears of what anybody sent.
-    for command in (unknown, wrong_data, wrong_key, foreign_role):
-        assert (await desk.done(command)).outcome == "failed"
-    assert await Operations(desk.connections.database).find([bad[0][0].operation]) == {}
+    assert await desk.rows() == []
 
 
 async def test_a_signature_is_of_this_key_and_this_value(desk: Desk) -> None:
@@ -212,134 +54,7 @@ async def test_a_signature_is_of_this_key_and_this_value(desk: Desk) -> None:
         await desk._broker.producer.send_and_wait(desk.topic, value, key, headers=[(SIGNATURE, signature)])
     await desk._broker.producer.send_and_wait(desk.topic, value, key, headers=[(SIGNATURE, b"\xff")])
     assert {letter.code for letter in await desk.letters(4)} == {"unsigned"}
-    assert await rows(desk) == []
-
-
-async def test_a_failed_operation_is_reopened_by_replaying_its_command(desk: Desk) -> None:
-    desk.poison = {"bad"}
-    before, bad, after = desk.command("before"), desk.command("bad"), desk.command("after")
-    for command in (before, bad, after):
-        await desk.send(command)
-    outcomes = [(await desk.done(command)).outcome for command in (before, bad, after)]
-    assert outcomes == ["succeeded", "failed", "succeeded"]
-    (letter,) = await desk.letters(1)
-    assert (letter.code, letter.value, letter.attempts) == ("handler_failed", write(bad), 3)
-    desk.poison = set()
-    assert await desk.replay(letter) == {}
-
-    async def succeeded() -> bool:
-        return (await desk.done(bad)).outcome == "succeeded"
-
-    await until(succeeded)
-    assert sorted(state.title for state in await rows(desk)) == ["after", "bad", "before"]
-    # Two operators at once: it is sent twice, and the operation is known by then.
-    assert await desk.replay(letter) == {letter.id: NOT_PARKED}
-    for partition in range(COMMANDS_RESOURCES.partitions):
-        last = desk.command("last")
-        await desk.send(last, partition=partition)
-        await desk.done(last)
-    versions = [state.version for state in await rows(desk) if state.title == "bad"]
-    assert versions == [1]
-    row = await desk.connections.database.fetchrow(
-        "SELECT count(*) AS events FROM journal WHERE aggregate_id = $1", bad.subject
-    )
-    assert row["events"] == 1
-
-
-async def test_what_was_parked_and_done_meanwhile_is_not_done_again_days_later(desk: Desk) -> None:
-    made = desk.command("made")
-    await desk.send(made)
-    assert (await desk.done(made)).outcome == "succeeded"
-
-    def change(title: str) -> Command:
-        data = msgspec.json.encode({"title": title})
-        return desk.command("", type="update_resource", subject=made.subject, data=msgspec.Raw(data))
-
-    first, second = change("first"), change("second")
-    desk.poison = {"first"}
-    await desk.send(first)
-    assert (await desk.done(first)).outcome == "failed"
-    (letter,) = await desk.letters(1)
-    desk.poison = set()
-    await desk.send(first)  # by its caller, under the same key
-    await desk.send(second)
-    assert (await desk.done(second)).version == 3
-    database = desk.connections.database
-    await database.execute("UPDATE operations SET created_at = now() - interval '3 days'")
-    await Operations(database).forget()
-    assert await desk.replay(letter) == {}
-    for partition in range(COMMANDS_RESOURCES.partitions):
-        last = desk.command("last")
-        await desk.send(last, partition=partition)
-        await desk.done(last)
-    (state,) = [state for state in await rows(desk) if state.id == made.subject]
-    assert (state.title, state.version) == ("second", 3)
-
-
-@pytest.mark.parametrize("by", ["the client", "the broker"])
-async def test_what_kafka_does_not_take_is_left_and_the_others_are_sent(desk: Desk, by: str) -> None:
-    """It was sent compressed, and is larger than a producer may send."""
-    desk.poison = {"first", "last"}
-    large, name = b"x" * (9 << 20), desk.topic
-    letter = Letter(
-        group=desk.group, topic=name, topic_id=uuid4(), partition=0, offset=0, key=b"k", value=large, headers=(),
-        produced_at=None, code="unsigned", error="", handler="h", attempts=1,
-    )  # fmt: skip
-    if by == "the broker":
-        # Without key and value aiokafka looks at no size.
-        letter = msgspec.structs.replace(letter, key=None, value=None, headers=(("h", large),))
-    first, last = desk.command("first"), desk.command("last")
-    await desk.send(first)
-    await desk.done(first)
-    async with desk.connections.database.connection() as connection:
-        await park(connection, [letter])
-    await desk.send(last)
-    await desk.done(last)
-    letters = await desk.letters(3)
-    desk.poison = set()
-    left = await desk.replay(*letters)
-    assert list(left) == [letters[1].id]
-    assert "MessageSizeTooLargeError" in left[letters[1].id]
-    for command in (first, last):
-
-        async def succeeded(command: Command = command) -> bool:
-            return (await desk.done(command)).outcome == "succeeded"
-
-        await until(succeeded)
-    assert [one.id for one in await desk.letters(1)] == list(left)
-
-
-async def test_what_was_parked_is_found_by_its_operation_and_request(
-    desk: Desk, caplog: pytest.LogCaptureFixture
-) -> None:
-    desk.poison = {"bad", "worse"}
-    asked, unasked = desk.command("bad", requestid="req-7"), desk.command("worse")
-    await desk.send(asked)
-    await desk.done(asked)
-    await desk.send(unasked)
-    await desk.done(unasked)
-
-    def told() -> list[dict[str, str]]:
-        return [line.fields for line in caplog.records if str(line.msg).startswith("parked ")]  # type: ignore[attr-defined]
-
-    await until(lambda: len(told()) == 2)
-    assert told() == [
-        {"operation": str(asked.operation), "request": "req-7"},
-        {"operation": str(unasked.operation)},
-    ]
-
-
-async def test_a_command_of_nothing_but_strange_headers_is_sent_again_as_it_was(desk: Desk) -> None:
-    headers = [("a\0b", b"\xff"), ("empty", None)]
-    batch = desk._broker.producer.create_batch()
-    batch.append(key=None, value=None, timestamp=None, headers=headers)
-    await (await desk._broker.producer.send_batch(batch, desk.topic, partition=1))
-    (letter,) = await desk.letters(1)
-    assert (letter.code, letter.headers) == ("unsigned", tuple(headers))
-    assert await desk.replay(letter) == {}
-    (again,) = await desk.letters(1)  # still unsigned: a row of its own
-    assert (again.key, again.value, again.headers) == (None, None, tuple(headers))
-    assert again.id != letter.id
+    assert await desk.rows() == []
 
 
 async def test_a_failure_behind_a_commit_leaves_no_gap_in_the_events(

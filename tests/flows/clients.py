@@ -7,9 +7,15 @@ import contextlib
 import itertools
 import time
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
+
+from domain.access import Role
+from security import fields
+
+if TYPE_CHECKING:
+    from tests.flows.harness import System
 
 PASSWORD = "correct horse"
 PROMISED_S = 1.0
@@ -70,6 +76,14 @@ class Caller:
         async with asked("GET", self.url + "/users/me/export", {}, self.token) as answer:
             assert answer.status == 200
             return await answer.json()
+
+
+async def admin_of(installation: System, guest: Caller, email: str = "admin@example.com") -> Caller:
+    """The admin with that address, who is made if need be."""
+    token = await installation.token(email, Role.ADMIN)
+    row = await installation.stores.accounts.by_email_index(fields.index(installation.settings.index_key, email))
+    assert row is not None
+    return Caller(guest.url, token, str(row.id))
 
 
 class Browser:

@@ -8,7 +8,9 @@ import pytest
 import pytest_asyncio
 
 from config import Settings
-from tests.flows.harness import System, serving, system
+from embedded.stack import Stack
+from tests.conftest import fresh_settings
+from tests.flows.harness import WRITES, System, serving, system
 
 
 @pytest.fixture(scope="session")
@@ -28,4 +30,14 @@ async def installation(own_settings: Settings, tmp_path: Path) -> AsyncIterator[
 async def served(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[System]:
     """A worker and a front that run, for the tests of a module that leave them, their servers and settings alone."""
     async with serving(settings, tmp_path_factory.mktemp("served")) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def writing(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[System]:
+    """As `served`, with the groups of WRITES only."""
+    async with (
+        fresh_settings(stack, "writing") as settings,
+        serving(settings, tmp_path_factory.mktemp("writing"), *WRITES) as running,
+    ):
         yield running

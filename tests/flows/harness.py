@@ -31,6 +31,8 @@ from tests import defects
 from web.accounts import token_for
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+WRITES = ("accounts", "resources", "sessions")
+"""Groups without those that follow accounts: what they would do is not done, and tokens stay good."""
 OWNER = Actor(UUID("00000000-0000-7000-8000-000000000001"), Role.USER)
 
 

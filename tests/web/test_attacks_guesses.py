@@ -17,12 +17,12 @@ from security.passwords import Passwords
 from security.refresh import RefreshToken
 from tests.web.conftest import PASSWORD, Client, registered
 from tests.web.fake_accounts import FakeAccounts, FakeSecondFactors, FakeSessions
-from tests.web.fakes import Fakes
+from tests.web.fakes import FakeLimits, Fakes
 
 V1 = "/api/v1"
 WORK = (
     (FakeAccounts, "by_email_index"), (FakeAccounts, "key"), (FakeAccounts, "get"), (FakeAccounts, "put_key"),
-    (FakeSessions, "get"), (FakeSecondFactors, "get"),
+    (FakeSessions, "get"), (FakeSecondFactors, "get"), (FakeLimits, "is_familiar"),
     (Sealer, "open"), (Sealer, "seal"), (Sealer, "new_key"), (Passwords, "verify"),
     (Passwords, "hash"),
 )  # fmt: skip

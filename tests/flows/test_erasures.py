@@ -1,0 +1,174 @@
+"""What an erasure of an account reaches: at once, by the groups that follow it, and by the sweep."""
+
+from uuid import UUID
+
+import msgspec
+import pytest
+
+from agents import erasures
+from security import fields
+from streams.groups import Connections
+from tests.flows.clients import PASSWORD, Caller, address_of, admin_of
+from tests.flows.harness import System, until
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+async def swept(installation: System) -> None:
+    """Once, as each worker does it now and then."""
+    connections = Connections(installation.settings, "tests")
+    await connections.broker.start()
+    try:
+        await erasures.sweep(connections)
+    finally:
+        await connections.close()
+
+
+async def test_an_erasure_reaches_row_journal_key_address_resources_cache_and_search(served: System) -> None:
+    guest = Caller(served.url)
+    email = address_of("mina")
+    mina = await guest.register(email, name="Mina of the rapids", phone="+82 10 1234 5678")
+    jun, admin = await guest.register(address_of("jun")), await admin_of(served, guest)
+    index = fields.index(served.settings.index_key, email)
+    ids = []
+    for n in range(8):
+        note = {
+            "kind": "note", "title": f"weir {n}", "body": "the weir", "tags": ["weir"], "attributes": {"weir": [n]},
+            "visibility": "public" if n % 2 else "private", "status": "weir",
+        }  # fmt: skip
+        status, made = await mina.ask("POST", "/resources", note)
+        assert status == 201
+        ids.append(made["id"])
+        assert (await mina.ask("GET", f"/resources/{made['id']}"))[0] == 200  # and so it is cached
+    _, others = await jun.ask("POST", "/resources", {"kind": "note", "title": "of another", "visibility": "public"})
+    assert (await mina.ask("PATCH", "/users/me", {"name": "Mina again"}))[0] == 200
+    assert (await guest.ask("POST", "/auth/login", {"email": email, "password": PASSWORD}))[0] == 200
+    assert (await mina.ask("PATCH", f"/resources/{ids[1]}", {"title": "another weir"}))[0] == 200
+    assert (await mina.ask("DELETE", f"/resources/{ids[0]}"))[0] == 204
+    assert len((await admin.ask("GET", "/resources?q=weir"))[1]) == 7
+    assert ids[0] in {one["id"] for one in (await admin.ask("GET", "/resources?deleted=true&limit=100"))[1]}
+
+    whole = await mina.export()
+    assert (whole["account"]["name"], whole["account"]["phone"]) == ("Mina again", "+82 10 1234 5678")
+    assert [event["type"] for event in whole["account_history"]] == ["account.created", "account.updated"]
+    assert [one["id"] for one in whole["resources"]] == sorted(ids)
+    assert {len(one["history"]) for one in whole["resources"] if one["id"] not in ids[:2]} == {1}
+    deleted = next(one for one in whole["resources"] if one["id"] == ids[0])
+    assert [event["type"] for event in deleted["history"]] == ["resource.created", "resource.deleted"]
+
+    stores = served.stores
+    with stores.redis.use() as client:
+        assert await client.exists(f"{stores.redis.prefix}:familiar:{mina.id}")
+    key = await stores.accounts.key(UUID(mina.id))
+    assert key is not None
+    assert (await mina.ask("DELETE", "/users/me", {"password": PASSWORD}))[0] == 204
+    # What others see of it goes by itself, from the cache too.
+
+    async def gone() -> bool:
+        rows = await stores.database.fetch(
+            "SELECT id FROM resources WHERE title <> '' AND owner_id = ANY($1)", [mina.id, jun.id]
+        )
+        return [str(row["id"]) for row in rows] == [others["id"]]
+
+    await until(gone, 30, "the resources of an erased account are erased")
+    await served.until_published()  # and what follows a commit was done, the cache first of all
+    assert {(await admin.ask("GET", f"/resources/{id}"))[0] for id in ids} == {404}
+    assert (await jun.ask("GET", f"/resources/{others['id']}"))[0] == 200
+    owned = "SELECT * FROM resources WHERE owner_id = $1"
+    rows = await stores.database.fetch(owned, UUID(mina.id))
+    assert len(rows) == 8
+    assert all(row["deleted_at"] is not None for row in rows)
+    await swept(served)
+    told = await stores.database.fetch(
+        "SELECT event, version FROM journal WHERE noun = 'resources' AND aggregate_id = ANY($1)", ids
+    )
+    assert len(told) == 8 + 1 + 8 + 8  # created, one updated, deleted, erased
+    assert "weir" not in repr([*rows, *told])
+    # Nothing is found of it, nothing listed, and nothing comes back.
+    assert (await admin.ask("GET", "/resources?q=weir"))[1] == []
+    assert (await admin.ask("GET", "/resources?filter[tags][contains]=weir"))[1] == []
+    listed = (await admin.ask("GET", "/resources?deleted=true&limit=100"))[1]
+    assert not {one["id"] for one in listed} & set(ids)
+    assert await admin.ask("POST", f"/resources/{ids[0]}/restore") == (410, "RESTORE_EXPIRED")
+    status, history = await admin.ask("GET", f"/resources/{ids[1]}/history")
+    assert [(one["type"], set(one["data"])) for one in history] == [
+        (f"resource.{what}", {"kind", "visibility", "owner_id"}) for what in ("created", "updated", "deleted", "erased")
+    ]  # fmt: skip
+    with served.stores.redis.use() as client:
+        assert not await client.exists(f"{served.stores.redis.prefix}:familiar:{mina.id}")
+
+    row = await stores.accounts.get(UUID(mina.id))
+    assert row is not None
+    assert (row.email_sealed, row.name_sealed, row.phone_sealed, row.password_sealed, row.email_index) == (
+        "", "", None, "", None,
+    )  # fmt: skip
+    assert await stores.accounts.key(UUID(mina.id)) is None
+    claims = await stores.database.fetch(
+        "SELECT account_id FROM account_claims WHERE account_id = ANY($1) OR email_index = $2",
+        [mina.id, jun.id, admin.id], index,
+    )  # fmt: skip
+    assert {str(row["account_id"]) for row in claims} == {jun.id, admin.id}
+    # What the journal has of it is sealed by a key that is nowhere any more, and names no address.
+    told = await stores.database.fetch(
+        "SELECT event FROM journal WHERE noun = 'accounts' AND aggregate_id = $1 ORDER BY version", UUID(mina.id)
+    )
+    assert [msgspec.json.decode(row["event"])["type"] for row in told] == [
+        "account.created", "account.updated", "account.erased",
+    ]  # fmt: skip
+    assert not any(index in row["event"] for row in told)
+    everything = await stores.database.fetch(
+        "SELECT account_id FROM account_keys WHERE wrapped = $1 OR account_id = $2", key, UUID(mina.id)
+    )
+    assert everything == []
+    operations = await stores.database.fetch("SELECT encode(answer, 'escape') AS answer FROM operations")
+    assert not any("Mina" in row["answer"] or index in row["answer"] for row in operations)
+
+
+async def test_what_an_erased_account_had_under_way_is_erased_later(writing: System) -> None:
+    guest = Caller(writing.url)
+    mina = await guest.register(address_of("mina"))
+    assert (await mina.ask("DELETE", "/users/me", {"password": PASSWORD}))[0] == 204
+    # Nothing says that the token is no longer good: as a command that was in Kafka before the erasure.
+    note = {"kind": "note", "title": "later words", "visibility": "public"}
+    status, late = await mina.ask("POST", "/resources", note)
+    assert status == 201
+    await swept(writing)
+
+    async def gone() -> bool:
+        return (await guest.ask("GET", f"/resources/{late['id']}"))[0] == 404
+
+    await until(gone, 30, "what came later is erased")
+    await swept(writing)
+    for query in ("SELECT * FROM resources WHERE id = $1", "SELECT * FROM journal WHERE aggregate_id = $1"):
+        rows = await writing.stores.database.fetch(query, UUID(late["id"]))
+        assert rows
+        assert "later words" not in repr(rows)
+
+
+async def test_a_worker_that_missed_an_erasure_follows_it_later_and_once(writing: System) -> None:
+    guest = Caller(writing.url)
+    mina = await guest.register(address_of("mina"))
+    ids = [(await mina.ask("POST", "/resources", {"kind": "note", "title": str(n)}))[1]["id"] for n in range(30)]
+    assert (await mina.ask("DELETE", "/users/me", {"password": PASSWORD}))[0] == 204
+    for _ in range(2):
+        reader = writing.worker("erasures")
+        await reader.start()
+
+        async def gone() -> bool:
+            rows = await writing.stores.database.fetch(
+                "SELECT id FROM resources WHERE title <> '' AND owner_id = $1", UUID(mina.id)
+            )
+            return not rows
+
+        await until(gone, 30, "the resources are erased")
+        await reader.stop()
+        # Read once more from the beginning: the commands are known by their operations.
+        await writing.stores.database.execute(
+            "UPDATE progress SET next_offset = 0, sequence = '' WHERE consumer_group LIKE '%.erasures'"
+        )
+    await writing.until_published()
+    events, _ = await writing.events()
+    # Beside them, what another test's erased account had, if it came first.
+    for kind in ("resource.deleted", "resource.erased"):
+        ended = [event["subject"] for event in events if event["type"] == kind and event["subject"] in ids]
+        assert sorted(ended) == sorted(ids), kind
