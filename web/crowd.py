@@ -24,8 +24,9 @@ MOST_UNSENT = 64 * 1024 * 1024
 """Bytes of answers that may lie unsent in a process; beyond them the largest are dropped with their connections."""
 LEAST_RATE = 1024
 """Bytes a second with which a body has to come on the whole."""
-RESERVE = 64
-"""Connections beyond the limit: they are served health, and told that there is no room for more."""
+RESERVE = 256
+"""Connections beyond the limit: they are served health, and told that there is no room for more. Who came first of
+them goes when there are more, so in a wave a request has as long to come as so many others take to be let in."""
 GRACE_S = 0.1
 """How long whoever has come keeps its place: its request may be on its way, or here and not read yet, seconds."""
 ROOM = 32

@@ -265,7 +265,7 @@ async def test_when_all_are_being_served_others_are_told_and_health_answers(fake
         assert await opened.ask("/livez") == 200
         assert await opened.ask("/readyz") == 200
         assert await opened.ask("/api/v2/resources") == 503
-        reserve = [await opened.connect() for _ in range(3 * crowd.RESERVE)]
+        reserve = [await opened.connect() for _ in range(crowd.RESERVE + 64)]
         assert await opened.ask("/livez") == 200
         assert len(opened.crowd) <= 64 + crowd.RESERVE
         release.set()
