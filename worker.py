@@ -107,7 +107,7 @@ async def _housekeeping(connections: Connections) -> None:
     """Forget operations older than the answers to their keys are promised for, and what else nobody asks for any more.
 
     That is what no metric keeps, expired sessions and API keys, and which mails were sent long ago.
-    Empty the journal of what was erased, and have erased what came to be in the name of an erased account.
+    Empty journal and dead letters of what was erased, and have erased what came to be in an erased account's name.
     Any worker may, at any time.
     """
     operations = Operations(connections.database)

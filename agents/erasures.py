@@ -3,7 +3,7 @@
 account.erased → the resources that are its own → erase_resource for each, acknowledged → the position moves
 
 What the account still had under way when it was erased comes to be after the reader has looked. So somebody looks
-again now and then, for a day: `sweep`. Its sessions are ended by agents/revocations.py.
+again now and then: `sweep`. Its sessions are ended by agents/revocations.py.
 """
 
 import contextlib
@@ -16,6 +16,7 @@ from aiokafka.structs import ConsumerRecord
 import topics
 from domain.resources import EraseResource
 from stores.belongings import FIRST, Belongings
+from stores.dead_letters import DeadLetters
 from stores.limits import Counts
 from stores.redis import RedisAway
 from streams.consequences import Cause, Commanding, Consequences, read_cause
@@ -63,12 +64,14 @@ def _erasing(consequences: Consequences, ids: Sequence[UUID], of: Cause | str) -
 
 
 async def sweep(connections: Connections) -> None:
-    """Empty the journal of what was erased, and have erased what came to be in the name of an account after it was.
+    """Empty journal and dead letters of what was erased, and have erased what came to be in an erased account's name.
 
     Raises StoresAway.
     """
     belongings = Belongings(connections.database)
     await belongings.empty()
+    topic = topics.COMMANDS_RESOURCES.full_name(connections.settings.topic_prefix)
+    await DeadLetters(connections.database).empty(topic)
     consequences = Consequences(connections, NAME)
     for owner, ids in (await belongings.left_behind(STEP)).items():
         await consequences.send(_erasing(consequences, ids, f"contents left behind by {owner}"))

@@ -11,8 +11,7 @@ from stores.resources import TABLE
 FIRST = UUID(int=0)
 """Before every id."""
 SINCE_HOURS = 24
-"""How far back a look for what erased accounts left behind goes: nobody writes in their name any longer than that."""
-
+"""How long after a resource was erased its events are looked at: they are published by then."""
 EMPTIED = 100
 """Events that are emptied at a time: each may be large."""
 
@@ -33,7 +32,10 @@ class Belongings:
     async def resources(self, owner: UUID, after: UUID, limit: int) -> list[Resource]:
         """Resources of `owner` with ids above `after`, by id, the deleted ones too. Raises StoresAway."""
         rows = await self._database.fetch(
-            "SELECT * FROM resources WHERE owner_id = $1 AND id > $2 ORDER BY id LIMIT $3", owner, after, limit
+            "SELECT * FROM resources WHERE owner_id = $1 AND id > $2 AND title <> '' ORDER BY id LIMIT $3",
+            owner,
+            after,
+            limit,
         )
         return [TABLE.state(row) for row in rows]
 
@@ -49,13 +51,13 @@ class Belongings:
         return [row["id"] for row in rows]
 
     async def left_behind(self, limit: int) -> dict[UUID, list[UUID]]:
-        """Contents of accounts that were erased lately, by account, `limit` at most. Raises StoresAway."""
+        """Contents of accounts that were erased, by account, `limit` at most. Raises StoresAway."""
+        # One look at the index for each account, however many resources there are in all.
         rows = await self._database.fetch(
-            """SELECT r.owner_id, r.id FROM accounts a JOIN resources r ON r.owner_id = a.id
-               WHERE a.status = 'erased' AND a.updated_at > now() - make_interval(hours => $2)
-                   AND r.title <> '' LIMIT $1""",
+            """SELECT left_behind.* FROM accounts a CROSS JOIN LATERAL (
+                   SELECT owner_id, id FROM resources WHERE owner_id = a.id AND title <> '' LIMIT $1
+               ) AS left_behind WHERE a.status = 'erased' LIMIT $1""",
             limit,
-            SINCE_HOURS,
         )
         found: dict[UUID, list[UUID]] = {}
         for row in rows:
@@ -63,7 +65,7 @@ class Belongings:
         return found
 
     async def empty(self) -> None:
-        """Take the contents of erased resources out of the journal's events, of accounts that were erased lately.
+        """Take the contents of resources that were erased lately out of the journal's events.
 
         Piece by piece, for a history may be of any length. Raises StoresAway.
         """
@@ -73,9 +75,8 @@ class Belongings:
                 """UPDATE journal SET event = jsonb_set(event::jsonb, '{data}',
                        (event::jsonb->'data') - '{title,body,tags,attributes,status}'::text[])::json
                    WHERE ctid = ANY(ARRAY(
-                       SELECT j.ctid FROM accounts a JOIN resources r ON r.owner_id = a.id
-                           JOIN journal j ON j.aggregate_id = r.id AND j.noun = 'resources'
-                       WHERE a.status = 'erased' AND a.updated_at > now() - make_interval(hours => $2) AND r.title = ''
+                       SELECT j.ctid FROM resources r JOIN journal j ON j.aggregate_id = r.id AND j.noun = 'resources'
+                       WHERE r.title = '' AND r.updated_at > now() - make_interval(hours => $2)
                            AND (j.event::jsonb->'data') ?| '{title,body,tags,attributes,status}'::text[] LIMIT $1))""",
                 EMPTIED,
                 SINCE_HOURS,

@@ -15,6 +15,10 @@ _EPOCH = datetime.fromtimestamp(0, UTC)
 STATES = ("parked", "requested", "replayed", "dropped")
 NOT_PARKED = "not parked any more"
 """Why a letter is not settled that somebody else has settled before."""
+ERASED = "what it held was erased with its account"
+"""The error of a letter that an erasure has emptied."""
+EMPTIED = 100
+"""Letters that are emptied at a time: each may be large."""
 MOST_BYTES = 16 << 20
 """Bytes of letters, as they came, that are read at a time where there may be any number; one letter may be larger."""
 
@@ -22,7 +26,8 @@ MOST_BYTES = 16 << 20
 class Letter(msgspec.Struct, frozen=True, kw_only=True):
     """A record as it came, where it was, and why it could not be handled. `produced_at` in milliseconds since 1970.
 
-    `operation`: that of a command that can be read. It is not forgotten while this is parked.
+    Of a command that can be read: its `operation`, which is not forgotten while this is parked, its `actor` and its
+    `subject`, with whom it goes.
     """
 
     group: str
@@ -39,6 +44,8 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True):
     handler: str
     attempts: int
     operation: UUID | None = None
+    actor: UUID | None = None
+    subject: UUID | None = None
 
 
 class Parked(Letter, frozen=True, kw_only=True):
@@ -99,13 +106,14 @@ async def park(connection: Any, letters: Sequence[Letter]) -> None:
     with away_is_known():
         await connection.executemany(
             """INSERT INTO dead_letters (consumer_group, topic, topic_id, partition, "offset", key, value, headers,
-                   timestamp_ms, code, error, handler, attempts, operation)
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) ON CONFLICT DO NOTHING""",
+                   timestamp_ms, code, error, handler, attempts, operation, actor, subject)
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) ON CONFLICT DO NOTHING""",
             [
                 (
                     letter.group, letter.topic, letter.topic_id, letter.partition, letter.offset, letter.key,
                     letter.value, _headers_to_json(letter.headers), letter.produced_at, letter.code,
                     storable(letter.error), letter.handler, letter.attempts, letter.operation,
+                    letter.actor, letter.subject,
                 )
                 for letter in letters
             ],
@@ -135,8 +143,8 @@ def _parked(row: Any) -> Parked:
         id=row["id"], group=row["consumer_group"], topic=row["topic"], topic_id=row["topic_id"],
         partition=row["partition"], offset=row["offset"], key=row["key"], value=row["value"],
         headers=_headers_from_json(row["headers"]), produced_at=produced_at, code=row["code"], error=row["error"],
-        handler=row["handler"], attempts=row["attempts"], operation=row["operation"], state=row["state"],
-        parked_at=row["parked_at"],
+        handler=row["handler"], attempts=row["attempts"], operation=row["operation"], actor=row["actor"],
+        subject=row["subject"], state=row["state"], parked_at=row["parked_at"],
     )  # fmt: skip
 
 
@@ -212,6 +220,30 @@ class DeadLetters:
             None if error is None else storable(error),
         )
         return status != "UPDATE 0"
+
+    async def empty(self, topic: str) -> None:
+        """Take the contents out of commands for resources, those on `topic`, of erased accounts and erased resources.
+
+        Whoever was erased wants nothing to be done any more: what is parked is dropped. Raises StoresAway.
+        """
+        emptied = EMPTIED
+        while emptied == EMPTIED:
+            status = await self._database.execute(
+                """UPDATE dead_letters SET value = NULL, headers = '[]', error = $2,
+                       state = CASE state WHEN 'parked' THEN 'dropped' ELSE state END,
+                       settled_at = coalesce(settled_at, now())
+                   WHERE state <> 'requested' AND id = ANY(ARRAY(
+                       SELECT id FROM (
+                           SELECT d.id, d.topic, d.state FROM dead_letters d JOIN accounts a ON a.id = d.actor
+                           WHERE d.value IS NOT NULL AND a.status = 'erased'
+                           UNION SELECT d.id, d.topic, d.state FROM dead_letters d JOIN resources r ON r.id = d.subject
+                           WHERE d.value IS NOT NULL AND r.title = ''
+                       ) AS erased WHERE topic = $3 AND state <> 'requested' LIMIT $1))""",
+                EMPTIED,
+                ERASED,
+                topic,
+            )
+            emptied = int(status.split()[-1])
 
     async def requested(self, group: str, topics: Sequence[str], partitions: Sequence[int], after: int) -> list[Parked]:
         """What the group was asked to take again, of partitions it owns, in whatever life.

@@ -29,8 +29,8 @@ COUNTED = 10_000
 _SHORT = "id, kind, title, visibility, status, owner_id, created_at, updated_at, deleted_at"
 
 _KEPT = Condition("deleted_at IS NULL")
-_NOT_ERASED = Condition("title <> ''")
-"""Of deleted ones: those of which something is left."""
+_DELETED = (Condition("deleted_at IS NOT NULL"), Condition("title <> ''"))
+"""Deleted, and not erased: something is left of them."""
 
 Sort = tuple[tuple[str, bool], ...]
 Place = tuple[Any, ...]
@@ -108,7 +108,7 @@ class Pages:
         statement = Statement()
         columns = _SHORT
         if query.deleted:
-            scope, conditions = _deleted(query), [*asked.plain, *asked.deep, _NOT_ERASED]
+            scope, conditions = _deleted(query), asked.plain + asked.deep
         elif indexed := asked.indexed():
             scope, conditions = [_KEPT, *indexed], asked.plain + asked.scope
         else:
@@ -129,7 +129,7 @@ class Pages:
         conditions = asked.plain + asked.deep + asked.scope
         first = sort[0][0]
         if query.deleted:
-            scope, conditions = _deleted(query), [*asked.plain, *asked.deep, _NOT_ERASED]
+            scope, conditions = _deleted(query), asked.plain + asked.deep
         else:
             lead = asked.lead() if first == "created_at" else None
             scope = [_KEPT, *asked.ranges.get(first, []), *([] if lead is None else [lead])]
@@ -191,9 +191,8 @@ def _by(sort: Sort) -> str:
 
 def _deleted(query: PageQuery) -> list[Condition]:
     """The deleted ones that the caller may restore."""
-    gone = Condition("deleted_at IS NOT NULL")
     actor = query.visible_to
-    return [gone] if actor.role is Role.ADMIN else [gone, Condition("owner_id = {}", (actor.id,))]
+    return [*_DELETED] if actor.role is Role.ADMIN else [*_DELETED, Condition("owner_id = {}", (actor.id,))]
 
 
 def _walked(statement: Statement, scope: Sequence[Condition], sort: Sort, after: Place | None) -> str:

@@ -63,12 +63,13 @@ class Asked(msgspec.Struct, frozen=True):
     command: Any
 
 
-def _of_operation(letter: Letter) -> Letter:
+def _as_read(letter: Letter) -> Letter:
     """Also of one that nobody signed with this key: another one may be right when it is sent again."""
     try:
-        return msgspec.structs.replace(letter, operation=read_command(letter.value).operation)
+        read = read_command(letter.value)
     except Unreadable:
         return letter
+    return msgspec.structs.replace(letter, operation=read.operation, actor=read.actor, subject=read.subject)
 
 
 class Decisions:
@@ -169,7 +170,7 @@ class Decisions:
                 outcome.fail(envelope, done)
             await self._write(connection, moves, outcome, traced, unread=False)
             await self.after_write(connection, outcome)
-            await park(connection, [_of_operation(letter) for letter in work.letters])
+            await park(connection, [_as_read(letter) for letter in work.letters])
         return outcome
 
     def _all_new(self, asked: list[Command]) -> bool:

@@ -35,8 +35,11 @@ async def test_what_no_front_sent_or_nobody_understands_is_parked_and_its_neighb
     for neighbour in neighbours:
         assert (await desk.done(neighbour)).outcome == "succeeded"
     letters = await desk.letters(8)
-    known = [value.operation if isinstance(value, Command) else None for value, _options in bad]
-    assert [letter.operation for letter in letters] == known
+    known = [
+        (value.operation, value.actor, value.subject) if isinstance(value, Command) else (None, None, None)
+        for value, _options in bad
+    ]
+    assert [(letter.operation, letter.actor, letter.subject) for letter in letters] == known
     codes = [letter.code for letter in letters]
     assert codes == [
         "unsigned", "unknown_command", "wrong_shape", "wrong_key",

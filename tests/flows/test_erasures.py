@@ -1,15 +1,17 @@
 """What an erasure of an account reaches: at once, by the groups that follow it, and by the sweep."""
 
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import msgspec
 import pytest
 
 from agents import erasures
 from security import fields
+from stores.dead_letters import ERASED, Letter, park
 from streams.groups import Connections
 from tests.flows.clients import PASSWORD, Caller, address_of, admin_of
 from tests.flows.harness import System, until
+from topics import COMMANDS_ACCOUNTS, COMMANDS_RESOURCES, INGEST
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -143,6 +145,60 @@ async def test_what_an_erased_account_had_under_way_is_erased_later(writing: Sys
         rows = await writing.stores.database.fetch(query, UUID(late["id"]))
         assert rows
         assert "later words" not in repr(rows)
+
+
+async def test_an_erasure_reaches_commands_in_dead_letters_and_an_account_erased_long_ago(writing: System) -> None:
+    guest, stores, prefix = Caller(writing.url), writing.stores, writing.settings.topic_prefix
+    mina, jun = await guest.register(address_of("mina")), await guest.register(address_of("jun"))
+    note = {"kind": "note", "title": "their words", "visibility": "public"}
+    hers, his = [(await one.ask("POST", "/resources", note))[1]["id"] for one in (mina, jun)]
+
+    def letter(
+        offset: int, actor: str | None, subject: str | None = None, topic: str = COMMANDS_RESOURCES.name
+    ) -> Letter:
+        return Letter(
+            group="erased", topic=f"{prefix}.{topic}", topic_id=uuid4(), partition=0, offset=offset, key=b"k",
+            value=b"their words", headers=(("h", b"their words"),), produced_at=1, code="handler_failed",
+            error="their words", handler="h", attempts=3, operation=uuid4(), actor=UUID(actor) if actor else None,
+            subject=UUID(subject) if subject else uuid4(),
+        )  # fmt: skip
+
+    reached = [letter(0, mina.id), letter(1, mina.id), letter(2, jun.id, hers)]
+    others = [
+        letter(3, jun.id), letter(4, jun.id, his), letter(5, mina.id, topic=COMMANDS_ACCOUNTS.name),
+        letter(6, None, topic=INGEST.name), letter(7, mina.id),
+    ]  # fmt: skip
+    async with stores.database.connection() as connection:
+        await park(connection, [*reached, *others])
+    query = "SELECT * FROM dead_letters WHERE consumer_group = 'erased' ORDER BY \"offset\""
+    ids = [row["id"] for row in await stores.database.fetch(query)]
+    assert await stores.dead_letters.settle(ids[1], "replayed")
+    assert await stores.dead_letters.settle(ids[7], "requested")  # its group is about to take it, and then it may go
+    await swept(writing)
+    assert all(row["value"] == b"their words" for row in await stores.database.fetch(query))
+
+    assert (await mina.ask("DELETE", "/users/me", {"password": PASSWORD}))[0] == 204
+    # No worker was there to follow, for days.
+    await stores.database.execute(
+        "UPDATE accounts SET updated_at = updated_at - interval '40 days' WHERE id = $1", UUID(mina.id)
+    )
+    await swept(writing)
+
+    async def gone() -> bool:
+        return (await guest.ask("GET", f"/resources/{hers}"))[0] == 404
+
+    await until(gone, 30, "what was left behind is erased")
+    await swept(writing)
+    rows = await stores.database.fetch(query)
+    assert [row["state"] for row in rows] == ["dropped", "replayed", "dropped", *["parked"] * 4, "requested"]
+    assert [(row["value"], row["headers"], row["error"]) for row in rows[:3]] == [(None, "[]", ERASED)] * 3
+    assert all(row["settled_at"] for row in rows[:3])
+    assert [row["value"] for row in rows[3:]] == [b"their words"] * 5
+    assert (await stores.dead_letters.get(ids[0])).value is None  # type: ignore[union-attr]
+    told = await stores.database.fetch("SELECT event FROM journal WHERE aggregate_id = $1", UUID(hers))
+    assert told
+    assert "their words" not in repr(told)
+    await stores.database.execute("DELETE FROM dead_letters WHERE consumer_group = 'erased'")
 
 
 async def test_a_worker_that_missed_an_erasure_follows_it_later_and_once(writing: System) -> None:

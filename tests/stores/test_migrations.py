@@ -61,7 +61,7 @@ async def test_a_version_before_the_newest_goes_on_writing(
         await connection.close()
 
 
-async def test_what_is_parked_gets_its_operation(
+async def test_dead_letters_get_what_their_commands_name(
     own_settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     for name in NAMES[: NAMES.index("0016_operations_of_dead_letters")]:
@@ -69,8 +69,8 @@ async def test_what_is_parked_gets_its_operation(
     with monkeypatch.context() as old:
         old.setattr(migrations, "_FOLDER", tmp_path)
         await migrations.apply(own_settings.postgres_url)
-    operation = uuid4()
-    good = b'{"operation":"%s"}' % str(operation).encode()
+    operation, actor, subject = uuid4(), uuid4(), uuid4()
+    good = f'{{"operation":"{operation}","actor":"{actor}","subject":"{subject}"}}'.encode()
     deep = b'{"operation":' + b"[" * 100_000
     letters = [
         ("y.commands.resources", value)
@@ -85,10 +85,11 @@ async def test_what_is_parked_gets_its_operation(
             [*letters, ("y.events.resources", good)],
         )
         await migrations.apply(own_settings.postgres_url)
-        rows = await connection.fetch("SELECT operation FROM dead_letters ORDER BY id")
+        rows = await connection.fetch("SELECT operation, actor, subject FROM dead_letters ORDER BY id")
     finally:
         await connection.close()
-    assert [row["operation"] for row in rows] == [operation, *[None] * 8, operation, None]
+    known, unknown = (operation, actor, subject), (None, None, None)
+    assert [tuple(row) for row in rows] == [known, *[unknown] * 8, known, unknown]
 
 
 async def test_a_file_that_fails_leaves_nothing_and_is_tried_again(
