@@ -29,6 +29,8 @@ RESERVE = 256
 them goes when there are more, so in a wave a request has as long to come as so many others take to be let in."""
 GRACE_S = 0.1
 """How long whoever has come keeps its place: its request may be on its way, or here and not read yet, seconds."""
+FRUITLESS_S = 0.01
+"""How long nobody is asked to make room after nobody could: a look at all of them costs a millisecond, seconds."""
 ROOM = 32
 """The part (one in so many) of the connections that makes room at once."""
 
@@ -64,6 +66,8 @@ class Crowd:
         self._by_address: dict[str, int] = {}
         self._crowded = 0
         self._warned: set[str] = set()
+        self._fruitless: dict[str, float] = {}
+        """Until when (the loop's time) there is no use in asking those of an address, or all of them (""), for room."""
         self._looking: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
@@ -111,7 +115,10 @@ class Crowd:
 
     def _make_room(self, address: str) -> bool:
         """Ends those (of `address`, if one is given) that wait longest for a request; False if none has for long."""
-        until = asyncio.get_running_loop().time() - GRACE_S
+        now = asyncio.get_running_loop().time()
+        if now < self._fruitless.get(address, 0.0):
+            return False
+        until = now - GRACE_S
         waiting = [
             (since, id(connection), connection)
             for connection in self._inside
@@ -121,6 +128,8 @@ class Crowd:
         waiting.sort()
         for _, _, connection in waiting[: max((self._most_of_one if address else self._most) // ROOM, 1)]:
             self._end(connection, "crowded")
+        if not waiting:
+            self._fruitless[address] = now + FRUITLESS_S
         return bool(waiting)
 
     def _end_crowded(self) -> bool:
@@ -149,6 +158,7 @@ class Crowd:
 
     def _look(self) -> None:
         self._look_later()
+        self._fruitless.clear()
         now = asyncio.get_running_loop().time()
         unsent: list[Connection] = []
         for connection in list(self._inside):
