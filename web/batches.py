@@ -103,7 +103,7 @@ async def _run(request: web.Request, document: Free, key: str | None, presenter:
         if operation.id is not None or expected is not None:
             raise invalid("id" if operation.id is not None else "if_match", Problem.UNKNOWN)
         new = BODY.value(operation.resource)
-        await kinds.check(request.app[PARTS], new.kind, new.attributes)
+        await kinds.check(request, key, new.kind, new.attributes)
         made = await sent("create_resource", encode(new))
         where = orjson.dumps(presenter.address(location(made.document)))
         return b'{"status":201%b,"location":%b,"data":%b}' % (_replayed(made), where, made.document)

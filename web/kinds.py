@@ -1,7 +1,8 @@
 """Kinds of resources and their schemas, for admins; and the early look at what a write sets.
 
-The look that counts is the worker's (agents/resources.py). The one here answers most mistakes without a way through
-Kafka, by a copy that is a second old at most: where that one objects, the newest is asked before anybody is refused.
+The look that counts is the worker's (agents/resources.py), which knows what is there. The one here answers most
+mistakes in new resources without a way through Kafka, by a copy that is a second old at most: where that one objects,
+the newest is asked before anybody is refused.
 """
 
 from contextlib import suppress
@@ -18,7 +19,7 @@ from domain.text import Slug, check_json
 from stores import StoresAway
 from streams.identity import kind_id
 from web import headers, queries, writes
-from web.parts import PARTS, Parts
+from web.parts import ACTOR, PARTS
 from web.presenters import Reply
 from web.refused import Refused, Wrong, invalid, refused
 from web.validation import Schema
@@ -118,15 +119,22 @@ async def delete(request: web.Request) -> Reply:
     return Reply(status=204, headers=writes.reply_headers(answer))
 
 
-async def check(parts: Parts, kind: str, attributes: dict[str, Any]) -> None:
-    """Raises Refused with everything in `attributes` that does not satisfy the schema of `kind`."""
+async def check(request: web.Request, key: str | None, kind: str, attributes: dict[str, Any]) -> None:
+    """Raises Refused with everything in `attributes` of a new resource that does not satisfy the schema of `kind`.
+
+    What was asked before under the Idempotency-Key `key` gets its first answer, whatever the schema is by now.
+    """
+    parts = request.app[PARTS]
     with suppress(StoresAway):  # then the worker says it
         known = await parts.stores.kinds.schemas()
         schema = known.of.get(kind)
         if schema is None or not unsatisfied(schema, attributes):
             return
         schema = (await parts.stores.kinds.schemas(at_most=0.0)).of.get(kind)
-        if schema is not None and (details := unsatisfied(schema, attributes)):
+        if schema is None or not (details := unsatisfied(schema, attributes)):
+            return
+        asked = None if key is None else await parts.commands.find(writes.operation_of(request, key), request[ACTOR])
+        if asked is None:
             raise Refused(Refusal(Code.VALIDATION_ERROR, details))
 
 

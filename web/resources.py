@@ -90,11 +90,12 @@ def location(document: bytes) -> str:
 async def create(request: web.Request) -> Reply:
     """`POST /resources`: 201 with the finished resource, its address and its ETag."""
     wrong = Wrong()
+    key = None
     with wrong:
         key = headers.idempotency_key(request)
     with wrong:
         parsed = await writes.read_body(request, BODY)
-        await kinds.check(request.app[PARTS], parsed.value.kind, parsed.value.attributes)
+        await kinds.check(request, key, parsed.value.kind, parsed.value.attributes)
     wrong.refuse()
     answer = await change(request, None, "create_resource", encode(parsed.value), key, None, parsed.canonical)
     return Reply(
@@ -122,7 +123,6 @@ async def replace(request: web.Request) -> Reply:
     key, expected = writes.preconditions(request, wrong)
     with wrong:
         parsed = await writes.read_body(request, BODY)
-        await kinds.check(request.app[PARTS], parsed.value.kind, parsed.value.attributes)
     wrong.refuse()
     return await _changed(
         request, id, "update_resource", encode(replacement(parsed.value, expected)), key, expected, parsed.canonical

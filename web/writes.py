@@ -90,10 +90,9 @@ async def submit(
     Without `aggregate_id` the aggregate's id is derived from the operation, so a retry creates the same one.
     """
     actor = request[ACTOR]
-    method, path = request.method, request.path
     parts = request.app[PARTS]
-    same = b"%b %b\n%b\n%b" % (method.encode(), path.encode(), _text(matching), canonical)
-    operation = identity.new_operation() if key is None else identity.operation_id(actor.id, method, path, key)
+    same = b"%b %b\n%b\n%b" % (request.method.encode(), request.path.encode(), _text(matching), canonical)
+    operation = identity.new_operation() if key is None else operation_of(request, key)
     order = order_of(
         origin_of(request), noun, command, identity.aggregate_id(operation) if aggregate_id is None else aggregate_id,
         actor, data, operation=operation, keyed=key is not None,
@@ -102,6 +101,11 @@ async def submit(
     if awaited:
         return finished(await parts.commands.submit(order, wait=patience(request)))
     return answered(await parts.commands.submit(order, wait=headers.wait(request, parts.settings.answer_wait_s)))
+
+
+def operation_of(request: web.Request, key: str) -> UUID:
+    """The operation that the caller's Idempotency-Key stands for."""
+    return identity.operation_id(request[ACTOR].id, request.method, request.path, key)
 
 
 class Origin(msgspec.Struct, frozen=True):

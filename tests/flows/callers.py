@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from tests import documented
-from tests.flows.model import Account, Json, Model, No, Resource, same
+from tests.flows.model import Account, Caller, Json, Machine, Model, No, Resource, same
 
 ENDED_S = 2.0
 """A session that ended is over in every process within a second; what an event ends, a second after it."""
@@ -42,6 +42,7 @@ class Front:
 
 
 callers = st.sampled_from(["guest", "ann", "bob", "root"])
+everyone = st.sampled_from(["guest", "ann", "bob", "root", "ann's machine", "bob's machine"])
 people = st.sampled_from(["ann", "bob"])
 places = st.integers(0, 5)
 matching = st.sampled_from(["none", "none", "now", "old", "*"])
@@ -61,12 +62,14 @@ class Callers(RuleBasedStateMachine):
         self.kind = f"k{self.number}"
         self.model = Model()
         self.keyed: dict[tuple[str, str, str, str], tuple[Any, int, Any]] = {}
+        self.spent: set[tuple[str, str, str, str]] = set()
+        """Keys that may or may not be free: an early look refuses without making use of them, if it knows enough."""
         self.turn = 0
 
     # -- asking ------------------------------------------------------------------------------------------------------
 
     def ask(
-        self, who: Account | str | None, method: str, path: str, body: Any = None, **headers: str
+        self, who: Caller | str | None, method: str, path: str, body: Any = None, **headers: str
     ) -> tuple[int, dict[str, str], Any]:
         """Each call goes to the next front."""
         self.turn += 1
@@ -75,9 +78,9 @@ class Callers(RuleBasedStateMachine):
         given |= {"Authorization": f"Bearer {token}"} if token else {}
         return self.fronts[self.turn % len(self.fronts)].ask(method, path, body, given)
 
-    def who(self, name: str) -> Account | None:
-        """A caller; who has no session asks as a guest."""
-        found = self.model.accounts.get(name)
+    def who(self, name: str) -> Caller | None:
+        """A caller; who has no session and no key asks as a guest."""
+        found: Caller | None = self.model.accounts.get(name) or self.model.machines.get(name.removesuffix("'s machine"))
         return found if found is not None and found.token else None
 
     def expect(self, answer: tuple[int, dict[str, str], Any], status: int, promised: Callable[[], Any]) -> Any:
@@ -99,7 +102,7 @@ class Callers(RuleBasedStateMachine):
         assert headers.get("ETag", f'"{found.version}"') == f'"{found.version}"'
 
     def write(
-        self, who: Account | None, method: str, path: str, body: Any, match: str, version: int, key: str | None,
+        self, who: Caller | None, method: str, path: str, body: Any, match: str, version: int, key: str | None,
         status: int, promised: Callable[[Any], Any],
     ) -> Any:  # fmt: skip
         """A change, with its precondition and its key: the same key again gets the first answer, or a refusal."""
@@ -107,15 +110,19 @@ class Callers(RuleBasedStateMachine):
         headers = dict(WAIT)
         if expected is not None:
             headers["If-Match"] = "*" if expected == "*" else f'"{expected}"'
-        if key is not None:
-            headers["Idempotency-Key"] = f"{self.kind}-{key}"
         request = (body, None if expected == "*" else expected)
         place = (who.id if who else "", method, path, key or "")
-        before = self.keyed.get(place) if key is not None and who is not None else None
+        # What a front refuses by itself is no operation, and its key is free again.
+        scope = "admin" if path.startswith(("/users", "/kinds")) else "write"
+        counts = key is not None and who is not None and scope in who.scopes and place not in self.spent
+        if key is not None and place not in self.spent:
+            headers["Idempotency-Key"] = f"{self.kind}-{key}"
+        before = self.keyed.get(place) if counts else None
         if before is None:
             answer = self.ask(who, method, path, body, **headers)
-            # What a front refuses by itself is no operation, and its key is free again.
-            if key is not None and who is not None and not (path.startswith("/users") and answer[0] == 403):
+            if counts and answer[0] == 400:
+                self.spent.add(place)
+            elif counts:
                 self.keyed[place] = (request, answer[0], answer[2])
             return self.expect(answer, status, lambda: promised(expected))
         got, shown, document = self.ask(who, method, path, body, **headers)
@@ -127,6 +134,11 @@ class Callers(RuleBasedStateMachine):
         if document and "data" in document:
             assert same(document["data"], before[2]["data"]), (document, before[2])
         return None
+
+    def session(self, name: str) -> Account | None:
+        """Somebody who is logged in."""
+        found = self.model.accounts[name]
+        return found if found.token else None
 
     def pick(self, place: int) -> Resource | None:
         """One of the resources there are; sometimes none."""
@@ -159,8 +171,9 @@ class Callers(RuleBasedStateMachine):
         assert (account["email"], account["role"], account["version"]) == (email, "user", 1)
         self.model.accounts[name] = Account(name, email, password, account["id"], token=shown["data"]["access_token"])
 
-    def over(self, who: Account) -> None:
-        """Its session has ended, in every front within a second."""
+    def over(self, who: Caller) -> None:
+        """Its session, or its key, has ended, in every front within a second."""
+        code = "API_KEY_INVALID" if isinstance(who, Machine) else "SESSION_ENDED"
         deadline = time.monotonic() + ENDED_S
         token, who.token = who.token, ""
         who.ended = token or who.ended
@@ -170,7 +183,7 @@ class Callers(RuleBasedStateMachine):
             while True:
                 status, _, shown = front.ask("GET", "/users/me", None, {"Authorization": f"Bearer {token}"})
                 if status == 401:
-                    assert shown["error"]["code"] == "SESSION_ENDED"
+                    assert shown["error"]["code"] == code
                     break
                 assert time.monotonic() < deadline, f"{who.name} goes on"
 
@@ -204,10 +217,52 @@ class Callers(RuleBasedStateMachine):
 
     @rule(name=people)
     def ask_with_a_token_that_has_ended(self, name: str) -> None:
-        ended = self.model.accounts[name].ended
-        if ended:
-            status, _, shown = self.ask(ended, "GET", "/resources?limit=1")
-            assert (status, shown["error"]["code"]) == (401, "SESSION_ENDED")
+        known: list[tuple[Caller | None, str]] = [
+            (self.model.accounts[name], "SESSION_ENDED"), (self.model.machines.get(name), "API_KEY_INVALID"),
+        ]  # fmt: skip
+        for who, code in known:
+            if who is not None and who.ended:
+                status, _, shown = self.ask(who.ended, "GET", "/resources?limit=1")
+                assert (status, shown["error"]["code"]) == (401, code)
+
+    @rule(
+        name=people,
+        scopes=st.sampled_from([("read",), ("write",), ("read", "write"), ("read", "write", "admin")]),
+    )
+    def make_key(self, name: str, scopes: tuple[str, ...]) -> None:
+        """One at a time: the one before is revoked."""
+        who = self.session(name)
+        self.revoke_key(name)
+        answer = self.ask(who, "POST", "/api-keys", {"name": "a machine", "scopes": scopes}, **WAIT)
+        found = self.expect(answer, 201, lambda: self.model.make_key(who, scopes))
+        if found is not None:
+            assert tuple(found[2]["scopes"]) == scopes
+            self.model.machines[name] = Machine(found[0], found[2]["id"], scopes, found[2]["key"])
+
+    @rule(name=people)
+    def revoke_key(self, name: str) -> None:
+        who, machine = self.session(name), self.model.machines.get(name)
+        if who is not None and machine is not None and machine.token:
+            assert self.ask(who, "DELETE", f"/api-keys/{machine.key}", **WAIT)[0] == 204
+            self.over(machine)
+
+    @rule(name=people)
+    def keys_are_listed(self, name: str) -> None:
+        who, machine = self.session(name), self.model.machines.get(name)
+        if who is not None:
+            status, _, shown = self.ask(who, "GET", "/api-keys")
+            wanted = [machine.key] if machine is not None and machine.token else []
+            assert (status, [one["id"] for one in shown["data"]]) == (200, wanted)
+
+    @rule(name=people)
+    def a_machine_is_no_person(self, name: str) -> None:
+        machine = self.model.machines.get(name)
+        if machine is not None and machine.token:
+            for method, path in (("GET", "/api-keys"), ("GET", "/sessions"), ("POST", "/auth/logout")):
+                status, _, shown = self.ask(machine, method, path)
+                assert status == 403
+                lacking = method == "GET" and "read" not in machine.scopes
+                assert shown["error"]["code"] == ("FORBIDDEN" if lacking else "SESSION_REQUIRED")
 
     @rule(
         caller=callers, name=people, match=matching, key=keys,
@@ -216,10 +271,10 @@ class Callers(RuleBasedStateMachine):
     def administer(self, caller: str, name: str, match: str, key: str | None, to: tuple[str, str]) -> None:
         who, of = self.who(caller), self.model.accounts[name]
         what, value = to
-        ended: list[bool] = []
+        ended: list[Caller] = []
 
         def promised(expected: Any) -> Account:
-            ended.append(self.model.administer(who, of, what, value, expected))
+            ended.extend(self.model.administer(who, of, what, value, expected))
             return of
 
         found = self.write(
@@ -228,8 +283,8 @@ class Callers(RuleBasedStateMachine):
         if found is not None:
             document = found[2]
             assert (document["role"], document["status"], document["version"]) == (of.role, of.status, of.version)
-        if any(ended):
-            self.over(of)
+        for one in ended:
+            self.over(one)
 
     @rule(caller=callers, name=people)
     def read_an_account(self, caller: str, name: str) -> None:

@@ -11,6 +11,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 Json = dict[str, Any]
+SCHEMAS: tuple[Json, ...] = (
+    {"properties": {"n": {"type": "string"}}},
+    {"properties": {"n": {"type": "array"}}},
+    {"required": ["n"]},
+    {},
+)
+"""What the attributes of a kind may have to be like."""
 WRITABLE = {"body": "", "tags": [], "attributes": {}, "visibility": "private", "status": "open"}
 
 
@@ -37,6 +44,40 @@ class Account:
     """Of its session that goes on; empty without one."""
     ended: str = ""
     """A token that is good for nothing any more."""
+
+    @property
+    def scopes(self) -> tuple[str, ...]:
+        """What its sessions may do."""
+        return ("read", "write", "admin") if self.role == "admin" else ("read", "write")
+
+
+@dataclass
+class Machine:
+    """Whoever comes with an API key of an account."""
+
+    account: Account
+    key: str
+    scopes: tuple[str, ...]
+    token: str
+    ended: str = ""
+
+    @property
+    def id(self) -> str:
+        """For whom it speaks."""
+        return self.account.id
+
+    @property
+    def name(self) -> str:
+        """Who it is."""
+        return f"a machine of {self.account.name}"
+
+    @property
+    def role(self) -> str:
+        """Its account's, if it may make use of it."""
+        return "admin" if "admin" in self.scopes else "user"
+
+
+Caller = Account | Machine
 
 
 @dataclass
@@ -83,6 +124,18 @@ def merge(into: Any, patch: Any) -> Any:
     return result
 
 
+def satisfies(schema: Json | None, attributes: Json) -> bool:
+    """What the few SCHEMAS ask for."""
+    if schema is None:
+        return True
+    wanted = {"string": str, "array": list}
+    good = all(
+        name not in attributes or isinstance(attributes[name], wanted[one["type"]])
+        for name, one in schema.get("properties", {}).items()
+    )
+    return good and all(name in attributes for name in schema.get("required", ()))
+
+
 def same(one: Any, other: Any) -> bool:
     """Equal as JSON: to Python `True == 1 == 1.0`."""
     return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
@@ -93,37 +146,94 @@ class Model:
 
     def __init__(self) -> None:
         self.accounts: dict[str, Account] = {}
+        self.machines: dict[str, Machine] = {}
         self.resources: dict[str, Resource] = {}
+        self.schema: Json | None = None
+        """That of the kind of all resources."""
+        self.defined = 0
+        """The version of that."""
 
     @staticmethod
-    def may_create(caller: Account | None) -> Account:
-        """Whoever has an account."""
+    def may(caller: Caller | None, scope: str) -> Caller:
+        """Who has it: of guests nobody."""
         if caller is None:
             raise No(401, "TOKEN_MISSING")
+        if scope not in caller.scopes:
+            raise No(403, "FORBIDDEN")
         return caller
+
+    def looks(self, caller: Caller | None) -> None:
+        """Guests read what is public."""
+        if caller is not None:
+            self.may(caller, "read")
+
+    # -- kinds -------------------------------------------------------------------------------------------------------
+
+    def kind(self, caller: Caller | None) -> Json:
+        """Its schema."""
+        if caller is not None:
+            self.may(caller, "read")
+        self.may(caller, "admin")
+        if self.schema is None:
+            raise No(404, "NOT_FOUND")
+        return self.schema
+
+    def define(self, caller: Caller | None, schema: Json, expected: Any) -> int:
+        """PUT; its version then."""
+        self.may(caller, "admin")
+        if expected is not None and (self.schema is None or expected not in ("*", self.defined)):
+            raise No(412, "STALE_VERSION")
+        if self.schema != schema:
+            self.schema = schema
+            self.defined += 1
+        return self.defined
+
+    def undefine(self, caller: Caller | None, expected: Any) -> None:
+        """DELETE."""
+        self.may(caller, "admin")
+        if self.schema is None:
+            raise No(404, "NOT_FOUND")
+        if expected not in (None, "*", self.defined):
+            raise No(412, "STALE_VERSION")
+        self.schema = None
+        self.defined += 1
+
+    def satisfied(self, attributes: Json) -> None:
+        """Whoever sets attributes must set such as the kind's schema has."""
+        if not satisfies(self.schema, attributes):
+            raise No(400, "VALIDATION_ERROR")
 
     # -- resources ---------------------------------------------------------------------------------------------------
 
-    @staticmethod
-    def owns(caller: Account | None, found: Resource) -> bool:
-        """Who may change it."""
-        return caller is not None and (caller.role == "admin" or caller is found.owner)
+    def create(self, caller: Caller | None, given: Json) -> Account:
+        """POST; whose it is."""
+        owner = self.may(caller, "write")
+        self.satisfied(whole(given)["attributes"])
+        return owner.account if isinstance(owner, Machine) else owner
 
-    def sees(self, caller: Account | None, found: Resource) -> bool:
+    @staticmethod
+    def owns(caller: Caller | None, found: Resource) -> bool:
+        """Who may change it."""
+        return caller is not None and (caller.role == "admin" or caller.id == found.owner.id)
+
+    def sees(self, caller: Caller | None, found: Resource) -> bool:
         """Who may read it."""
         return found.fields["visibility"] == "public" or self.owns(caller, found)
 
-    def read(self, caller: Account | None, id: str) -> Resource:
+    def read(self, caller: Caller | None, id: str) -> Resource:
         """The resource, for who may read it."""
+        self.looks(caller)
+        return self._seen(caller, id)
+
+    def _seen(self, caller: Caller | None, id: str) -> Resource:
         found = self.resources.get(id)
         if found is None or found.deleted or not self.sees(caller, found):
             raise No(404, "NOT_FOUND")
         return found
 
-    def _changed(self, caller: Account | None, id: str, expected: Any) -> Resource:
-        if caller is None:
-            raise No(401, "TOKEN_MISSING")
-        found = self.read(caller, id)
+    def _changed(self, caller: Caller | None, id: str, expected: Any) -> Resource:
+        self.may(caller, "write")
+        found = self._seen(caller, id)
         if not self.owns(caller, found):
             raise No(403, "FORBIDDEN")
         self._matches(found, expected)
@@ -136,15 +246,17 @@ class Model:
 
     def _set(self, found: Resource, fields: Json) -> Resource:
         if not same(fields, found.fields):
+            if not same(fields["attributes"], found.fields["attributes"]):
+                self.satisfied(fields["attributes"])
             found.fields = fields
             found.happened("resource.updated")
         return found
 
-    def replace(self, caller: Account | None, id: str, given: Json, expected: Any) -> Resource:
+    def replace(self, caller: Caller | None, id: str, given: Json, expected: Any) -> Resource:
         """PUT."""
         return self._set(self._changed(caller, id, expected), whole(given))
 
-    def patch(self, caller: Account | None, id: str, given: Json, expected: Any) -> Resource:
+    def patch(self, caller: Caller | None, id: str, given: Json, expected: Any) -> Resource:
         """PATCH: null takes a field back to its default."""
         found = self._changed(caller, id, expected)
         fields = dict(found.fields)
@@ -157,17 +269,16 @@ class Model:
                 fields[name] = value
         return self._set(found, whole(fields))
 
-    def delete(self, caller: Account | None, id: str, expected: Any) -> Resource:
+    def delete(self, caller: Caller | None, id: str, expected: Any) -> Resource:
         """DELETE."""
         found = self._changed(caller, id, expected)
         found.deleted = True
         found.happened("resource.deleted")
         return found
 
-    def restore(self, caller: Account | None, id: str, expected: Any) -> Resource:
+    def restore(self, caller: Caller | None, id: str, expected: Any) -> Resource:
         """Only its owner and admins know that there is something to restore."""
-        if caller is None:
-            raise No(401, "TOKEN_MISSING")
+        self.may(caller, "write")
         found = self.resources.get(id)
         if found is None or not (self.owns(caller, found) or (not found.deleted and self.sees(caller, found))):
             raise No(404, "NOT_FOUND")
@@ -179,15 +290,17 @@ class Model:
             found.happened("resource.restored")
         return found
 
-    def history(self, caller: Account | None, id: str) -> list[tuple[int, str]]:
+    def history(self, caller: Caller | None, id: str) -> list[tuple[int, str]]:
         """All of it for who may change it; for others what happened in public."""
+        self.looks(caller)
         found = self.resources.get(id)
         if found is None or not (self.owns(caller, found) or (not found.deleted and self.sees(caller, found))):
             raise No(404, "NOT_FOUND")
         return [(version, what) for version, what, public in found.history if public or self.owns(caller, found)]
 
-    def listing(self, caller: Account | None, sort: str, filters: dict[str, str]) -> list[str]:
+    def listing(self, caller: Caller | None, sort: str, filters: dict[str, str]) -> list[str]:
         """Ids in order."""
+        self.looks(caller)
         found = [one for one in self.resources.values() if not one.deleted and self.sees(caller, one)]
         found = [one for one in found if all(_fits(one, name, text) for name, text in filters.items())]
         column = sort.removeprefix("-")
@@ -198,31 +311,39 @@ class Model:
 
         return [one.id for one in sorted(found, key=key, reverse=sort.startswith("-"))]
 
-    def bin(self, caller: Account | None) -> set[str]:
+    def bin(self, caller: Caller | None) -> set[str]:
         """What the caller may restore."""
-        if caller is None:
-            raise No(401, "TOKEN_MISSING")
+        self.may(caller, "read")
         return {one.id for one in self.resources.values() if one.deleted and self.owns(caller, one)}
 
     # -- accounts ----------------------------------------------------------------------------------------------------
 
-    def administered(self, caller: Account | None, who: Account, expected: Any) -> Account:
+    def administered(self, caller: Caller | None, who: Account, expected: Any) -> Account:
         """An account as admins find it."""
-        if caller is None:
-            raise No(401, "TOKEN_MISSING")
-        if caller.role != "admin":
-            raise No(403, "FORBIDDEN")
+        self.may(caller, "admin")
         self._matches(who, expected)
         return who
 
-    def administer(self, caller: Account | None, who: Account, what: str, value: str, expected: Any) -> bool:
-        """Another role or status; True if that ended its sessions."""
+    def administer(self, caller: Caller | None, who: Account, what: str, value: str, expected: Any) -> list[Caller]:
+        """Another role or status; who is ended by it: sessions, and keys that may do more than the account."""
         self.administered(caller, who, expected)
         if getattr(who, what) == value:
-            return False
+            return []
         setattr(who, what, value)
         who.version += 1
-        return what == "role" or value == "disabled"
+        machine = self.machines.get(who.name)
+        ended: list[Caller] = [who] if what == "role" or value == "disabled" else []
+        if machine is not None and (value == "disabled" or not set(machine.scopes) <= set(who.scopes)):
+            ended.append(machine)
+        return ended
+
+    def make_key(self, caller: Account | None, scopes: tuple[str, ...]) -> Account:
+        """A key for no more than its account may."""
+        if caller is None:
+            raise No(401, "TOKEN_MISSING")
+        if not set(scopes) <= set(caller.scopes):
+            raise No(403, "FORBIDDEN")
+        return caller
 
     def may_log_in(self, who: Account, password: str) -> bool:
         """A disabled account says no more than a wrong password does."""

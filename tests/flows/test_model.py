@@ -19,9 +19,9 @@ from hypothesis.stateful import rule, run_state_machine_as_test
 
 from config import Settings
 from domain.access import Role
-from tests.flows.callers import WAIT, Callers, Front, callers, keys, matching, places
+from tests.flows.callers import WAIT, Callers, Front, everyone, keys, matching, places
 from tests.flows.harness import system, unlimited
-from tests.flows.model import Account, Json, Resource, whole
+from tests.flows.model import SCHEMAS, Account, Json, Resource, whole
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(3600)]
 
@@ -57,11 +57,11 @@ FILTERED = {
 class Everything(Callers):
     """What two users, an admin and a guest may do, in any order."""
 
-    @rule(caller=callers, body=bodies, key=keys)
+    @rule(caller=everyone, body=bodies, key=keys)
     def create(self, caller: str, body: Json, key: str | None) -> None:
         who = self.who(caller)
         sent = {**body, "kind": self.kind}
-        found = self.write(who, "POST", "/resources", sent, "none", 1, key, 201, lambda _: self.model.may_create(who))
+        found = self.write(who, "POST", "/resources", sent, "none", 1, key, 201, lambda _: self.model.create(who, sent))
         if found is not None:
             self.made(found[0], sent, found[2])
             self.is_shown(self.model.resources[found[2]["id"]], found[1], found[2])
@@ -71,7 +71,7 @@ class Everything(Callers):
         made.happened("resource.created")
         self.model.resources[made.id] = made
 
-    @rule(caller=callers, place=places, body=bodies, match=matching, key=keys)
+    @rule(caller=everyone, place=places, body=bodies, match=matching, key=keys)
     def replace(self, caller: str, place: int, body: Json, match: str, key: str | None) -> None:
         who, (id, version) = self.who(caller), self.address(place)
         sent = {**body, "kind": self.kind}
@@ -82,7 +82,7 @@ class Everything(Callers):
         if found is not None:
             self.is_shown(*found)
 
-    @rule(caller=callers, place=places, body=patches, match=matching, key=keys)
+    @rule(caller=everyone, place=places, body=patches, match=matching, key=keys)
     def patch(self, caller: str, place: int, body: Json, match: str, key: str | None) -> None:
         who, (id, version) = self.who(caller), self.address(place)
         found = self.write(
@@ -92,7 +92,7 @@ class Everything(Callers):
         if found is not None:
             self.is_shown(*found)
 
-    @rule(caller=callers, place=places, match=matching, key=keys)
+    @rule(caller=everyone, place=places, match=matching, key=keys)
     def delete(self, caller: str, place: int, match: str, key: str | None) -> None:
         who, (id, version) = self.who(caller), self.address(place)
         self.write(
@@ -100,7 +100,7 @@ class Everything(Callers):
             lambda expected: self.model.delete(who, id, expected),
         )  # fmt: skip
 
-    @rule(caller=callers, place=places, match=matching, key=keys)
+    @rule(caller=everyone, place=places, match=matching, key=keys)
     def restore(self, caller: str, place: int, match: str, key: str | None) -> None:
         who, (id, version) = self.who(caller), self.address(place)
         found = self.write(
@@ -110,7 +110,7 @@ class Everything(Callers):
         if found is not None:
             self.is_shown(*found)
 
-    @rule(caller=callers, changes=st.lists(st.tuples(places, patches | st.none()), min_size=1, max_size=4), new=bodies)
+    @rule(caller=everyone, changes=st.lists(st.tuples(places, patches | st.none()), min_size=1, max_size=4), new=bodies)
     def batch(self, caller: str, changes: list[tuple[int, Json | None]], new: Json) -> None:
         who = self.who(caller)
         sent: list[Json] = [{"op": "create", "resource": {**new, "kind": self.kind}}]
@@ -119,14 +119,15 @@ class Everything(Callers):
             if id not in [one.get("id") for one in sent]:  # two of one resource may come in either order
                 sent.append({"op": "update", "id": id, "resource": patch} if patch else {"op": "delete", "id": id})
         answer = self.ask(who, "POST", "/resources/batch", {"operations": sent}, **WAIT)
-        found = self.expect(answer, 200, lambda: self.model.may_create(who))
+        found = self.expect(answer, 200, lambda: self.model.may(who, "write"))
         if found is None:
             return
         for one, told in zip(sent, found[2], strict=True):
             inner: Any = (told["status"], {}, {"data": told.get("data"), "error": told.get("error", {})})
             if one["op"] == "create":
-                assert told["status"] == 201
-                self.made(found[0], one["resource"], told["data"])
+                made = self.expect(inner, 201, partial(self.model.create, who, one["resource"]))
+                if made is not None:
+                    self.made(made[0], one["resource"], made[2])
             elif one["op"] == "delete":
                 self.expect(inner, 204, partial(self.model.delete, who, one["id"], None))
             else:
@@ -134,7 +135,7 @@ class Everything(Callers):
                 if changed is not None:
                     self.is_shown(changed[0], {}, changed[2])
 
-    @rule(caller=callers, place=places, known=st.booleans())
+    @rule(caller=everyone, place=places, known=st.booleans())
     def read(self, caller: str, place: int, known: bool) -> None:
         who, (id, version) = self.who(caller), self.address(place)
         headers = {"If-None-Match": f'"{version}"'} if known else {}
@@ -143,7 +144,7 @@ class Everything(Callers):
         if found is not None and not known:
             self.is_shown(*found)
 
-    @rule(caller=callers, place=places)
+    @rule(caller=everyone, place=places)
     def history(self, caller: str, place: int) -> None:
         who, (id, _) = self.who(caller), self.address(place)
         answer = self.ask(who, "GET", f"/resources/{id}/history?limit=100")
@@ -152,7 +153,7 @@ class Everything(Callers):
             assert [(change["version"], change["type"]) for change in found[2]] == found[0]
 
     @rule(
-        caller=callers, chosen=filters, limit=st.integers(1, 4),
+        caller=everyone, chosen=filters, limit=st.integers(1, 4),
         sort=st.sampled_from(["created_at", "-created_at", "title", "-title", "status", "-status"]),
     )  # fmt: skip
     def listing(self, caller: str, chosen: dict[str, int], limit: int, sort: str) -> None:
@@ -167,6 +168,9 @@ class Everything(Callers):
         while cursor is not None:
             query = urlencode(asked | ({"cursor": cursor} if cursor else {}))
             status, _, shown = self.ask(who, "GET", f"/resources?{query}")
+            if who is not None and "read" not in who.scopes:
+                assert (status, shown["error"]["code"]) == (403, "FORBIDDEN")
+                return
             assert status == 200, shown
             seen += shown["data"]
             cursor = shown["meta"]["next_cursor"]
@@ -177,13 +181,38 @@ class Everything(Callers):
         for one in seen:
             self.is_shown(self.model.resources[one["id"]], {}, one)
 
-    @rule(caller=callers)
+    @rule(caller=everyone)
     def bin(self, caller: str) -> None:
         who = self.who(caller)
         answer = self.ask(who, "GET", f"/resources?deleted=true&limit=100&filter%5Bkind%5D={self.kind}")
         found = self.expect(answer, 200, lambda: self.model.bin(who))
         if found is not None:
             assert {one["id"] for one in found[2]} == found[0]
+
+    @rule(caller=everyone, number=st.integers(0, len(SCHEMAS) - 1), match=matching, key=keys)
+    def define(self, caller: str, number: int, match: str, key: str | None) -> None:
+        who, schema = self.who(caller), SCHEMAS[number]
+        found = self.write(
+            who, "PUT", f"/kinds/{self.kind}", {"schema": schema}, match, max(self.model.defined, 1), key, 200,
+            lambda expected: self.model.define(who, schema, expected),
+        )  # fmt: skip
+        if found is not None:
+            assert (found[2]["version"], found[2]["schema"]) == (found[0], schema)
+
+    @rule(caller=everyone, match=matching, key=keys)
+    def undefine(self, caller: str, match: str, key: str | None) -> None:
+        who = self.who(caller)
+        self.write(
+            who, "DELETE", f"/kinds/{self.kind}", None, match, max(self.model.defined, 1), key, 204,
+            lambda expected: self.model.undefine(who, expected),
+        )  # fmt: skip
+
+    @rule(caller=everyone)
+    def read_the_kind(self, caller: str) -> None:
+        who = self.who(caller)
+        found = self.expect(self.ask(who, "GET", f"/kinds/{self.kind}"), 200, lambda: self.model.kind(who))
+        if found is not None:
+            assert (found[2]["version"], found[2]["schema"]) == (self.model.defined, found[0])
 
 
 async def test_any_sequence_of_calls_is_answered_as_the_model_says(

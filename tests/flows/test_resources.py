@@ -73,6 +73,12 @@ async def test_a_schema_counts_from_its_answer_on_and_touches_nothing_that_is_th
             "PATCH", f"/resources/{old['id']}", json={"attributes": {"x": round_}}
         )  # fmt: skip
         assert (status, error["error"]["details"][0]["field"]) == (400, "attributes.size")
+        replaced: Any = {"kind": "box", "title": "put", "attributes": {"x": 1}}
+        status, error = await owner.raw("PUT", f"/resources/{old['id']}", json=replaced)
+        assert (status, error["error"]["details"][0]["field"]) == (400, "attributes.size")
+        assert (await owner.raw("PUT", f"/resources/{uuid4()}", json=replaced))[0] == 404
+        replaced["attributes"] = (await owner.ask("GET", f"/resources/{old['id']}"))[1]["attributes"]
+        assert (await owner.ask("PUT", f"/resources/{old['id']}", json=replaced))[0] == 200
         status, _ = await owner.ask("PATCH", f"/resources/{old['id']}", json={"attributes": {"size": round_}})
         assert status == 200
         assert (await admin.raw("DELETE", "/kinds/box"))[0] == 204
