@@ -41,7 +41,8 @@ def run(options: argparse.Namespace) -> int:
     """0 when nothing is wrong, else 1."""
     findings = [_safely(check) for check in CHECKS]
     for name, (well, line) in zip(CHECKS, findings, strict=True):
-        print(f"  {'ok  ' if well else 'WRONG'} {name.__name__.strip('_'):<12} {line}")
+        told = line.replace("\n", "\n" + " " * 21)
+        print(f"  {'ok' if well else 'WRONG':<5} {name.__name__.strip('_'):<12} {told}")
     wrong = sum(not well for well, _ in findings)
     print(f"\n{wrong} to mend" if wrong else "\nnothing to mend")
     return 1 if wrong else 0
@@ -50,7 +51,9 @@ def run(options: argparse.Namespace) -> int:
 def _safely(check: Callable[[], Finding]) -> Finding:
     try:
         return check()
-    except (EmbeddedError, OSError, psutil.Error, config.SettingsError) as error:
+    except config.SettingsError as error:
+        return False, str(error) if check is _settings else "not known: see settings"
+    except (EmbeddedError, OSError, psutil.Error) as error:
         return False, str(error)
 
 

@@ -6,8 +6,10 @@ there for the NTH time. Points: before_commit, in_transaction, after_commit (not
 (a reader's batch).
 
 `POINT:DELAY:MILLISECONDS` waits there each time instead (before_poll, too). `POINT:MARK:0` writes "at POINT" into the
-log each time that it gets there, and "past POINT" when what the point is at has been done. `watchdog:PATIENCE:SECONDS`
-is how long the watchdog looks on. Several are separated by commas, and a later one is around those before.
+log each time that it gets there, and "past POINT" when what the point is at has been done. `POINT:BLOCK:MILLISECONDS`
+stands there each time, and the loop with it. `watchdog:PATIENCE:SECONDS` is how long the watchdog looks on where
+there is no progress, `loop:PATIENCE:SECONDS` where the loop does not turn. Several are separated by commas, and a later
+one is around those before.
 """
 
 import asyncio
@@ -15,6 +17,7 @@ import functools
 import os
 import signal
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -60,17 +63,22 @@ def strike(point: str, number: signal.Signals, nth: int) -> None:
     setattr(owner, name, struck)
 
 
-def delay(point: str, milliseconds: int) -> None:
+async def stand(seconds: float) -> None:
+    """As a handler that computes, or asks something that blocks."""
+    time.sleep(seconds)  # noqa: ASYNC251
+
+
+def delay(point: str, milliseconds: int, wait: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
     """Let the process wait each time that it is at the point."""
     owner, name, before = POINTS[point]
     original: Callable[..., Awaitable[Any]] = getattr(owner, name)
 
     async def delayed(*arguments: Any, **named: Any) -> Any:
         if before:
-            await asyncio.sleep(milliseconds / 1000)
+            await wait(milliseconds / 1000)
         result = await original(*arguments, **named)
         if not before:
-            await asyncio.sleep(milliseconds / 1000)
+            await wait(milliseconds / 1000)
         return result
 
     setattr(owner, name, delayed)
@@ -95,10 +103,13 @@ if __name__ == "__main__":
         where, what, when = fault.split(":")
         if what == "DELAY":
             delay(where, int(when))
+        elif what == "BLOCK":
+            delay(where, int(when), stand)
         elif what == "MARK":
             mark(where)
         elif what == "PATIENCE":
-            worker.Watchdog = functools.partial(Watchdog, progress_s=float(when))  # type: ignore[attr-defined,assignment]
+            patience = {"loop_s" if where == "loop" else "progress_s": float(when)}
+            worker.Watchdog = functools.partial(Watchdog, **patience)  # type: ignore[attr-defined,assignment,arg-type]
         else:
             strike(where, signal.Signals[f"SIG{what}"], int(when))
     sys.exit(worker.run(settings("kafka", "postgres", "redis"), sys.argv[2:]))

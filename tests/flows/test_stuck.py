@@ -14,14 +14,20 @@ OUTAGE_S = 8.0
 
 
 @pytest.mark.parametrize(
-    ("point", "reason"), [("before_poll", "records to handle"), ("before_publish", "events to publish")]
+    ("fault", "reason"),
+    [
+        (f"watchdog:PATIENCE:3,before_poll:{FOREVER}", "has records to handle and got no further"),
+        (f"watchdog:PATIENCE:3,before_publish:{FOREVER}", "has events to publish and got no further"),
+        ("loop:PATIENCE:3,before_publish:BLOCK:1000000000", "its loop has not turned for"),
+    ],
 )
-async def test_it_ends_itself_and_its_successor_does_the_work(installation: System, point: str, reason: str) -> None:
-    stuck = installation.worker("resources", point=f"watchdog:PATIENCE:3,{point}:{FOREVER}")
+async def test_it_ends_itself_and_its_successor_does_the_work(installation: System, fault: str, reason: str) -> None:
+    stuck = installation.worker("resources", point=fault)
     await stuck.start()
     await installation.send([installation.create(number) for number in range(20)])
     assert await stuck.ended(60) == EXIT_STATUS
-    assert f"has {reason} and got no further" in stuck.log.read_text()
+    (said,) = [line for line in stuck.log.read_text().splitlines() if "the worker is stuck" in line]
+    assert reason in said
     await installation.worker("resources").start()
     await installation.until_done(20, 30)
     await installation.check_created(20)
