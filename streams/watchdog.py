@@ -13,7 +13,7 @@ import threading
 from time import monotonic
 
 from streams.runtime import Running
-from telemetry import metrics
+from telemetry import metrics, reports
 
 log = logging.getLogger("yeoul.streams.watchdog")
 
@@ -88,6 +88,7 @@ class Watchdog:
             if reason is not None:
                 log.critical("the worker is stuck: %s. It ends, to be started again", reason)
                 faulthandler.dump_traceback(file=sys.stderr)
+                reports.close()  # it is sent by a thread, which ends with this process
                 os._exit(EXIT_STATUS)
 
     def stuck(self, now: float) -> str | None:
