@@ -34,11 +34,15 @@ class Kind(msgspec.Struct, frozen=True):
 
 
 class PutKind(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """From now on the attributes of this kind must satisfy this schema. `expected_version` as for resources."""
+    """From now on the attributes of this kind must satisfy this schema. `expected_version` as for resources.
+
+    `existing`: only if there is one, of whatever version.
+    """
 
     kind: Slug
     schema: Schema
     expected_version: Expected = None
+    existing: bool = False
 
     def __post_init__(self) -> None:
         check_json(self.schema)
@@ -83,7 +87,10 @@ def decide(state: Kind | None, command: Command, context: Context) -> tuple[Even
         if state is None or gone:
             return Refusal(Code.NOT_FOUND)
         return Refusal(Code.STALE_VERSION) if is_stale(expected, state.version) else (KindRemoved(state.kind),)
-    if expected is not None and (state is None or gone or is_stale(expected, state.version)):
+    if state is None or gone:
+        if expected is not None or command.existing:
+            return Refusal(Code.STALE_VERSION)
+    elif is_stale(expected, state.version):
         return Refusal(Code.STALE_VERSION)
     if wrong := refused(command.schema):
         return Refusal(Code.VALIDATION_ERROR, wrong)

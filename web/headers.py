@@ -85,6 +85,11 @@ def if_match(request: web.Request) -> Expected:
     return versions[0] if len(versions) == 1 else versions
 
 
+def if_there(request: web.Request) -> bool:
+    """True if If-Match is `*`: what is to be replaced has to be there (RFC 9110, 13.1.1)."""
+    return request.headers.get("If-Match", "").strip() == "*"
+
+
 def no_none_match(request: web.Request) -> None:
     """Refuses If-None-Match on a change: a precondition that is not looked at must not be passed over."""
     if "If-None-Match" in request.headers:

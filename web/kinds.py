@@ -92,7 +92,7 @@ async def put(request: web.Request) -> Reply:
         request,
         noun="kinds",
         command="put_kind",
-        data=_encode(kinds.PutKind(name, parsed.value.schema, expected)),
+        data=_encode(kinds.PutKind(name, parsed.value.schema, expected, headers.if_there(request))),
         key=key,
         canonical=parsed.canonical,
         aggregate_id=kind_id(name),

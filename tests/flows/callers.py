@@ -10,7 +10,7 @@ from http.client import HTTPConnection
 from typing import Any
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from tests import documented
 from tests.flows.model import Account, Caller, Json, Machine, Model, No, Resource, same
@@ -151,7 +151,6 @@ class Callers(RuleBasedStateMachine):
 
     # -- accounts ----------------------------------------------------------------------------------------------------
 
-    @initialize()
     def arrive(self) -> None:
         for name in ("ann", "bob", "root"):
             self.register(name)

@@ -15,7 +15,6 @@ SCHEMAS: tuple[Json, ...] = (
     {"properties": {"n": {"type": "string"}}},
     {"properties": {"n": {"type": "array"}}},
     {"required": ["n"]},
-    {},
 )
 """What the attributes of a kind may have to be like."""
 WRITABLE = {"body": "", "tags": [], "attributes": {}, "visibility": "private", "status": "open"}

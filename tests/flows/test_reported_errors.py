@@ -1,6 +1,7 @@
 """Errors of every process are reported, over real processes and a Sentry on a socket of its own."""
 
 import asyncio
+import base64
 import secrets
 import signal
 from collections.abc import AsyncIterator
@@ -46,7 +47,7 @@ async def test_a_request_that_fails_and_a_process_that_ends(installation: System
     await asyncio.gather(worker.start(), front.start())
     token = await installation.token("minsu@example.org")
     await front.stop()
-    told(front, sentry).more(YEOUL_SEALING_KEY=secrets.token_hex(32))
+    told(front, sentry).more(YEOUL_SEALING_KEY=base64.b64encode(secrets.token_bytes(32)).decode())
     await front.start()
     async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {token}"}) as client:
         async with client.get(f"{installation.url_of(front)}/users/me") as answer:

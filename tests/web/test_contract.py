@@ -162,8 +162,12 @@ async def test_an_admin_says_what_attributes_of_a_kind_are_like(client: Client, 
     for method in ("PUT", "GET", "DELETE"):
         answer = await client.request(method, f"{KINDS}/box", json={"schema": SIZED}, headers=bearer())
         assert answer.status == 403
-    answer = await client.put(f"{KINDS}/box", json={"schema": SIZED}, headers=admin)
-    assert (answer.status, answer.headers["ETag"]) == (200, '"1"')
+    for match in ("*", '"1"'):
+        answer = await client.put(f"{KINDS}/box", json={"schema": SIZED}, headers=admin | {"If-Match": match})
+        assert (answer.status, (await answer.json())["error"]["code"]) == (412, "STALE_VERSION")
+    for headers in (admin, admin | {"If-Match": "*"}):
+        answer = await client.put(f"{KINDS}/box", json={"schema": SIZED}, headers=headers)
+        assert (answer.status, answer.headers["ETag"]) == (200, '"1"')
     assert (await (await client.get(f"{KINDS}/box", headers=admin)).json())["data"]["schema"] == SIZED
     for body, fields in (
         ({"attributes": {"size": 0}}, {"attributes.size": "does not satisfy the schema of its kind: minimum 1"}),
