@@ -89,6 +89,8 @@ class Kinds:
 
     async def schemas(self, *, at_most: float = FRESH_S) -> Schemas:
         """Those in force `at_most` seconds ago, or later. Raises StoresAway."""
+        if at_most <= 0:
+            return await self._load()  # one that is under way may have begun before
         if monotonic() - self._since < at_most:
             return self._copy
         if self._loading is None:
@@ -99,9 +101,10 @@ class Kinds:
     async def _load(self) -> Schemas:
         since = monotonic()
         async with self._database.connection() as connection:
-            self._copy = await schemas(connection)
-        self._since = since
-        return self._copy
+            found = await schemas(connection)
+        if since > self._since:
+            self._copy, self._since = found, since
+        return found
 
     def _loaded(self, loading: asyncio.Task[Schemas]) -> None:
         self._loading = None

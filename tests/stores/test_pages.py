@@ -1,6 +1,5 @@
 """Lists of resources: each row once over the pages, only what may be seen, never by reading the whole table."""
 
-import json
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
@@ -28,6 +27,7 @@ from stores.redis import Redis
 from stores.resources import TABLE, Resources
 from stores.search import MOST_LOOKED, PostgresSearch, Sought
 from tests.conftest import fresh_settings
+from tests.stores.explaining import Explaining
 from tests.stores.given import GROUP, START, partitions, resource
 
 MINE, OTHERS = UUID(int=0xA), UUID(int=0xB)
@@ -151,51 +151,10 @@ OWNERS, KINDS, ROWS = 200, 50, 100_000
 class Large:
     """A database of 100,000 resources, most of them private, and a connection that tells what each statement reads."""
 
-    def __init__(self, resources: Resources, database: Database) -> None:
-        self.resources = resources
+    def __init__(self, database: Explaining, redis: Redis) -> None:
+        self.database = database
+        self.resources = Resources(database, Cache(redis))
         self.search = PostgresSearch(database)
-        self.read: list[tuple[int, str]] = []
-        self.sequential: list[str] = []
-
-    async def looked_at(self) -> int:
-        """Rows that the statements since the last time read at most, those of the largest one."""
-        most = max((rows for rows, _ in self.read), default=0)
-        self.read.clear()
-        return most
-
-    def explained(self, plan: dict[str, Any], query: str) -> None:
-        """Note what a plan has read."""
-        total = 0
-        stack = [plan]
-        while stack:
-            node = stack.pop()
-            stack += node.get("Plans", [])
-            if node.get("Relation Name") == "resources":
-                if node["Node Type"] == "Seq Scan":
-                    self.sequential.append(query)
-                removed = ("Rows Removed by Filter", "Rows Removed by Index Recheck")
-                read = node["Actual Rows"] + sum(node.get(name, 0) for name in removed)
-                total += int(read * node["Actual Loops"])  # each is the mean of a loop
-        self.read.append((total, query))
-
-
-class Explaining(Database):
-    """Runs each statement a second time, to be told how it went. The plans are the generic ones of the product."""
-
-    large: Large
-
-    async def fetch(self, query: str, *arguments: Any) -> list[Any]:
-        await self._explain(query, arguments)
-        return await super().fetch(query, *arguments)
-
-    async def fetchrow(self, query: str, *arguments: Any) -> Any:
-        await self._explain(query, arguments)
-        return await super().fetchrow(query, *arguments)
-
-    async def _explain(self, query: str, arguments: tuple[Any, ...]) -> None:
-        async with self.connection() as connection:
-            plan = await connection.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) {query}", *arguments)
-        self.large.explained(json.loads(plan)[0]["Plan"], query)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -230,10 +189,8 @@ async def filled(apart: Settings) -> AsyncIterator[Large]:
         await connection.execute("VACUUM ANALYZE resources")
     finally:
         await connection.close()
-    database = Explaining(url, size=1, process="tests", patience_s=60.0)
-    redis = Redis(apart)
-    database.large = Large(Resources(database, Cache(redis)), database)
-    yield database.large
+    database, redis = Explaining(url), Redis(apart)
+    yield Large(database, redis)
     await database.close()
     await redis.close()
 
@@ -241,8 +198,8 @@ async def filled(apart: Settings) -> AsyncIterator[Large]:
 @pytest.fixture
 def large(filled: Large) -> Large:
     """It has read nothing yet, whatever another test did with it."""
-    filled.read.clear()
-    filled.sequential.clear()
+    filled.database.looked_at()
+    filled.database.sequential.clear()
     return filled
 
 
@@ -282,14 +239,14 @@ async def test_no_list_scans_the_table_and_each_reads_few_rows(
         for descending in (True, False):
             query = PageQuery(limit=20, visible_to=actor, sort=((column, descending),), filters=filters)
             page = await large.resources.page(query)
-            assert await large.looked_at() <= MOST_READ, (column, descending)
+            assert large.database.looked_at() <= MOST_READ, (column, descending)
             if page.place is not None:
                 await large.resources.page(msgspec.structs.replace(query, after=page.place))
-                assert await large.looked_at() <= MOST_READ, (column, descending)
+                assert large.database.looked_at() <= MOST_READ, (column, descending)
     total = await large.resources.total(PageQuery(limit=1, visible_to=actor, filters=filters))
-    assert await large.looked_at() <= COUNTED + 1
+    assert large.database.looked_at() <= COUNTED + 1
     assert total.count <= COUNTED
-    assert large.sequential == []
+    assert large.database.sequential == []
 
 
 @pytest.mark.parametrize("actor", [SYSTEM, ME], ids=["admin", "user"])
@@ -301,8 +258,8 @@ async def test_no_list_of_the_deleted_scans_the_table(large: Large, actor: Actor
         page = await large.resources.page(query)
         assert all(state.deleted_at is not None for state in page.items)
         assert actor is SYSTEM or {state.owner_id for state in page.items} <= {MINE}
-        assert await large.looked_at() <= MOST_READ
-    assert large.sequential == []
+        assert large.database.looked_at() <= MOST_READ
+    assert large.database.sequential == []
 
 
 @pytest.mark.parametrize("actor", [SYSTEM, ME, GUEST], ids=["admin", "user", "guest"])
@@ -313,8 +270,8 @@ async def test_no_search_scans_the_table(large: Large, actor: Actor, word: str) 
             Sought(terms=words.terms(word), visible_to=actor, limit=20, filters=filters)
         )  # fmt: skip
         assert len(hits) <= 20
-        assert await large.looked_at() <= MOST_LOOKED
-    assert large.sequential == []
+        assert large.database.looked_at() <= MOST_LOOKED
+    assert large.database.sequential == []
 
 
 async def test_a_rare_one_is_found_among_many_that_are_not_meant(large: Large) -> None:
@@ -336,4 +293,4 @@ async def test_totals_are_exact_as_far_as_they_are_counted(large: Large) -> None
 async def test_many_are_loaded_by_id_through_the_index(large: Large) -> None:
     page = await large.resources.page(PageQuery(limit=100, visible_to=SYSTEM))
     assert len(await large.resources.states([state.id for state in page.items])) == 100
-    assert large.sequential == []
+    assert large.database.sequential == []
