@@ -95,7 +95,8 @@ class Narrowed:
         self.scope: list[Condition] = []
         self.leads: dict[str, Condition] = {}
         self.ranges: dict[str, list[Condition]] = {}
-        self._marks = [f"({mark})" for mark in (text, vectors.visible(actor)) if mark]
+        self._marks = [f"({text})"] if text else []
+        self._visible = vectors.visible(actor)
         self._inside: list[Condition] = []
         for narrowing in filters:
             self._narrow(narrowing)
@@ -105,11 +106,15 @@ class Narrowed:
         elif actor.role is not Role.ADMIN:
             self.scope.append(Condition(f"({_PUBLIC.sql} OR owner_id = {{}})", (actor.id,)))
 
-    def indexed(self) -> list[Condition]:
-        """What the index of contents is asked for, or a range; empty if there is nothing to go by."""
+    def indexed(self, *, scoped: bool = True) -> list[Condition]:
+        """What the index of contents is asked for, or a range; empty if there is nothing to go by.
+
+        `scoped`: also for what the caller may see, which is much to look through where it is nearly everything.
+        """
         found = list(self._inside)
-        if self._marks:
-            found.append(Condition("search @@ {}::text::tsquery", (" & ".join(self._marks),)))
+        marks = [*self._marks, f"({self._visible})"] if scoped and self._visible else self._marks
+        if marks:
+            found.append(Condition("search @@ {}::text::tsquery", (" & ".join(marks),)))
         return found or next(iter(self.ranges.values()), [])
 
     def lead(self) -> Condition | None:

@@ -17,6 +17,9 @@ from stores.narrowing import Condition, Filter, Narrowed, Statement
 from stores.postgres import Database
 from stores.resource_rows import READ, state_from
 
+FEW = 300
+"""Found resources of which it is quicker to look at each, whether it may be seen, than to ask the index for that."""
+REMEMBERED = 1_000
 MOST_RANKED = 2_000
 """Found resources that are ranked; of words that are in more, the newest of them are."""
 MOST_LOOKED = 10_000
@@ -52,33 +55,46 @@ class PostgresSearch:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._common: dict[Any, None] = {}
+        """Questions that more than FEW answer, or did: for those the index is asked for everything at once."""
 
     async def find(self, sought: Sought) -> list[Hit]:
         """See Search."""
         text = vectors.query(sought.terms)
-        rows, total = await self._all(sought, text)
+        question = (text, sought.filters)
+        common = question in self._common
+        rows, total = await self._all(sought, text, MOST_RANKED if common else FEW, scoped=common)
+        if not common and total > FEW:
+            if len(self._common) >= REMEMBERED:
+                del self._common[next(iter(self._common))]
+            self._common[question] = None
+            rows, total = await self._all(sought, text, MOST_RANKED, scoped=True)
         if total > MOST_RANKED:
             rows = await self._newest(sought, text)
         return [Hit(state_from(row), row["score"]) for row in rows]
 
-    async def _all(self, sought: Sought, text: str) -> tuple[list[Any], int]:
-        """The best of all that match, and how many match: if they are too many, these are some of them only."""
+    async def _all(self, sought: Sought, text: str, most: int, *, scoped: bool) -> tuple[list[Any], int]:
+        """The best of all that match, and how many match: of more than `most` these are some only.
+
+        `scoped`: what the caller may not see does not count as a match.
+        """
         asked = Narrowed(sought.filters, sought.visible_to, text)
+        matching = [Condition("deleted_at IS NULL"), *asked.indexed(scoped=scoped)]
         statement = Statement()
-        matching = statement.all_of([Condition("deleted_at IS NULL"), *asked.indexed()])
         rows = await self._database.fetch(
-            f"SELECT * FROM (SELECT *, {_score(statement, text)} AS score FROM (SELECT *, count(*) OVER () AS total "
-            f"FROM (SELECT {READ}, search FROM resources WHERE {matching} LIMIT {MOST_RANKED + 1}) AS m) AS counted "
+            f"SELECT {READ}, score, total FROM (SELECT *, {_score(statement, text)} AS score FROM "
+            f"(SELECT *, count(*) OVER () AS total FROM (SELECT {READ}, search FROM resources "
+            f"WHERE {statement.all_of(matching)} LIMIT {most + 1}) AS m) AS counted "
             f"WHERE {statement.all_of(asked.plain + asked.scope)}) AS scored {_best(statement, sought)}",
             *statement.arguments,
         )
-        return rows, rows[0]["total"] if rows else await self._matching(asked)
+        return rows, rows[0]["total"] if rows else await self._matching(matching, most)
 
-    async def _matching(self, asked: Narrowed) -> int:
+    async def _matching(self, matching: list[Condition], most: int) -> int:
         statement = Statement()
-        matching = statement.all_of([Condition("deleted_at IS NULL"), *asked.indexed()])
         row = await self._database.fetchrow(
-            f"SELECT count(*) AS total FROM (SELECT 1 FROM resources WHERE {matching} LIMIT {MOST_RANKED + 1}) AS m",
+            f"SELECT count(*) AS total FROM (SELECT 1 FROM resources WHERE {statement.all_of(matching)} "
+            f"LIMIT {most + 1}) AS m",
             *statement.arguments,
         )
         total: int = row["total"]
@@ -91,8 +107,9 @@ class PostgresSearch:
         found = Condition("search @@ {}::text::tsquery", (text,))
         conditions = statement.all_of([found, *asked.plain, *asked.deep, *asked.scope])
         return await self._database.fetch(
-            f"SELECT * FROM (SELECT *, {score} AS score FROM (SELECT {READ}, search FROM (SELECT {READ}, search "
-            f"FROM resources WHERE deleted_at IS NULL ORDER BY created_at DESC, id DESC LIMIT {MOST_LOOKED}) AS walked "
+            f"SELECT {READ}, score FROM (SELECT *, {score} AS score FROM (SELECT {READ}, search FROM "
+            f"(SELECT {READ}, search FROM resources WHERE deleted_at IS NULL ORDER BY created_at DESC, id DESC "
+            f"LIMIT {MOST_LOOKED}) AS walked "
             f"WHERE {conditions} LIMIT {MOST_RANKED}) AS found) AS scored {_best(statement, sought)}",
             *statement.arguments,
         )

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 import pytest_asyncio
 
+import stores.search
 from domain import words
 from domain.access import GUEST, SYSTEM, Actor, Role, Visibility
 from domain.resources import Resource
@@ -165,3 +166,21 @@ async def test_rows_of_older_versions_are_found_once_they_were_indexed(
     assert len(await find(search, "river", ME, limit=1000)) == MOST + 1
     assert await database.fetch("SELECT id, search::text FROM resources ORDER BY id") == before
     assert await Indexing(database).run() == 0
+
+
+@pytest.mark.parametrize("few", [0, 2, 300])
+async def test_however_many_match_all_that_may_be_seen_are_found(
+    search: Search, put: Put, monkeypatch: pytest.MonkeyPatch, few: int
+) -> None:
+    monkeypatch.setattr(stores.search, "FEW", few)
+    private = {"visibility": Visibility.PRIVATE, "title": "a weir"}
+    mine = {(await put(owner_id=MINE, kind=kind, **private)).id for kind in ("note", "note", "task")}
+    others = {(await put(owner_id=uuid4(), kind="note", **private)).id for _ in range(4)}
+    public = {(await put(owner_id=uuid4(), kind="note", title="a weir")).id}
+    for _ in range(2):  # asked again, it knows how many there are
+        for actor, seen in ((ME, mine | public), (GUEST, public), (SYSTEM, mine | others | public)):
+            assert {hit.resource.id for hit in await find(search, "weir", actor)} == seen
+        notes = await find(search, "weir", ME, Filter("kind", Op.EQ, "note"))
+        assert {hit.resource.kind for hit in notes} == {"note"}
+        assert len(notes) == 3
+        assert await find(search, "weir", ME, Filter("kind", Op.EQ, "photo")) == []
