@@ -1,9 +1,9 @@
 """A worker that is struck at a given point: `python -m tests.flows.faulty_worker POINT:SIGNAL:NTH [GROUP…]`.
 
 The point is in the product's code; the signal is a real one (KILL, STOP) that the process sends itself when it gets
-there for the NTH time. Points: before_commit, in_transaction, after_commit (nothing published yet), after_publish
-(nothing acknowledged yet), before_answers (committed, neither answered nor published), before_publish, before_counts
-(a reader's batch).
+there for the NTH time. Points: before_commit, in_transaction (nothing but claims written yet), written (everything, and
+not committed), after_commit (nothing published yet), after_publish (nothing acknowledged yet), before_answers
+(committed, neither answered nor published), before_publish, before_counts (a reader's batch).
 
 `POINT:DELAY:MILLISECONDS` waits there each time instead (before_poll, too). `POINT:MARK:0` writes "at POINT" into the
 log each time that it gets there, and "past POINT" when what the point is at has been done. `POINT:BLOCK:MILLISECONDS`
@@ -34,6 +34,7 @@ from streams.watchdog import Watchdog
 POINTS: dict[str, tuple[type, str, bool]] = {
     "before_commit": (Commands, "commit", True),
     "in_transaction": (AccountDecisions, "before_decide", False),
+    "written": (AccountDecisions, "after_write", False),
     "after_commit": (Commands, "commit", False),
     "after_publish": (Publisher, "_send", False),
     "before_publish": (Publisher, "_send", True),

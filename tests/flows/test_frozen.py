@@ -46,9 +46,10 @@ async def test_the_fence_stops_a_zombie(installation: System, point: str) -> Non
     print(f"\n{point}: taken over {taken_over:.1f} s after the other worker's start; {repeats} repeats dropped")
 
 
-async def test_a_transaction_that_stands_still_is_ended_by_postgresql(installation: System) -> None:
+@pytest.mark.parametrize("point", ["in_transaction", pytest.param("written", marks=pytest.mark.full)])
+async def test_a_transaction_that_stands_still_is_ended_by_postgresql(installation: System, point: str) -> None:
     """Claims on addresses are locks: a frozen worker must not keep a new owner waiting for them."""
-    frozen = installation.worker("accounts", slots="frozen", point="in_transaction:STOP:1")
+    frozen = installation.worker("accounts", slots="frozen", point=f"{point}:STOP:1")
     await frozen.start(ready=False)
     await frozen.ready()
     orders = [await installation.register(number) for number in range(50)]

@@ -1,10 +1,13 @@
 """A worker that is stuck ends itself, so that another one is started; one that only waits does not."""
 
+import asyncio
+
 import pytest
 
 from embedded.stack import Stack
 from streams.watchdog import EXIT_STATUS
 from tests.flows.harness import Process, System
+from tests.telemetry.listeners import listening
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -23,9 +26,12 @@ OUTAGE_S = 8.0
 )
 async def test_it_ends_itself_and_its_successor_does_the_work(installation: System, fault: str, reason: str) -> None:
     stuck = installation.worker("resources", point=fault)
-    await stuck.start()
-    await installation.send([installation.create(number) for number in range(20)])
-    assert await stuck.ended(60) == EXIT_STATUS
+    with listening() as sentry:
+        stuck.more(YEOUL_SENTRY_DSN=sentry.dsn)
+        await stuck.start()
+        await installation.send([installation.create(number) for number in range(20)])
+        assert await stuck.ended(60) == EXIT_STATUS
+        assert await asyncio.to_thread(sentry.reporter, "the worker is stuck") == "worker"
     (said,) = [line for line in stuck.log.read_text().splitlines() if "the worker is stuck" in line]
     assert reason in said
     await installation.worker("resources").start()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import secrets
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,6 +46,8 @@ class Listener:
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
         self._thread.start()
         self.address = f"127.0.0.1:{self._server.server_address[1]}"
+        self.key = secrets.token_hex(16)
+        self.dsn = f"http://{self.key}@{self.address}/42"
 
     def close(self) -> None:
         self.hold.set()
@@ -89,6 +92,17 @@ class Listener:
             assert header["event_id"] == payload["event_id"]
             found.append(payload)
         return found
+
+    def reporter(self, message: str) -> str:
+        """The process that reports what begins like this, once it does; waits as `until` does."""
+
+        def reports() -> list[dict[str, Any]]:
+            return [one for one in self.reports() if one["logentry"]["message"].startswith(message)]
+
+        self.until(reports)
+        (report,) = reports()
+        process: str = report["tags"]["process"]
+        return process
 
 
 def values(attributes: Any) -> dict[str, Any]:

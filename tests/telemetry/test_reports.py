@@ -9,14 +9,13 @@ from config import Settings
 from telemetry import reports
 from tests.telemetry.listeners import Listener, listening
 
-KEY = "0123456789abcdef0123456789abcdef"
 log = logging.getLogger("yeoul.test")
 
 
 @pytest.fixture
 def sentry() -> Iterator[Listener]:
     with listening() as listener:
-        reports.configure(Settings(sentry_dsn=f"http://{KEY}@{listener.address}/42"), "web")
+        reports.configure(Settings(sentry_dsn=listener.dsn), "web")
         try:
             yield listener
         finally:
@@ -53,7 +52,7 @@ def test_an_error_is_reported_without_any_value(sentry: Listener) -> None:
     assert b"vars" not in body
     assert str(reports.ROOT).encode() not in body
     assert set(report) <= reports.ALLOWED
-    assert KEY in headers["x-sentry-auth"]
+    assert sentry.key in headers["x-sentry-auth"]
 
 
 def test_only_errors_are_reported_and_never_states_that_pass(sentry: Listener) -> None:
@@ -71,8 +70,8 @@ def test_the_key_is_in_no_line(sentry: Listener, caplog: pytest.LogCaptureFixtur
         log.error("something")
         sentry.until(lambda: sentry.requests)
         reports.close()
-    assert KEY not in caplog.text
-    assert KEY not in repr(Settings(sentry_dsn=f"http://{KEY}@{sentry.address}/42"))
+    assert sentry.key not in caplog.text
+    assert sentry.key not in repr(Settings(sentry_dsn=sentry.dsn))
 
 
 def test_nobody_waits_for_a_sentry_that_does_not_answer(sentry: Listener) -> None:
