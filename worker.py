@@ -2,7 +2,6 @@
 
 import asyncio
 import ctypes
-import functools
 import gc
 import logging
 import signal
@@ -107,7 +106,7 @@ async def _housekeeping(connections: Connections) -> None:
     """Forget operations older than the answers to their keys are promised for, and what else nobody asks for any more.
 
     That is what no metric keeps, expired sessions and API keys, and which mails were sent long ago.
-    Empty journal and dead letters of what was erased, and have erased what came to be in an erased account's name.
+    Look for what erasures have not reached yet.
     Any worker may, at any time.
     """
     operations = Operations(connections.database)
@@ -115,6 +114,7 @@ async def _housekeeping(connections: Connections) -> None:
     sessions = SessionStore(connections.database)
     keys = ApiKeyStore(connections.database)
     mails = Mails(connections.database)
+    erased = erasures.Sweeper(connections)
     while True:
         await asyncio.sleep(HOUSEKEEPING_S)
         for what, sweep in (
@@ -123,7 +123,8 @@ async def _housekeeping(connections: Connections) -> None:
             ("sessions", sessions.sweep),
             ("API keys", keys.sweep),
             ("mails", mails.sweep),
-            ("resources of erased accounts", functools.partial(erasures.sweep, connections)),
+            ("resources of erased accounts", erased.accounts),
+            ("events of erased resources", erased.resources),
         ):
             try:
                 await sweep()

@@ -3,11 +3,12 @@
 account.erased → the resources that are its own → erase_resource for each, acknowledged → the position moves
 
 What the account still had under way when it was erased comes to be after the reader has looked. So somebody looks
-again now and then: `sweep`. Its sessions are ended by agents/revocations.py.
+again now and then: `Sweeper`. Its sessions are ended by agents/revocations.py.
 """
 
 import contextlib
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import msgspec
@@ -15,7 +16,7 @@ from aiokafka.structs import ConsumerRecord
 
 import topics
 from domain.resources import EraseResource
-from stores.belongings import FIRST, Belongings
+from stores.belongings import FIRST, Belongings, Place
 from stores.dead_letters import DeadLetters
 from stores.limits import Counts
 from stores.redis import RedisAway
@@ -27,6 +28,9 @@ NAME = "erasures"
 ERASED = "account.erased"
 STEP = 500
 """Resources that are looked up, and commands that wait for their acknowledgement, at a time."""
+RECENT = timedelta(days=1)
+OTHERS = 1_000
+BEGINNING: Place = (datetime.fromtimestamp(0, UTC), FIRST)
 
 _ERASE = msgspec.json.encode(EraseResource())
 
@@ -63,18 +67,42 @@ def _erasing(consequences: Consequences, ids: Sequence[UUID], of: Cause | str) -
     return [consequences.order("resources", "erase_resource", id, _ERASE, of=of) for id in ids]
 
 
-async def sweep(connections: Connections) -> None:
-    """Empty journal and dead letters of what was erased, and have erased what came to be in an erased account's name.
+class Sweeper:
+    """Looks now and then for what erasures have not reached. Any worker may."""
 
-    Raises StoresAway.
-    """
-    belongings = Belongings(connections.database)
-    await belongings.empty()
-    topic = topics.COMMANDS_RESOURCES.full_name(connections.settings.topic_prefix)
-    await DeadLetters(connections.database).empty(topic)
-    consequences = Consequences(connections, NAME)
-    for owner, ids in (await belongings.left_behind(STEP)).items():
-        await consequences.send(_erasing(consequences, ids, f"contents left behind by {owner}"))
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+        self._belongings = Belongings(connections.database)
+        self._letters = DeadLetters(connections.database)
+        self._topic = topics.COMMANDS_RESOURCES.full_name(connections.settings.topic_prefix)
+        self._after: Place = BEGINNING
+
+    async def accounts(self) -> None:
+        """Have erased what came to be in the name of erased accounts after they were. Raises StoresAway.
+
+        Of those that were erased within a day, and of OTHERS more each time, in turn: a command may be carried out
+        however late. What waits as dead letters is not to be carried out any more.
+        """
+        recent = (datetime.now(UTC) - RECENT, FIRST)
+        while places := await self._belongings.erased(recent, STEP):
+            await self._reach([id for _, id in places])
+            recent = places[-1]
+        others = await self._belongings.erased(self._after, OTHERS)
+        await self._reach([id for _, id in others])
+        self._after = others[-1] if len(others) == OTHERS else BEGINNING
+
+    async def _reach(self, accounts: Sequence[UUID]) -> None:
+        consequences = Consequences(self._connections, NAME)
+        for owner, ids in (await self._belongings.left_behind(accounts, STEP)).items():
+            await consequences.send(_erasing(consequences, ids, f"contents left behind by {owner}"))
+        await self._letters.empty(self._topic, actors=accounts)
+
+    async def resources(self) -> None:
+        """Take the contents of erased resources out of dead letters and the journal. Raises StoresAway."""
+        while ids := await self._belongings.to_empty():
+            await self._letters.empty(self._topic, subjects=ids)
+            if not await self._belongings.empty(ids):
+                return
 
 
 GROUP = ReaderGroup(NAME, (topics.EVENTS_ACCOUNTS,), Erasures, gather_s=0.0)

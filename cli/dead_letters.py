@@ -141,6 +141,8 @@ async def _list(letters: DeadLetters, options: argparse.Namespace) -> int:
 
 
 async def _show(letters: DeadLetters, id: int) -> int:
+    from stores.dead_letters import ERASED
+
     letter = await letters.get(id)
     if letter is None:
         print(f"yeoul: there is no dead letter {id}", file=sys.stderr)
@@ -153,7 +155,7 @@ async def _show(letters: DeadLetters, id: int) -> int:
     print(f"key        {_bytes(letter.key)}")
     for name, value in letter.headers:
         print(f"header     {_printable(name)}: {_bytes(value)}")
-    print(f"value      {_bytes(letter.value, 'none (a tombstone)')}")
+    print(f"value      {_bytes(letter.value, 'none (erased)' if letter.error == ERASED else 'none (a tombstone)')}")
     return 0
 
 

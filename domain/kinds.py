@@ -33,7 +33,7 @@ class Kind(msgspec.Struct, frozen=True):
     deleted_at: datetime | None = None
 
 
-class PutKind(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class PutKind(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """From now on the attributes of this kind must satisfy this schema. `expected_version` as for resources.
 
     `existing`: only if there is one, of whatever version.

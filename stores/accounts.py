@@ -168,16 +168,28 @@ class Accounts:
         """The accounts of a page that are not erased, `limit` at most. Raises StoresAway."""
         arguments: list[Any] = [query.limit]
         conditions = ["status <> 'erased'"]
-        for column in ("email_index", "status", "role"):
-            value = getattr(query, column)
-            if value is not None:
-                arguments.append(value)
-                conditions.append(f"{column} = ${len(arguments)}")
+
+        def argument(value: Any) -> str:
+            arguments.append(value)
+            return f"${len(arguments)}"
+
+        leads = {name: value for name in ("role", "status") if (value := getattr(query, name)) is not None}
+        if query.email_index is not None:
+            conditions.append(f"email_index = {argument(query.email_index)}")
+        # Told that the column equals something, PostgreSQL walks all accounts by creation: its plan is for any value,
+        # and most have the most frequent one. So it is told a range and an order, which only the column's index has.
+        lead = "role" if query.role == Role.ADMIN or query.status is None else "status"
+        columns, places = ["created_at", "id"], [argument(place) for place in query.after or ()]
+        if lead in leads:
+            value = argument(leads.pop(lead))
+            conditions += [f"{lead} >= {value}", f"{lead} <= {value}"]
+            columns, places = [lead, *columns], [value, *places]
+        conditions += [f"{name} = {argument(value)}" for name, value in leads.items()]
         if query.after is not None:
-            conditions.append(f"(created_at, id) < (${len(arguments) + 1}, ${len(arguments) + 2})")
-            arguments += query.after
+            conditions.append(f"({', '.join(columns)}) < ({', '.join(places)})")
         rows = await self._database.fetch(
-            f"SELECT * FROM accounts WHERE {' AND '.join(conditions)} ORDER BY created_at DESC, id DESC LIMIT $1",
+            f"SELECT * FROM accounts WHERE {' AND '.join(conditions)} "
+            f"ORDER BY {', '.join(f'{column} DESC' for column in columns)} LIMIT $1",
             *arguments,
         )
         return [_state(row) for row in rows]

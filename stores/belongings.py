@@ -1,5 +1,7 @@
 """What somebody owns, read piece by piece: to hand it over, and to have it erased."""
 
+from collections.abc import Sequence
+from datetime import datetime
 from uuid import UUID
 
 import msgspec
@@ -10,10 +12,12 @@ from stores.resources import TABLE
 
 FIRST = UUID(int=0)
 """Before every id."""
-SINCE_HOURS = 24
-"""How long after a resource was erased its events are looked at: they are published by then."""
+Place = tuple[datetime, UUID]
+"""When an account was erased, and its id."""
 EMPTIED = 100
 """Events that are emptied at a time: each may be large."""
+_CONTENTS = "'{title,body,tags,attributes,status}'::text[]"
+_FULL = f"noun = 'resources' AND (event::jsonb->'data') ?| {_CONTENTS}"
 
 
 class Told(msgspec.Struct, frozen=True):
@@ -32,10 +36,7 @@ class Belongings:
     async def resources(self, owner: UUID, after: UUID, limit: int) -> list[Resource]:
         """Resources of `owner` with ids above `after`, by id, the deleted ones too. Raises StoresAway."""
         rows = await self._database.fetch(
-            "SELECT * FROM resources WHERE owner_id = $1 AND id > $2 AND title <> '' ORDER BY id LIMIT $3",
-            owner,
-            after,
-            limit,
+            "SELECT * FROM resources WHERE owner_id = $1 AND id > $2 ORDER BY id LIMIT $3", owner, after, limit
         )
         return [TABLE.state(row) for row in rows]
 
@@ -50,13 +51,27 @@ class Belongings:
         )
         return [row["id"] for row in rows]
 
-    async def left_behind(self, limit: int) -> dict[UUID, list[UUID]]:
-        """Contents of accounts that were erased, by account, `limit` at most. Raises StoresAway."""
-        # One look at the index for each account, however many resources there are in all.
+    async def erased(self, after: Place, limit: int) -> list[Place]:
+        """Accounts that were erased after the place `after`, in order. Raises StoresAway."""
         rows = await self._database.fetch(
-            """SELECT left_behind.* FROM accounts a CROSS JOIN LATERAL (
-                   SELECT owner_id, id FROM resources WHERE owner_id = a.id AND title <> '' LIMIT $1
-               ) AS left_behind WHERE a.status = 'erased' LIMIT $1""",
+            """SELECT updated_at, id FROM accounts WHERE status = 'erased' AND (updated_at, id) > ($1, $2)
+               ORDER BY updated_at, id LIMIT $3""",
+            *after,
+            limit,
+        )
+        return [(row["updated_at"], row["id"]) for row in rows]
+
+    async def left_behind(self, owners: Sequence[UUID], limit: int) -> dict[UUID, list[UUID]]:
+        """Resources of these of which something is left, by owner: `limit` of each at most. Raises StoresAway."""
+        # Two looks at indexes for each, however many resources there are in all, and whatever was erased before.
+        rows = await self._database.fetch(
+            """SELECT left_behind.* FROM unnest($1::uuid[]) AS owner CROSS JOIN LATERAL (
+                   (SELECT owner_id, id FROM resources WHERE owner_id = owner AND deleted_at IS NULL LIMIT $2)
+                   UNION ALL
+                   (SELECT owner_id, id FROM resources
+                    WHERE owner_id = owner AND deleted_at IS NOT NULL AND title <> '' LIMIT $2)
+               ) AS left_behind""",
+            list(owners),
             limit,
         )
         found: dict[UUID, list[UUID]] = {}
@@ -64,24 +79,35 @@ class Belongings:
             found.setdefault(row["owner_id"], []).append(row["id"])
         return found
 
-    async def empty(self) -> None:
-        """Take the contents of resources that were erased lately out of the journal's events.
+    async def to_empty(self) -> list[UUID]:
+        """Some of the erased resources whose events still have contents in the journal. Raises StoresAway."""
+        rows = await self._database.fetch(
+            "SELECT id FROM resources WHERE title = '' AND journal_emptied_at IS NULL LIMIT $1", EMPTIED
+        )
+        return [row["id"] for row in rows]
 
-        Piece by piece, for a history may be of any length. Raises StoresAway.
+    async def empty(self, resources: Sequence[UUID]) -> int:
+        """Take the contents of these out of the journal's events; how many are done. Raises StoresAway.
+
+        Piece by piece, for a history may be of any length; each is looked at once.
         """
-        emptied = EMPTIED
-        while emptied == EMPTIED:
-            status = await self._database.execute(
-                """UPDATE journal SET event = jsonb_set(event::jsonb, '{data}',
-                       (event::jsonb->'data') - '{title,body,tags,attributes,status}'::text[])::json
-                   WHERE ctid = ANY(ARRAY(
-                       SELECT j.ctid FROM resources r JOIN journal j ON j.aggregate_id = r.id AND j.noun = 'resources'
-                       WHERE r.title = '' AND r.updated_at > now() - make_interval(hours => $2)
-                           AND (j.event::jsonb->'data') ?| '{title,body,tags,attributes,status}'::text[] LIMIT $1))""",
-                EMPTIED,
-                SINCE_HOURS,
-            )
-            emptied = int(status.split()[-1])
+        while await self._changed(
+            f"""UPDATE journal SET event = jsonb_set(event::jsonb, '{{data}}',
+                    (event::jsonb->'data') - {_CONTENTS})::json
+                WHERE ctid = ANY(ARRAY(
+                    SELECT ctid FROM journal WHERE aggregate_id = ANY($1) AND {_FULL} LIMIT {EMPTIED}))""",
+            resources,
+        ):
+            pass
+        # Not those that another worker is at just now: it may not come to its end.
+        return await self._changed(
+            f"""UPDATE resources r SET journal_emptied_at = now() WHERE id = ANY($1)
+                    AND NOT EXISTS (SELECT FROM journal WHERE aggregate_id = r.id AND {_FULL})""",
+            resources,
+        )
+
+    async def _changed(self, statement: str, ids: Sequence[UUID]) -> int:
+        return int((await self._database.execute(statement, list(ids))).split()[-1])
 
     async def history(
         self, noun: str, aggregate: UUID, after: int, *, limit: int = 200, most_bytes: int = 1 << 20

@@ -221,10 +221,10 @@ class DeadLetters:
         )
         return status != "UPDATE 0"
 
-    async def empty(self, topic: str) -> None:
-        """Take the contents out of commands for resources, those on `topic`, of erased accounts and erased resources.
+    async def empty(self, topic: str, *, actors: Sequence[UUID] = (), subjects: Sequence[UUID] = ()) -> None:
+        """Take the contents out of commands on `topic` that these have sent, or that are for these.
 
-        Whoever was erased wants nothing to be done any more: what is parked is dropped. Raises StoresAway.
+        They were erased, so nothing of it is to be done any more: what is parked is dropped. Raises StoresAway.
         """
         emptied = EMPTIED
         while emptied == EMPTIED:
@@ -233,15 +233,13 @@ class DeadLetters:
                        state = CASE state WHEN 'parked' THEN 'dropped' ELSE state END,
                        settled_at = coalesce(settled_at, now())
                    WHERE state <> 'requested' AND id = ANY(ARRAY(
-                       SELECT id FROM (
-                           SELECT d.id, d.topic, d.state FROM dead_letters d JOIN accounts a ON a.id = d.actor
-                           WHERE d.value IS NOT NULL AND a.status = 'erased'
-                           UNION SELECT d.id, d.topic, d.state FROM dead_letters d JOIN resources r ON r.id = d.subject
-                           WHERE d.value IS NOT NULL AND r.title = ''
-                       ) AS erased WHERE topic = $3 AND state <> 'requested' LIMIT $1))""",
+                       SELECT id FROM dead_letters WHERE value IS NOT NULL AND topic = $3 AND state <> 'requested'
+                           AND (actor = ANY($4::uuid[]) OR subject = ANY($5::uuid[])) LIMIT $1))""",
                 EMPTIED,
                 ERASED,
                 topic,
+                list(actors),
+                list(subjects),
             )
             emptied = int(status.split()[-1])
 

@@ -87,11 +87,9 @@ class Kinds:
         )
         return [_state(row) for row in rows]
 
-    async def schemas(self, *, at_most: float = FRESH_S) -> Schemas:
-        """Those in force `at_most` seconds ago, or later. Raises StoresAway."""
-        if at_most <= 0:
-            return await self._load()  # one that is under way may have begun before
-        if monotonic() - self._since < at_most:
+    async def schemas(self) -> Schemas:
+        """Those in force FRESH_S seconds ago, or later. Raises StoresAway."""
+        if monotonic() - self._since < FRESH_S:
             return self._copy
         if self._loading is None:
             self._loading = asyncio.create_task(self._load())
@@ -101,10 +99,9 @@ class Kinds:
     async def _load(self) -> Schemas:
         since = monotonic()
         async with self._database.connection() as connection:
-            found = await schemas(connection)
-        if since > self._since:
-            self._copy, self._since = found, since
-        return found
+            self._copy = await schemas(connection)
+        self._since = since
+        return self._copy
 
     def _loaded(self, loading: asyncio.Task[Schemas]) -> None:
         self._loading = None

@@ -23,6 +23,8 @@ EVERY_S = 1.0
 ASK_EVERY_S = 5.0
 ASK_S = 2.0
 EXIT_STATUS = 70
+END_S = 5.0
+"""How long the last words may take."""
 
 
 class Watchdog:
@@ -86,10 +88,7 @@ class Watchdog:
             looked_at = now
             reason = self.stuck(now)
             if reason is not None:
-                log.critical("the worker is stuck: %s. It ends, to be started again", reason)
-                faulthandler.dump_traceback(file=sys.stderr)
-                reports.close()  # it is sent by a thread, which ends with this process
-                os._exit(EXIT_STATUS)
+                _end(reason)
 
     def stuck(self, now: float) -> str | None:
         """Why the process is stuck, if it is, by what this and earlier looks saw. `now`: monotonic seconds."""
@@ -107,3 +106,14 @@ class Watchdog:
             if now - since > self._progress_s:
                 return f"{running.full_name} has {what} and got no further for {now - since:.0f} s"
         return None
+
+
+def _end(reason: str) -> None:
+    """Ends the process, whatever becomes of the words about it: a lock of the log may be held by what is stuck."""
+    threading.Timer(END_S, os._exit, (EXIT_STATUS,)).start()
+    try:
+        log.critical("the worker is stuck: %s. It ends, to be started again", reason)
+        faulthandler.dump_traceback(file=sys.stderr)
+        reports.close()  # it is sent by a thread, which ends with this process
+    finally:
+        os._exit(EXIT_STATUS)

@@ -64,7 +64,8 @@ class Crowd:
         self._most_of_one = settings.connections_address
         self._inside: set[Connection] = set()
         self._by_address: dict[str, int] = {}
-        self._crowded = 0
+        self._crowded: dict[Connection, None] = {}
+        """Those of them in the reserve, in the order in which they came."""
         self._warned: set[str] = set()
         self._fruitless: dict[str, float] = {}
         """Until when (the loop's time) there is no use in asking those of an address, or all of them (""), for room."""
@@ -79,15 +80,15 @@ class Crowd:
         connection.address = "" if self._clients.trusts(host) else counted(plain(host))
         if self._looking is None:
             self._look_later()
-        full = len(self._inside) - self._crowded >= self._most and not self._make_room("")
+        full = len(self._inside) - len(self._crowded) >= self._most and not self._make_room("")
         of_one = self._by_address.get(connection.address, 0)
         if not full and connection.address and of_one >= self._most_of_one:
             self._warn(connection.address)
             full = not self._make_room(connection.address)
         if full:
-            if self._crowded >= RESERVE and not self._end_crowded():
+            if len(self._crowded) >= RESERVE and not self._end_crowded():
                 return False
-            self._crowded += 1
+            self._crowded[connection] = None
         connection.crowded = full
         self._inside.add(connection)
         self._by_address[connection.address] = self._by_address.get(connection.address, 0) + 1
@@ -99,7 +100,7 @@ class Crowd:
         if connection not in self._inside:
             return
         self._inside.discard(connection)
-        self._crowded -= connection.crowded
+        self._crowded.pop(connection, None)
         left = self._by_address[connection.address] - 1
         if left:
             self._by_address[connection.address] = left
@@ -133,10 +134,11 @@ class Crowd:
         return bool(waiting)
 
     def _end_crowded(self) -> bool:
-        waiting = [c for c in self._inside if c.crowded and c.waits_since()]
-        if waiting:
-            self._end(min(waiting, key=lambda connection: connection.waits_since()), "crowded")
-        return bool(waiting)
+        """Ends the first in the reserve that waits for a request; False if none does."""
+        first = next((connection for connection in self._crowded if connection.waits_since()), None)
+        if first is not None:
+            self._end(first, "crowded")
+        return first is not None
 
     def _end(self, connection: Connection, reason: str) -> None:
         metrics.CONNECTIONS_CUT.labels(reason).inc()

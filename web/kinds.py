@@ -88,13 +88,14 @@ async def put(request: web.Request) -> Reply:
             raise Refused(Refusal(Code.VALIDATION_ERROR, details))
     wrong.refuse()
     assert parsed is not None
+    existing = headers.if_there(request)
     answer = await writes.submit(
         request,
         noun="kinds",
         command="put_kind",
-        data=_encode(kinds.PutKind(name, parsed.value.schema, expected, headers.if_there(request))),
+        data=_encode(kinds.PutKind(name, parsed.value.schema, expected, existing)),
         key=key,
-        canonical=parsed.canonical,
+        canonical=b"*" + parsed.canonical if existing else parsed.canonical,
         aggregate_id=kind_id(name),
         matching=expected,
     )
@@ -130,8 +131,8 @@ async def check(request: web.Request, key: str | None, kind: str, attributes: di
         schema = known.of.get(kind)
         if schema is None or not unsatisfied(schema, attributes):
             return
-        schema = (await parts.stores.kinds.schemas(at_most=0.0)).of.get(kind)
-        if schema is None or not (details := unsatisfied(schema, attributes)):
+        newest = await parts.stores.kinds.get(kind_id(kind))
+        if newest is None or not (details := unsatisfied(newest.schema, attributes)):
             return
         asked = None if key is None else await parts.commands.find(writes.operation_of(request, key), request[ACTOR])
         if asked is None:

@@ -87,8 +87,8 @@ class KindStore(Protocol):
     async def listed(self, limit: int, after: str = "") -> list[Kind]:
         """Kinds by name, after one. Raises StoresAway."""
 
-    async def schemas(self, *, at_most: float = 1.0) -> Schemas:
-        """The schemas that were in force `at_most` seconds ago, or later. Raises StoresAway."""
+    async def schemas(self) -> Schemas:
+        """The schemas that were in force a second ago, or later. Raises StoresAway."""
 
 
 class AccountStore(Protocol):

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import platform
 import re
 import shutil
 import socket
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ import pytest
 
 from cli import doctor
 from embedded.processes import remember
-from embedded.state import State
+from embedded.state import State, free_port
 
 Patch = pytest.MonkeyPatch
 
@@ -105,17 +104,9 @@ def test_each_is_told_with_its_mend(
     assert fault is not wrong_setting or "YEOUL_WEB_PROCESSES" in found["settings"]
 
 
-@contextlib.contextmanager
-def listening() -> Iterator[int]:
-    """A port that somebody has."""
-    with socket.socket() as opened:
-        opened.bind(("127.0.0.1", 0))
-        opened.listen()
-        yield opened.getsockname()[1]
-
-
 def test_a_port_of_the_last_run_that_is_taken_is_told(state: State, capsys: pytest.CaptureFixture[str]) -> None:
-    with listening() as port:
+    port = free_port()
+    with socket.create_server(("127.0.0.1", port)):
         state.write("ports", {"kafka": port})
         found = wrong(capsys)
     assert set(found) == {"ports"}

@@ -19,6 +19,7 @@ from typing import Any
 
 import aiohttp
 import psutil
+import pytest
 
 from config import Settings
 from embedded.stack import Stack
@@ -106,6 +107,7 @@ async def another_beside_it(state_dir: Path, environ: dict[str, str], first: dic
                     assert answer.status == status_
 
 
+@pytest.mark.timeout(600)
 async def test_everything_from_nothing(
     tmp_path: Path, process_environ: dict[str, str], cache_dir: Path, stack: Stack
 ) -> None:

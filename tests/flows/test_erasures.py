@@ -21,7 +21,9 @@ async def swept(installation: System) -> None:
     connections = Connections(installation.settings, "tests")
     await connections.broker.start()
     try:
-        await erasures.sweep(connections)
+        sweeper = erasures.Sweeper(connections)
+        await sweeper.accounts()
+        await sweeper.resources()
     finally:
         await connections.close()
 

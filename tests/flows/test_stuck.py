@@ -21,7 +21,7 @@ OUTAGE_S = 8.0
     [
         (f"watchdog:PATIENCE:3,before_poll:{FOREVER}", "has records to handle and got no further"),
         (f"watchdog:PATIENCE:3,before_publish:{FOREVER}", "has events to publish and got no further"),
-        ("loop:PATIENCE:3,before_publish:BLOCK:1000000000", "its loop has not turned for"),
+        ("loop:PATIENCE:6,before_publish:BLOCK:1000000000", "its loop has not turned for"),
     ],
 )
 async def test_it_ends_itself_and_its_successor_does_the_work(installation: System, fault: str, reason: str) -> None:

@@ -198,8 +198,7 @@ async def filled(apart: Settings) -> AsyncIterator[Large]:
 @pytest.fixture
 def large(filled: Large) -> Large:
     """It has read nothing yet, whatever another test did with it."""
-    filled.database.looked_at()
-    filled.database.sequential.clear()
+    filled.database.forget()
     return filled
 
 

@@ -90,7 +90,7 @@ class FakeKinds:
     async def listed(self, limit: int, after: str = "") -> list[kinds.Kind]:
         return [kind for kind in self.kept() if kind.kind > after][:limit]
 
-    async def schemas(self, *, at_most: float = 1.0) -> Schemas:
+    async def schemas(self) -> Schemas:
         return Schemas(1, {kind.kind: kind.schema for kind in self.kept()})
 
 

@@ -22,6 +22,7 @@ from tests.web.conftest import OWNER
 from tests.web.fakes import SETTINGS, Fakes
 from web import crowd
 from web.app import create
+from web.clients import Clients
 from web.connections import MOST_HEAD
 from web.crowd import CROWD, Crowd
 from web.unreadable import Runner
@@ -330,3 +331,45 @@ async def test_a_wave_of_slow_connections_leaves_memory_bounded_and_health_answe
             assert await opened.ask("/api/v1/resources") == 200
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+class Silent:
+    """A connection that answers nobody, and counts how often it is asked."""
+
+    address, crowded, unsent, unsent_since = "", False, 0, 0.0
+    transport: asyncio.Transport | None = None
+    asked = 0
+
+    def __init__(self, since: float) -> None:
+        self.since = since
+
+    def waits_since(self) -> float:
+        type(self).asked += 1
+        return self.since
+
+    def look(self, now: float) -> str:
+        return ""
+
+    def cut(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(("since", "most"), [(0.0, 600), (1e18, 700)])
+async def test_a_flood_is_no_reason_to_look_at_all_of_them_again_and_again(
+    monkeypatch: pytest.MonkeyPatch, since: float, most: int
+) -> None:
+    """All are being served, or have just come: nobody makes room."""
+    monkeypatch.setattr(crowd, "FRUITLESS_S", 3600.0)
+    settings = msgspec.structs.replace(SETTINGS, connections=500, connections_address=10_000)
+    all_of_them = Crowd(settings, Clients(settings))
+    Silent.asked = 0
+    try:
+        for _ in range(500 + crowd.RESERVE):
+            assert all_of_them.enters(Silent(since), ("127.0.0.1", 1))
+        let_in = [all_of_them.enters(Silent(since), ("127.0.0.1", 1)) for _ in range(100)]
+        assert set(let_in) == {since != 0.0}  # the first in the reserve goes, unless it is being served
+        assert len(all_of_them) == 500 + crowd.RESERVE
+        # Once all of them, and then the first one of the reserve, or all that are served there.
+        assert Silent.asked <= most + (100 * crowd.RESERVE if since == 0.0 else 0)
+    finally:
+        all_of_them.close()
