@@ -19,7 +19,6 @@ from typing import Any
 
 import aiohttp
 import psutil
-import pytest
 
 from config import Settings
 from embedded.stack import Stack
@@ -91,23 +90,6 @@ async def as_it_says(printed: str, state_dir: Path, environ: dict[str, str]) -> 
     assert any(id in events for id in made), (events, made)
 
 
-async def another_beside_it(state_dir: Path, environ: dict[str, str], first: dict[str, Any], created: str) -> None:
-    """A second clone has ports, processes, data and keys of its own; and its end is nobody else's."""
-    async with up(state_dir, {name: value for name, value in environ.items() if name != "YEOUL_WEB_PORT"}):
-        found = await status(state_dir, environ)
-        assert found["ready"]
-        names = ("front", "kafka", "postgres", "redis")
-        assert not {found[name] for name in names} & {first[name] for name in names}
-        assert not {p["pid"] for p in found["processes"]} & {p["pid"] for p in first["processes"]}
-        token = (await asyncio.to_thread(yeoul, state_dir, environ, "token", "someone@example.com")).out.strip()
-        headers = {"Authorization": f"Bearer {token}"}
-        async with aiohttp.ClientSession(headers=headers) as client:
-            for front, status_ in ((found["front"], 404), (first["front"], 401)):
-                async with client.get(f"{front}/api/v1/resources/{created}") as answer:
-                    assert answer.status == status_
-
-
-@pytest.mark.timeout(600)
 async def test_everything_from_nothing(
     tmp_path: Path, process_environ: dict[str, str], cache_dir: Path, stack: Stack
 ) -> None:
@@ -158,8 +140,6 @@ async def test_everything_from_nothing(
                 assert answer.status == 201
                 created = (await answer.json())["data"]["id"]
 
-        await another_beside_it(tmp_path / "another", environ, found, created)
-        assert (await status(state_dir, environ))["ready"]
         for email, role, code in (("someone", "admin", 0), ("someone", "admin", 0), ("nobody", "admin", 1)):
             changed = await asyncio.to_thread(yeoul, state_dir, environ, "role", f"{email}@example.com", role)
             assert (changed.code, "Traceback" in changed.err) == (code, False), changed.err
