@@ -91,23 +91,22 @@ class Belongings:
 
         Piece by piece, for a history may be of any length; each is looked at once.
         """
-        while await self._changed(
+        ids = list(resources)
+        await self._database.in_pieces(
             f"""UPDATE journal SET event = jsonb_set(event::jsonb, '{{data}}',
                     (event::jsonb->'data') - {_CONTENTS})::json
                 WHERE ctid = ANY(ARRAY(
-                    SELECT ctid FROM journal WHERE aggregate_id = ANY($1) AND {_FULL} LIMIT {EMPTIED}))""",
-            resources,
-        ):
-            pass
+                    SELECT ctid FROM journal WHERE aggregate_id = ANY($1) AND {_FULL} LIMIT $2))""",
+            ids,
+            piece=EMPTIED,
+        )
         # Not those that another worker is at just now: it may not come to its end.
-        return await self._changed(
+        status = await self._database.execute(
             f"""UPDATE resources r SET journal_emptied_at = now() WHERE id = ANY($1)
                     AND NOT EXISTS (SELECT FROM journal WHERE aggregate_id = r.id AND {_FULL})""",
-            resources,
+            ids,
         )
-
-    async def _changed(self, statement: str, ids: Sequence[UUID]) -> int:
-        return int((await self._database.execute(statement, list(ids))).split()[-1])
+        return int(status.split()[-1])
 
     async def history(
         self, noun: str, aggregate: UUID, after: int, *, limit: int = 200, most_bytes: int = 1 << 20

@@ -15,7 +15,7 @@ import contextlib
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
 from stores.redis import Redis, RedisAway
@@ -54,22 +54,10 @@ def entry(version: int, document: bytes) -> bytes:
     return b"%012d" % version + document
 
 
-class Found(NamedTuple):
-    """The entries there are, and what `fill` needs to know of the moment; None when nothing can be kept now."""
-
-    entries: dict[UUID, bytes]
-    epoch: bytes | None
-
-
 def _count(noun: str, **outcomes: int) -> None:
     for outcome, number in outcomes.items():
         if number:
             metrics.CACHE_READS.labels(noun, outcome).inc(number)
-
-
-def _nothing(noun: str, ids: Sequence[UUID], epoch: bytes | None) -> Found:
-    _count(noun, away=len(ids))
-    return Found({}, epoch)
 
 
 class Cache:
@@ -99,18 +87,23 @@ class Cache:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._recovery
 
-    async def get(self, noun: str, ids: Sequence[UUID]) -> Found:
+    async def get(self, noun: str, ids: Sequence[UUID]) -> dict[UUID, bytes]:
         """The entries there are."""
         try:
+            if not self._doubtful():
+                keys = [self.key(noun, id) for id in ids]
+                ((epoch, *values),) = await self._redis.exchange([("MGET", self._epoch_key, *keys)])
+                if epoch is not None and not self._doubtful():
+                    return self._found(noun, ids, epoch, values)
+            # A connection was lost, so that what is there may be the answer of another server; or Redis is empty.
             with self._redis.use() as client:
-                if self._doubtful():
-                    return _nothing(noun, ids, await self._renew(client))
-                epoch, *values = await client.mget([self._epoch_key, *(self.key(noun, id) for id in ids)])
-                if self._doubtful() or epoch is None:
-                    # Meanwhile a connection was lost, so this may be the answer of another server; or Redis is empty.
-                    return _nothing(noun, ids, await self._renew(client))
+                await self._renew(client)
         except RedisAway:
-            return _nothing(noun, ids, None)
+            pass
+        _count(noun, away=len(ids))
+        return {}
+
+    def _found(self, noun: str, ids: Sequence[UUID], epoch: bytes, values: Sequence[bytes | None]) -> dict[UUID, bytes]:
         self._epoch = epoch
         found = {
             id: value[EPOCH_BYTES:]
@@ -119,14 +112,18 @@ class Cache:
         }
         absent = sum(len(value) == DIGITS for value in found.values())
         _count(noun, hit=len(found) - absent, absent=absent, miss=len(ids) - len(found))
-        return Found(found, epoch)
+        return found
 
-    async def fill(self, noun: str, entries: Mapping[UUID, bytes], epoch: bytes | None, *, life: int = LIFE_S) -> None:
-        """Keep what was read from PostgreSQL after `get` gave this epoch."""
-        if epoch is None or not entries or self._doubtful():
+    def moment(self) -> bytes | None:
+        """What `fill` needs to know of the moment before PostgreSQL is read; None when nothing can be kept now."""
+        return None if self._doubtful() else self._epoch
+
+    async def fill(self, noun: str, entries: Mapping[UUID, bytes], moment: bytes | None, *, life: int = LIFE_S) -> None:
+        """Keep what was read from PostgreSQL after this `moment`."""
+        if moment is None or not entries or self._doubtful():
             return
         with contextlib.suppress(RedisAway), self._redis.use() as client:
-            await self._set(client, noun, entries, epoch, life)
+            await self._set(client, noun, entries, moment, life)
 
     async def put(self, noun: str, entries: Mapping[UUID, bytes], *, life: int = LIFE_S) -> bool:
         """Set what was written and is newer than what is there; False if Redis is away."""

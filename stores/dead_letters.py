@@ -226,22 +226,19 @@ class DeadLetters:
 
         They were erased, so nothing of it is to be done any more: what is parked is dropped. Raises StoresAway.
         """
-        emptied = EMPTIED
-        while emptied == EMPTIED:
-            status = await self._database.execute(
-                """UPDATE dead_letters SET value = NULL, headers = '[]', error = $2,
-                       state = CASE state WHEN 'parked' THEN 'dropped' ELSE state END,
-                       settled_at = coalesce(settled_at, now())
-                   WHERE state <> 'requested' AND id = ANY(ARRAY(
-                       SELECT id FROM dead_letters WHERE value IS NOT NULL AND topic = $3 AND state <> 'requested'
-                           AND (actor = ANY($4::uuid[]) OR subject = ANY($5::uuid[])) LIMIT $1))""",
-                EMPTIED,
-                ERASED,
-                topic,
-                list(actors),
-                list(subjects),
-            )
-            emptied = int(status.split()[-1])
+        await self._database.in_pieces(
+            """UPDATE dead_letters SET value = NULL, headers = '[]', error = $1,
+                   state = CASE state WHEN 'parked' THEN 'dropped' ELSE state END,
+                   settled_at = coalesce(settled_at, now())
+               WHERE state <> 'requested' AND id = ANY(ARRAY(
+                   SELECT id FROM dead_letters WHERE value IS NOT NULL AND topic = $2 AND state <> 'requested'
+                       AND (actor = ANY($3::uuid[]) OR subject = ANY($4::uuid[])) LIMIT $5))""",
+            ERASED,
+            topic,
+            list(actors),
+            list(subjects),
+            piece=EMPTIED,
+        )
 
     async def requested(self, group: str, topics: Sequence[str], partitions: Sequence[int], after: int) -> list[Parked]:
         """What the group was asked to take again, of partitions it owns, in whatever life.

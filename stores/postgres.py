@@ -190,16 +190,16 @@ class Database:
             status: str = await connection.execute(query, *arguments)
             return status
 
-    async def in_pieces(self, statement: str, *arguments: Any) -> int:
+    async def in_pieces(self, statement: str, *arguments: Any, piece: int | None = None) -> int:
         """Run a statement that changes as many rows at most as its last argument says, until none is left; how many.
 
-        Nothing is locked for long. Raises StoresAway.
+        So many are PIECE, or `piece` where a row may be large. Nothing is locked for long. Raises StoresAway.
         """
-        total = 0
+        most, total = piece or PIECE, 0
         while True:
-            count = int((await self.execute(statement, *arguments, PIECE)).split()[-1])
+            count = int((await self.execute(statement, *arguments, most)).split()[-1])
             total += count
-            if count < PIECE:
+            if count < most:
                 return total
 
     async def ready(self) -> str:

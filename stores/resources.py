@@ -73,27 +73,29 @@ class Resources:
         self._database = database
         self._cache = cache
         self._pages = Pages(database)
-        self._loader: Loader[UUID, bytes] = Loader(self._load)
+        # One question to Redis at a time gathers the most for the next; who waits for PostgreSQL keeps nobody from it.
+        self._cached: Loader[UUID, bytes] = Loader(self._from_cache, lanes=1)
+        self._stored: Loader[UUID, bytes] = Loader(self._from_table)
 
     async def get(self, id: UUID) -> View | None:
         """One resource, from the cache if it is there; None if there is none. Raises StoresAway."""
-        value = await self._loader.get(id)
+        value = await self._cached.get(id) or await self._stored.get(id)
         if value is None or len(value) == DIGITS:
             return None
         found = value[DIGITS:]
         seen = _view(found)
         return View(found, seen.owner_id, seen.visibility, seen.version)
 
-    async def _load(self, ids: list[UUID]) -> dict[UUID, bytes]:
-        found, epoch = await self._cache.get("resources", ids)
-        missing = [id for id in ids if id not in found]
-        if missing:
-            states = await self.states(missing)
-            loaded = {id: cached(state) for id, state in states.items()}
-            absent = {id: entry(0, b"") for id in missing if id not in states}
-            await self._cache.fill("resources", loaded, epoch)
-            await self._cache.fill("resources", absent, epoch, life=ABSENT_LIFE_S)
-            found |= loaded
+    async def _from_cache(self, ids: list[UUID]) -> dict[UUID, bytes]:
+        return await self._cache.get("resources", ids)
+
+    async def _from_table(self, ids: list[UUID]) -> dict[UUID, bytes]:
+        moment = self._cache.moment()
+        states = await self.states(ids)
+        found = {id: cached(state) for id, state in states.items()}
+        await self._cache.fill("resources", found, moment)
+        absent = {id: entry(0, b"") for id in ids if id not in states}
+        await self._cache.fill("resources", absent, moment, life=ABSENT_LIFE_S)
         return found
 
     async def states(self, ids: Sequence[UUID]) -> dict[UUID, Resource]:

@@ -42,7 +42,7 @@ async def other(settings: Settings) -> AsyncIterator[Cache]:
 
 
 async def entries(cache: Cache, *ids: UUID) -> dict[UUID, bytes]:
-    return (await cache.get("resources", ids)).entries
+    return await cache.get("resources", ids)
 
 
 async def until(condition: Callable[[], Awaitable[object]]) -> None:
@@ -58,7 +58,7 @@ async def test_an_entry_is_found_by_its_noun_and_id(cache: Cache) -> None:
         a: b"000000000001{a}",
         b: b"000000000012{b}",
     }
-    assert (await cache.get("accounts", [a])).entries == {}
+    assert await cache.get("accounts", [a]) == {}
 
 
 @pytest.mark.parametrize(
@@ -136,15 +136,16 @@ async def test_who_saw_redis_away_reads_nothing_from_before(
     await cache.put("resources", {id: entry(1, b"x")})
     await stack.stop("valkey")
     try:
-        assert await cache.get("resources", [id]) == ({}, None)
+        assert await entries(cache, id) == {}
+        assert cache.moment() is None
     finally:
         await stack.start("valkey")
     assert await entries(other, id) == {id: entry(1, b"x")}  # it is there
     async with asyncio.timeout(20):
-        while (found := await cache.get("resources", [id])).epoch is None:
+        while (moment := cache.moment()) is None:
             await asyncio.sleep(0.02)
-    assert found.entries == {}
-    await cache.fill("resources", {id: entry(3, b"y")}, found.epoch)
+            assert await entries(cache, id) == {}
+    await cache.fill("resources", {id: entry(3, b"y")}, moment)
     await other.put("resources", {new: entry(1, b"new")})
     assert await entries(cache, id, new) == {id: entry(3, b"y")}
     assert await entries(other, id, new) == {id: entry(3, b"y")}  # it did not know of the new epoch when it wrote
@@ -163,13 +164,15 @@ async def test_what_was_read_before_everything_was_dropped_does_not_come_in_late
     cache: Cache, other: Cache, redis: Redis
 ) -> None:
     id = uuid4()
-    epoch = (await other.get("resources", [id])).epoch
+    await entries(other, id)
+    moment = other.moment()
     redis.interrupted()
     await entries(cache, id)
-    await other.fill("resources", {id: entry(1, b"old")}, epoch)
+    await other.fill("resources", {id: entry(1, b"old")}, moment)
     assert await entries(other, id) == {}
     # Whoever reads it now may keep it, although that one is there.
-    await cache.fill("resources", {id: entry(1, b"old")}, (await cache.get("resources", [id])).epoch)
+    await entries(cache, id)
+    await cache.fill("resources", {id: entry(1, b"old")}, cache.moment())
     assert await entries(other, id) == {id: entry(1, b"old")}
 
 
@@ -177,12 +180,13 @@ async def test_a_late_write_neither_shows_nor_lets_older_ones_in(cache: Cache, o
     id = uuid4()
     await entries(other, id)
     redis.interrupted()
-    epoch = (await cache.get("resources", [id])).epoch
+    await entries(cache, id)
+    moment = cache.moment()
     assert await other.put("resources", {id: entry(5, b"late")})
     assert await entries(cache, id) == {}
-    await cache.fill("resources", {id: entry(4, b"older")}, epoch)
+    await cache.fill("resources", {id: entry(4, b"older")}, moment)
     assert await entries(cache, id) == {}
-    await cache.fill("resources", {id: entry(5, b"read")}, epoch)
+    await cache.fill("resources", {id: entry(5, b"read")}, moment)
     assert await entries(cache, id) == {id: entry(5, b"read")}
 
 
@@ -190,11 +194,11 @@ async def test_nothing_older_than_a_known_version_is_found(cache: Cache) -> None
     id, newer = uuid4(), uuid4()
     await cache.put("resources", {id: entry(1, b"old"), newer: entry(3, b"newer")})
     await cache.outdate("resources", {id: 2, newer: 2})
-    found = await cache.get("resources", [id, newer])
-    assert found.entries == {newer: entry(3, b"newer")}
-    await cache.fill("resources", {id: entry(1, b"old")}, found.epoch)  # read before version 2 was committed
+    assert await entries(cache, id, newer) == {newer: entry(3, b"newer")}
+    moment = cache.moment()
+    await cache.fill("resources", {id: entry(1, b"old")}, moment)  # read before version 2 was committed
     assert await entries(cache, id) == {}
-    await cache.fill("resources", {id: entry(2, b"new")}, found.epoch)
+    await cache.fill("resources", {id: entry(2, b"new")}, moment)
     assert await entries(cache, id) == {id: entry(2, b"new")}
 
 

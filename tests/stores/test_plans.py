@@ -106,11 +106,14 @@ async def test_no_table_is_read_as_a_whole(large: Explaining, question: str) -> 
     assert large.looked_at() <= most
 
 
-async def test_the_journal_of_what_was_erased_is_found_and_emptied_once(large: Explaining) -> None:
+async def test_the_journal_of_what_was_erased_is_found_and_emptied_once(
+    large: Explaining, monkeypatch: pytest.MonkeyPatch
+) -> None:
     large.forget()
     belongings = Belongings(large)
     ids = await belongings.to_empty()
     assert len(ids) == 60  # one of a thousand, with one event each
+    monkeypatch.setattr("stores.belongings.EMPTIED", 25)
     assert await belongings.empty(ids) == 60
     assert large.sequential == []
     assert large.looked_at() <= 60 * 5
@@ -121,7 +124,10 @@ async def test_the_journal_of_what_was_erased_is_found_and_emptied_once(large: E
     assert large.looked_at() == 0
 
 
-async def test_dead_letters_of_who_was_erased_are_found_and_emptied_once(large: Explaining) -> None:
+async def test_dead_letters_of_who_was_erased_are_found_and_emptied_once(
+    large: Explaining, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stores.dead_letters.EMPTIED", 3)
     large.forget()
     await DeadLetters(large).empty(TOPIC, actors=[number(500), number(1000)], subjects=[number(7), number(8)])
     assert large.sequential == []
