@@ -24,12 +24,9 @@ import asyncpg
 from embedded.errors import DiskFull, EmbeddedError, PartFailed, explain, tells_of_full_disk
 from embedded.parts import Say
 from embedded.processes import Command, run_to_end, tail
-from embedded.state import State, write_private
+from embedded.state import SOCKET_PATH_BYTES, State, write_private
 
 USER = DATABASE = "yeoul"
-SOCKET_PATH_BYTES = 100
-"""A unix socket's whole path has room for 103 bytes on macOS and 107 on Linux."""
-
 SETTINGS = {
     "listen_addresses": "",
     "port": "5432",  # only a part of the socket's name: nothing listens on it

@@ -30,6 +30,8 @@ from embedded.errors import AlreadyRunning, DiskFull, EmbeddedError, NotOurs, Ot
 PORTS = range(20_000, 32_000)
 ROOM_BYTES = 200 * 1024 * 1024
 """The free room without which a start is refused: an empty stack takes about half."""
+SOCKET_PATH_BYTES = 100
+"""A unix socket's whole path has room for 103 bytes on macOS and 107 on Linux."""
 LEFT = {"slots": "*.lock", "metrics": "web-*"}
 """What workers and fronts leave where no `up` ever ran: folders, and how all that is in them is named."""
 JSONS = ("run", "ports", "secrets", "processes")

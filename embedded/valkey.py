@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import os
 import platform
 import signal
 import sys
 from pathlib import Path
+from urllib.parse import quote
 
 from embedded.errors import EmbeddedError
 from embedded.parts import Say
 from embedded.processes import Command
-from embedded.state import State, write_private
+from embedded.state import SOCKET_PATH_BYTES, State, write_private
 
+SOCKET = "valkey.sock"
 CONFIGURATION = """\
 bind 127.0.0.1
 port {port}
+# In the working directory, which is the owner's alone.
+unixsocket {socket}
 requirepass {password}
 # The working directory: a path here would have to be quoted.
 dir .
@@ -51,8 +56,14 @@ class Valkey:
         self._port = 0
 
     def url(self, database: int = 0) -> str:
-        """The address of one of the 64 numbered databases; the port is known after `reserve`."""
-        return f"redis://:{self._password}@127.0.0.1:{self._port}/{database}"
+        """The address of one of the 64 numbered databases; the port is known after `reserve`.
+
+        It is a Unix socket, as PostgreSQL's, or the port where the folder's path is too long for a socket.
+        """
+        socket = str(self._folder / SOCKET)
+        if len(os.fsencode(socket)) > SOCKET_PATH_BYTES:
+            return f"redis://:{self._password}@127.0.0.1:{self._port}/{database}"
+        return f"unix://:{self._password}@{quote(socket)}?db={database}"
 
     def reserve(self) -> None:
         """Takes the port. Raises `PortBusy`."""
@@ -61,7 +72,7 @@ class Valkey:
     async def prepare(self, say: Say) -> None:
         """Writes the configuration; it holds the password, which therefore shows in no list of processes."""
         self._folder.mkdir(mode=0o700, exist_ok=True)
-        text = CONFIGURATION.format(port=self._port, password=self._password)
+        text = CONFIGURATION.format(port=self._port, password=self._password, socket=SOCKET)
         write_private(self._folder / "valkey.conf", text)
 
     def command(self) -> Command:

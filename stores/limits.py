@@ -52,8 +52,7 @@ class Counts:
             start = f"{self._redis.prefix}:limit:{limit}:{who}:"
             keys += [f"{start}{window}", f"{start}{window - 1}"]
             arguments += [added, 2 * seconds + 1]
-        with self._redis.use() as client:
-            found = await client.eval(_ADD, len(keys), *keys, *arguments)
+        (found,) = await self._redis.exchange([("EVAL", _ADD, len(keys), *keys, *arguments)])
         return list(zip(found[::2], found[1::2], strict=True))
 
     async def is_familiar(self, account: UUID, place: str) -> bool:

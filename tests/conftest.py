@@ -95,7 +95,7 @@ async def fresh_settings(stack: Stack, name: str) -> AsyncIterator[Settings]:
         await connection.execute(f'CREATE DATABASE "{own}"')
     finally:
         await connection.close()
-    redis_url = re.sub(r"/0$", f"/{next(_redis_databases)}", stack.settings_environ["YEOUL_REDIS_URL"])
+    redis_url = re.sub(r"(?<=[/=])0$", str(next(_redis_databases)), stack.settings_environ["YEOUL_REDIS_URL"])
     async with redis.asyncio.from_url(redis_url) as client:
         await client.flushdb()
     environ = stack.settings_environ | {

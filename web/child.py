@@ -88,8 +88,14 @@ def main() -> int:
     # before anything imports it, and the application is imported after.
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = told["metrics_dir"]
     import uvloop
+    from prometheus_client import values
 
     from telemetry import logs, reports, tracing
+
+    # By default each change of a metric asks the system for the process's number, in case it has forked. This one
+    # does not, and its number stands in the names of its files until the parent has added them up.
+    number = os.getpid()
+    values.ValueClass = values.MultiProcessValue(lambda: number)  # type: ignore[no-untyped-call]  # nothing there is
 
     settings = load(told["settings"])
     logs.configure(settings, "web")

@@ -102,7 +102,7 @@ def endpoint(handler: Handler, *, authenticated: bool, kind: Kind = Kind.READ, r
             if rate is not None and RATE not in request:
                 request[RATE] = rate
             raise
-        if isinstance(reply, web.StreamResponse):
+        if not isinstance(reply, Reply):
             return reply
         response = parts.presenters.of(request.path).reply(reply)
         if rate is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import stat
@@ -84,9 +85,9 @@ async def test_topics_are_not_made_by_asking(stack: Stack) -> None:
 async def test_servers_ask_for_a_password(stack: Stack) -> None:
     with pytest.raises(asyncpg.InvalidPasswordError):
         await asyncpg.connect(stack.settings_environ["YEOUL_POSTGRES_URL"], password="wrong")
-    wrong = stack.settings_environ["YEOUL_REDIS_URL"].replace("redis://:", "redis://:not-")
+    wrong = stack.settings_environ["YEOUL_REDIS_URL"].replace("://:", "://:not-")
     async with redis.asyncio.from_url(wrong) as client:
-        with pytest.raises(redis.exceptions.AuthenticationError):
+        with pytest.raises(redis.exceptions.ConnectionError, match="invalid username-password"):
             await client.ping()
 
 
@@ -108,6 +109,20 @@ async def test_everything_listens_on_loopback_only(stack: Stack) -> None:
         for connection in psutil.Process(pid).net_connections("inet"):
             if connection.status == psutil.CONN_LISTEN:
                 assert connection.laddr.ip in ("127.0.0.1", "::ffff:127.0.0.1")
+
+
+async def test_valkey_is_at_a_socket_and_at_its_port_where_the_path_is_too_long(make: Make, tmp_path: Path) -> None:
+    short = make("valkey").state.folder
+    for folder, begins in ((short, "unix://:"), (tmp_path / ("deep" * 20), "redis://:")):
+        async with make("valkey", state_dir=folder) as running:
+            url = running.settings_environ["YEOUL_REDIS_URL"]
+            assert url.startswith(begins)
+            async with redis.asyncio.from_url(url) as client:
+                assert await client.ping()
+            port = json.loads((folder / "ports.json").read_text())["valkey"]
+            password = running.state.secrets()["valkey"]
+            async with redis.asyncio.from_url(f"redis://:{password}@127.0.0.1:{port}/0") as client:
+                assert await client.ping()  # whoever has no tool for sockets
 
 
 async def test_two_clones_run_side_by_side(make: Make, tmp_path: Path) -> None:
