@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from tests import documented
-from tests.flows.model import Account, Caller, Json, Machine, Model, No, Resource, same
+from tests.flows.model import Json, Model, Resource, same
+from tests.flows.model_accounts import Account, Caller, Machine
+from tests.flows.model_proofs import No
 
 ENDED_S = 2.0
 """A session that ended is over in every process within a second; what an event ends, a second after it."""
@@ -160,7 +162,6 @@ class Callers(RuleBasedStateMachine):
         assert (status, shown["data"]["version"]) == (200, 2)
         root.role, root.version = "admin", 2
         self.over(root)
-        self.log_in("root", True)
 
     def register(self, name: str) -> None:
         email, password = f"{name}-{self.number}@example.org", f"the secret of {name}"
@@ -196,17 +197,6 @@ class Callers(RuleBasedStateMachine):
         body = {"email": email.upper() if upper else email, "password": "another secret"}
         status, _, shown = self.ask(None, "POST", "/auth/register", body, **WAIT)
         assert (status, shown["error"]["code"]) == (409, "EMAIL_TAKEN")
-
-    @rule(name=st.sampled_from(["ann", "bob", "root"]), right=st.sampled_from([True, True, True, False]))
-    def log_in(self, name: str, right: bool) -> None:
-        who = self.model.accounts[name]
-        password = who.password if right else "a wrong secret"
-        status, _, shown = self.ask(None, "POST", "/auth/login", {"email": who.email, "password": password})
-        if self.model.may_log_in(who, password):
-            assert status == 200, shown
-            who.token = shown["data"]["access_token"]
-        else:
-            assert (status, shown["error"]["code"]) == (401, "INVALID_CREDENTIALS")
 
     @rule(name=people)
     def log_out(self, name: str) -> None:

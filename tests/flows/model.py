@@ -10,6 +10,9 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.flows.model_accounts import Account, Accounts, Caller, Machine
+from tests.flows.model_proofs import No
+
 Json = dict[str, Any]
 SCHEMAS: tuple[Json, ...] = (
     {"properties": {"n": {"type": "string"}}},
@@ -18,65 +21,6 @@ SCHEMAS: tuple[Json, ...] = (
 )
 """What the attributes of a kind may have to be like."""
 WRITABLE = {"body": "", "tags": [], "attributes": {}, "visibility": "private", "status": "open"}
-
-
-class No(Exception):
-    """A refusal."""
-
-    def __init__(self, status: int, code: str) -> None:
-        super().__init__(status, code)
-        self.status, self.code = status, code
-
-
-@dataclass
-class Account:
-    """Somebody who registered."""
-
-    name: str
-    email: str
-    password: str
-    id: str
-    role: str = "user"
-    status: str = "active"
-    version: int = 1
-    token: str = ""
-    """Of its session that goes on; empty without one."""
-    ended: str = ""
-    """A token that is good for nothing any more."""
-
-    @property
-    def scopes(self) -> tuple[str, ...]:
-        """What its sessions may do."""
-        return ("read", "write", "admin") if self.role == "admin" else ("read", "write")
-
-
-@dataclass
-class Machine:
-    """Whoever comes with an API key of an account."""
-
-    account: Account
-    key: str
-    scopes: tuple[str, ...]
-    token: str
-    ended: str = ""
-
-    @property
-    def id(self) -> str:
-        """For whom it speaks."""
-        return self.account.id
-
-    @property
-    def name(self) -> str:
-        """Who it is."""
-        return f"a machine of {self.account.name}"
-
-    @property
-    def role(self) -> str:
-        """Its account's, if it may make use of it."""
-        return "admin" if "admin" in self.scopes else "user"
-
-
-Caller = Account | Machine
 
 
 @dataclass
@@ -140,26 +84,16 @@ def same(one: Any, other: Any) -> bool:
     return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
-class Model:
+class Model(Accounts):
     """All that was promised so far."""
 
     def __init__(self) -> None:
-        self.accounts: dict[str, Account] = {}
-        self.machines: dict[str, Machine] = {}
+        super().__init__()
         self.resources: dict[str, Resource] = {}
         self.schema: Json | None = None
         """That of the kind of all resources."""
         self.defined = 0
         """The version of that."""
-
-    @staticmethod
-    def may(caller: Caller | None, scope: str) -> Caller:
-        """Who has it: of guests nobody."""
-        if caller is None:
-            raise No(401, "TOKEN_MISSING")
-        if scope not in caller.scopes:
-            raise No(403, "FORBIDDEN")
-        return caller
 
     def looks(self, caller: Caller | None) -> None:
         """Guests read what is public."""
@@ -235,13 +169,8 @@ class Model:
         found = self._seen(caller, id)
         if not self.owns(caller, found):
             raise No(403, "FORBIDDEN")
-        self._matches(found, expected)
+        self.matches(found, expected)
         return found
-
-    @staticmethod
-    def _matches(found: Resource | Account, expected: Any) -> None:
-        if expected not in (None, "*") and expected != found.version:
-            raise No(412, "STALE_VERSION")
 
     def _set(self, found: Resource, fields: Json) -> Resource:
         if not same(fields, found.fields):
@@ -283,7 +212,7 @@ class Model:
             raise No(404, "NOT_FOUND")
         if not self.owns(caller, found):
             raise No(403, "FORBIDDEN")
-        self._matches(found, expected)
+        self.matches(found, expected)
         if found.deleted:
             found.deleted = False
             found.happened("resource.restored")
@@ -314,39 +243,6 @@ class Model:
         """What the caller may restore."""
         self.may(caller, "read")
         return {one.id for one in self.resources.values() if one.deleted and self.owns(caller, one)}
-
-    # -- accounts ----------------------------------------------------------------------------------------------------
-
-    def administered(self, caller: Caller | None, who: Account, expected: Any) -> Account:
-        """An account as admins find it."""
-        self.may(caller, "admin")
-        self._matches(who, expected)
-        return who
-
-    def administer(self, caller: Caller | None, who: Account, what: str, value: str, expected: Any) -> list[Caller]:
-        """Another role or status; who is ended by it: sessions, and keys that may do more than the account."""
-        self.administered(caller, who, expected)
-        if getattr(who, what) == value:
-            return []
-        setattr(who, what, value)
-        who.version += 1
-        machine = self.machines.get(who.name)
-        ended: list[Caller] = [who] if what == "role" or value == "disabled" else []
-        if machine is not None and (value == "disabled" or not set(machine.scopes) <= set(who.scopes)):
-            ended.append(machine)
-        return ended
-
-    def make_key(self, caller: Account | None, scopes: tuple[str, ...]) -> Account:
-        """A key for no more than its account may."""
-        if caller is None:
-            raise No(401, "TOKEN_MISSING")
-        if not set(scopes) <= set(caller.scopes):
-            raise No(403, "FORBIDDEN")
-        return caller
-
-    def may_log_in(self, who: Account, password: str) -> bool:
-        """A disabled account says no more than a wrong password does."""
-        return who.status == "active" and who.password == password
 
 
 def _fits(one: Resource, name: str, text: str) -> bool:

@@ -1,12 +1,9 @@
 """Mails from end to end: a worker, a front, and a mail server that takes, refuses and is away."""
 
 import asyncio
-import email
-import email.policy
 import json
 import time
 from collections.abc import AsyncIterator
-from email.message import EmailMessage
 from typing import Any
 from uuid import UUID
 
@@ -14,70 +11,21 @@ import msgspec
 import pytest
 import pytest_asyncio
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from cli.orders import order
 from config import Settings
 from domain.access import Role
-from domain.mail_texts import SUBJECTS, Kind
+from domain.mail_texts import Kind
 from domain.second_factors import ResetSecondFactor
-from embedded.state import free_port
 from security import totp
 from tests.flows.clients import PASSWORD, Caller
 from tests.flows.harness import System, system, until
+from tests.flows.mail_server import EN, Server
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 OTHER_PASSWORD = "another of these"
 GROUPS = ("accounts", "sessions", "revocations", "mail")
-EN = SUBJECTS["en"]
-
-
-class Server:
-    """A mail server at one address, which may be stopped and started; it keeps what it takes."""
-
-    def __init__(self) -> None:
-        self.port = free_port()
-        self.mails: list[EmailMessage] = []
-        self.refuses = ""
-        self._listener: asyncio.Server | None = None
-
-    async def start(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._listener = await loop.create_server(lambda: SMTP(self, hostname="localhost"), "127.0.0.1", self.port)
-
-    async def stop(self) -> None:
-        assert self._listener is not None
-        self._listener.close()
-        await self._listener.wait_closed()
-
-    async def handle_RCPT(  # noqa: N802
-        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
-    ) -> str:
-        if address == self.refuses:
-            return f"550 5.1.1 <{address}> unknown"
-        envelope.rcpt_tos.append(address)
-        return "250 fine"
-
-    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
-        assert isinstance(envelope.content, bytes)
-        self.mails.append(email.message_from_bytes(envelope.content, policy=email.policy.default))
-        return "250 taken"
-
-    def to(self, address: str) -> list[str]:
-        """The subjects of what an address got."""
-        return [str(mail["Subject"]) for mail in self.mails if mail["To"] == address]
-
-    async def token(self, address: str, kind: Kind, number: int = 1) -> str:
-        """The token of the number-th mail of a kind to an address, once it is there."""
-
-        async def there() -> list[EmailMessage]:
-            found = [mail for mail in self.mails if mail["To"] == address and mail["Subject"] == EN[kind]]
-            return found[number - 1 : number]
-
-        (mail,) = await until(there, 30, f"mail {number} {kind} to {address}")
-        (token,) = [line for line in mail.get_content().splitlines() if line.startswith("m1.")]
-        return str(token)
 
 
 @pytest_asyncio.fixture(loop_scope="session")

@@ -7,11 +7,13 @@ wrote by one front it must read by the other, at once.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
@@ -19,13 +21,16 @@ from hypothesis.stateful import initialize, rule, run_state_machine_as_test
 
 from config import Settings
 from domain.access import Role
-from tests.flows.callers import WAIT, Callers, Front, everyone, keys, matching, places
+from tests.flows.callers import WAIT, Front, everyone, keys, matching, places
 from tests.flows.harness import system, unlimited
-from tests.flows.model import SCHEMAS, Account, Json, Resource, whole
+from tests.flows.mail_server import Server
+from tests.flows.model import SCHEMAS, Json, Resource, whole
+from tests.flows.model_accounts import Account
+from tests.flows.owners import Owners
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(3600)]
 
-QUICK, FULL = (6, 25), (300, 60)
+QUICK, FULL = (6, 35), (300, 60)
 """Sequences, and steps of each."""
 
 words = st.sampled_from(["a", "b", "c", "ab", "river", "여울"])
@@ -56,12 +61,13 @@ FILTERED = {
 }  # fmt: skip
 
 
-class Everything(Callers):
+class Everything(Owners):
     """What two users, an admin and a guest may do, in any order."""
 
     @initialize(number=st.none() | st.integers(0, len(SCHEMAS) - 1))
     def begin(self, number: int | None) -> None:
         self.arrive()
+        self.log_in("root", right=True)
         if number is not None:
             self.define("root", number, "none", None)
 
@@ -226,7 +232,12 @@ class Everything(Callers):
 async def test_any_sequence_of_calls_is_answered_as_the_model_says(
     own_settings: Settings, tmp_path: Path, full: bool
 ) -> None:
-    async with system(unlimited(own_settings), tmp_path) as installation:
+    async with contextlib.AsyncExitStack() as stack:
+        Everything.post, Everything.loop = Server(), asyncio.get_running_loop()
+        await Everything.post.start()
+        stack.push_async_callback(Everything.post.stop)
+        mailing = msgspec.structs.replace(own_settings, smtp_url=f"smtp://127.0.0.1:{Everything.post.port}")
+        installation = await stack.enter_async_context(system(unlimited(mailing), tmp_path))
         worker, *fronts = installation.worker(), installation.front(processes=1), installation.front(processes=1)
         await asyncio.gather(worker.start(), *(front.start() for front in fronts))
         Everything.fronts = tuple(Front(installation.url_of(front)) for front in fronts)
