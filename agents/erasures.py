@@ -16,7 +16,7 @@ from aiokafka.structs import ConsumerRecord
 
 import topics
 from domain.resources import EraseResource
-from stores.belongings import FIRST, Belongings, Place
+from stores.belongings import CONTENTS, FIRST, Belongings, Place
 from stores.dead_letters import DeadLetters
 from stores.limits import Counts
 from stores.redis import RedisAway
@@ -74,7 +74,9 @@ class Sweeper:
         self._connections = connections
         self._belongings = Belongings(connections.database)
         self._letters = DeadLetters(connections.database)
-        self._topic = topics.COMMANDS_RESOURCES.full_name(connections.settings.topic_prefix)
+        prefix = connections.settings.topic_prefix
+        self._commands = topics.COMMANDS_RESOURCES.full_name(prefix)
+        self._events = topics.EVENTS_RESOURCES.full_name(prefix)
         self._after: Place = BEGINNING
 
     async def accounts(self) -> None:
@@ -95,13 +97,16 @@ class Sweeper:
         consequences = Consequences(self._connections, NAME)
         for owner, ids in (await self._belongings.left_behind(accounts, STEP)).items():
             await consequences.send(_erasing(consequences, ids, f"contents left behind by {owner}"))
-        await self._letters.empty(self._topic, actors=accounts)
+        await self._letters.empty(self._commands, actors=accounts)
 
     async def resources(self) -> None:
         """Take the contents of erased resources out of dead letters and the journal. Raises StoresAway."""
         while ids := await self._belongings.to_empty():
-            await self._letters.empty(self._topic, subjects=ids)
-            if not await self._belongings.empty(ids):
+            await self._belongings.empty(ids)
+            # Right before they are noted, so that hardly anything can be parked in between.
+            await self._letters.empty(self._commands, subjects=ids)
+            await self._letters.empty_events(self._events, ids, CONTENTS)
+            if not await self._belongings.emptied(ids):
                 return
 
 

@@ -31,12 +31,12 @@ from stores.metrics import Gone, Metrics, Version, ids, swap
 from stores.postgres import StoresAway, away_is_known
 from stores.progress import Mismatch, Move, forget_group, hold_all
 from streams.batches import Span
-from streams.envelope import Unreadable
+from streams.envelope import Unreadable, is_same
 from streams.groups import Connections
 from streams.readers import record_of
 from streams.rereading import Log, Rereading
 from streams.work import Part, key_of
-from topics import INGEST, Topic
+from topics import INGEST, Repeats, Topic
 
 logger = logging.getLogger("yeoul.agents.rebuild")
 
@@ -104,12 +104,18 @@ class Rebuilt(Counting):
     def decode(self, record: ConsumerRecord) -> Any:
         """See streams.work.Handler; None for what the live group left out, or does."""
         parked = self._left_out.get((record.topic, record.partition), {})
-        if record.offset in parked and parked[record.offset] in (_WHATEVER, record.value):
+        if record.offset in parked and self._is(record, parked[record.offset]):
             return None
         try:
             return super().decode(record)
         except Unreadable:
             return None
+
+    def _is(self, record: ConsumerRecord, parked: Any) -> bool:
+        """Whether the live group parked this record, and none that stood here in an earlier life."""
+        if parked is _WHATEVER or parked == record.value:
+            return True
+        return self._log.topics[record.topic].repeats is Repeats.SEQUENCE and is_same(parked, record.value)
 
     def decode_all(self, records: Sequence[ConsumerRecord]) -> list[Any] | None:
         """See streams.work.Handler."""

@@ -16,7 +16,9 @@ Place = tuple[datetime, UUID]
 """When an account was erased, and its id."""
 EMPTIED = 100
 """Events that are emptied at a time: each may be large."""
-_CONTENTS = "'{title,body,tags,attributes,status}'::text[]"
+CONTENTS = ("title", "body", "tags", "attributes", "status")
+"""Members of an event's data that an erasure takes out of it."""
+_CONTENTS = f"'{{{','.join(CONTENTS)}}}'::text[]"
 _FULL = f"noun = 'resources' AND (event::jsonb->'data') ?| {_CONTENTS}"
 
 
@@ -80,31 +82,39 @@ class Belongings:
         return found
 
     async def to_empty(self) -> list[UUID]:
-        """Some of the erased resources whose events still have contents in the journal. Raises StoresAway."""
+        """Some of the erased resources that may still have contents in the journal or in dead letters.
+
+        Raises StoresAway.
+        """
         rows = await self._database.fetch(
             "SELECT id FROM resources WHERE title = '' AND journal_emptied_at IS NULL LIMIT $1", EMPTIED
         )
         return [row["id"] for row in rows]
 
-    async def empty(self, resources: Sequence[UUID]) -> int:
-        """Take the contents of these out of the journal's events; how many are done. Raises StoresAway.
+    async def empty(self, resources: Sequence[UUID]) -> None:
+        """Take the contents of these out of the journal's events. Raises StoresAway.
 
         Piece by piece, for a history may be of any length; each is looked at once.
         """
-        ids = list(resources)
         await self._database.in_pieces(
             f"""UPDATE journal SET event = jsonb_set(event::jsonb, '{{data}}',
                     (event::jsonb->'data') - {_CONTENTS})::json
                 WHERE ctid = ANY(ARRAY(
                     SELECT ctid FROM journal WHERE aggregate_id = ANY($1) AND {_FULL} LIMIT $2))""",
-            ids,
+            list(resources),
             piece=EMPTIED,
         )
+
+    async def emptied(self, resources: Sequence[UUID]) -> int:
+        """Note that these have no contents anywhere, and are not to be looked for again; how many. Raises StoresAway.
+
+        One that is parked about from now on has them looked for once more: stores.dead_letters.park.
+        """
         # Not those that another worker is at just now: it may not come to its end.
         status = await self._database.execute(
             f"""UPDATE resources r SET journal_emptied_at = now() WHERE id = ANY($1)
                     AND NOT EXISTS (SELECT FROM journal WHERE aggregate_id = r.id AND {_FULL})""",
-            ids,
+            list(resources),
         )
         return int(status.split()[-1])
 

@@ -27,7 +27,7 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True):
     """A record as it came, where it was, and why it could not be handled. `produced_at` in milliseconds since 1970.
 
     Of a command that can be read: its `operation`, which is not forgotten while this is parked, its `actor` and its
-    `subject`, with whom it goes.
+    `subject`, with whom it goes. Of an event of ours: its `subject`.
     """
 
     group: str
@@ -118,6 +118,12 @@ async def park(connection: Any, letters: Sequence[Letter]) -> None:
                 for letter in letters
             ],
         )  # fmt: skip
+        if subjects := [letter.subject for letter in letters if letter.subject is not None]:
+            # A reader may come by days after an erasure: the sweep has been there, and has to look again.
+            await connection.execute(
+                "UPDATE resources SET journal_emptied_at = NULL WHERE id = ANY($1) AND journal_emptied_at IS NOT NULL",
+                subjects,
+            )
 
 
 def storable(text: str) -> str:
@@ -240,6 +246,26 @@ class DeadLetters:
             piece=EMPTIED,
         )
 
+    async def empty_events(self, topic: str, subjects: Sequence[UUID], members: Sequence[str]) -> None:
+        """Take `members` out of the data of events on `topic` about these, in whatever state. Raises StoresAway.
+
+        Each stays in its state, for its group may still have to count it. What is no event stays as it came.
+        """
+        # Of what was emptied the subject is forgotten, so that each is found once. The error may quote what it held.
+        await self._database.in_pieces(
+            """UPDATE dead_letters d SET value = coalesce(emptied, d.value), subject = NULL,
+                   error = CASE WHEN emptied IS NULL THEN error ELSE $1 END
+               FROM (
+                   SELECT id, without_members(value, $2::text[]) AS emptied FROM dead_letters
+                   WHERE value IS NOT NULL AND topic = $3 AND subject = ANY($4::uuid[]) LIMIT $5
+               ) AS found WHERE d.id = found.id""",
+            ERASED,
+            list(members),
+            topic,
+            list(subjects),
+            piece=EMPTIED,
+        )
+
     async def requested(self, group: str, topics: Sequence[str], partitions: Sequence[int], after: int) -> list[Parked]:
         """What the group was asked to take again, of partitions it owns, in whatever life.
 
@@ -287,7 +313,7 @@ async def left_out(connection: Any, group: str, since: datetime) -> list[Any]:
     """Where (topic, kafka_id, partition, offset) the group parked a record that it had not replayed before `since`.
 
     `earlier`: whether it did so in an earlier life of the partition; another record may stand there by now, and only
-    then there is a `value` to compare. Raises StoresAway.
+    then there is a `value` to compare, as it came or as an erasure left it. Raises StoresAway.
     """
     with away_is_known():
         rows: list[Any] = await connection.fetch(

@@ -10,7 +10,7 @@ from aiokafka.structs import ConsumerRecord
 from stores.dead_letters import Letter
 from stores.progress import Mismatch
 from streams.batches import Batch
-from streams.envelope import Unreadable, check_written_by
+from streams.envelope import Unreadable, check_written_by, subject_of
 from streams.progress import Owned
 from streams.work import Handler, Part, Work
 from topics import Repeats
@@ -83,6 +83,7 @@ class Decoder:
             offset=record.offset, key=record.key, value=record.value, headers=tuple(record.headers),
             produced_at=record.timestamp, code=code, error=error[:MOST_ERROR_TEXT], handler=self._handler.name,
             attempts=attempts,
+            subject=subject_of(record.value) if owned.topic.repeats is Repeats.SEQUENCE else None,
         )  # fmt: skip
 
 

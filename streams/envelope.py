@@ -71,6 +71,15 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True):
     datacontenttype: str = "application/json"
 
 
+class _About(msgspec.Struct, frozen=True):
+    subject: UUID
+
+
+class _Identity(msgspec.Struct, frozen=True):
+    source: str
+    id: str
+
+
 Name = Annotated[str, msgspec.Meta(min_length=1)]
 
 
@@ -127,6 +136,8 @@ _encode = msgspec.json.Encoder().encode
 _decode_command = msgspec.json.Decoder(Command).decode
 _check_json = msgspec.json.Decoder(msgspec.Raw).decode
 _foreign = msgspec.json.Decoder(Foreign)
+_about = msgspec.json.Decoder(_About)
+_identity = msgspec.json.Decoder(_Identity)
 
 
 def write(message: Command | Event) -> bytes:
@@ -138,6 +149,24 @@ def read_command(value: bytes | None) -> Command:
     """A command from a record's value; raises Unreadable."""
     command: Command = _read(value, _decode_command)
     return command
+
+
+def subject_of(value: bytes | None) -> UUID | None:
+    """What an event of ours is about, whatever else is wrong with it; None where nothing of the kind can be read."""
+    try:
+        about: _About = _read(value, _about.decode)
+    except Unreadable:
+        return None
+    return about.subject
+
+
+def is_same(value: bytes | None, other: bytes | None) -> bool:
+    """Whether both are one event of ours, though one of them may have lost its contents to an erasure."""
+    try:
+        found: bool = _read(value, _identity.decode) == _read(other, _identity.decode)
+    except Unreadable:
+        return False
+    return found
 
 
 def read_foreign(record: ConsumerRecord) -> Foreign:

@@ -11,7 +11,7 @@ from stores.dead_letters import ERASED, Letter, park
 from streams.groups import Connections
 from tests.flows.clients import PASSWORD, Caller, address_of, admin_of
 from tests.flows.harness import System, until
-from topics import COMMANDS_ACCOUNTS, COMMANDS_RESOURCES, INGEST
+from topics import COMMANDS_ACCOUNTS, COMMANDS_RESOURCES, EVENTS_RESOURCES, INGEST
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -201,6 +201,64 @@ async def test_an_erasure_reaches_commands_in_dead_letters_and_an_account_erased
     assert told
     assert "their words" not in repr(told)
     await stores.database.execute("DELETE FROM dead_letters WHERE consumer_group = 'erased'")
+
+
+async def test_an_erasure_reaches_parked_events_whenever_they_were_parked(writing: System) -> None:
+    guest, stores, prefix = Caller(writing.url), writing.stores, writing.settings.topic_prefix
+    mina, jun = await guest.register(address_of("mina")), await guest.register(address_of("jun"))
+    note = {"kind": "note", "title": "their words", "body": "their words", "attributes": {"their words": 1}}
+    hers, his = [(await one.ask("POST", "/resources", note))[1]["id"] for one in (mina, jun)]
+
+    async def event(id: str) -> bytes:
+        row = await stores.database.fetchrow("SELECT event::text FROM journal WHERE aggregate_id = $1", UUID(id))
+        return bytes(row["event"].encode())
+
+    async def parked(*events: tuple[str | None, bytes]) -> None:
+        letters = [
+            Letter(
+                group="behind", topic=EVENTS_RESOURCES.full_name(prefix), topic_id=uuid4(), partition=0, offset=0,
+                key=b"k", value=value, headers=(), produced_at=1, code="handler_failed", error="their words",
+                handler="h", attempts=3, subject=UUID(id) if id else None,
+            )
+            for id, value in events
+        ]  # fmt: skip
+        async with stores.database.connection() as connection:
+            await park(connection, letters)
+
+    rubbish = b"\xff their words"
+    told = await event(hers)
+    await parked((hers, told), (his, await event(his)), (hers, rubbish), (hers, b'"their words"'), (None, rubbish))
+    before = await stores.database.fetch("SELECT * FROM dead_letters WHERE consumer_group = 'behind' ORDER BY id")
+    await swept(writing)
+    assert (await mina.ask("DELETE", "/users/me", {"password": PASSWORD}))[0] == 204
+
+    async def erased() -> list[UUID]:
+        # No reader of accounts runs: the sweep itself has it erased.
+        await swept(writing)
+        return [
+            row["id"]
+            for row in await stores.database.fetch(
+                "SELECT id FROM resources WHERE id = $1 AND journal_emptied_at IS NOT NULL", UUID(hers)
+            )
+        ]
+
+    await until(erased, 30, "nothing is left of the resource")
+    # A reader that was far behind comes by.
+    await parked((hers, told))
+    await swept(writing)
+    first, *others, late = await stores.database.fetch(
+        "SELECT * FROM dead_letters WHERE consumer_group = 'behind' ORDER BY id"
+    )
+    was = msgspec.json.decode(told)
+    for row in (first, late):
+        assert "their words" not in repr(row)
+        left = {name: was["data"][name] for name in ("kind", "visibility", "owner_id")}
+        assert msgspec.json.decode(row["value"]) == was | {"data": left}
+        assert (row["state"], row["settled_at"], row["error"]) == ("parked", None, ERASED)
+    for row, there in zip(others, before[1:], strict=True):
+        assert dict(row) | {"subject": None} == dict(there) | {"subject": None}
+    assert await erased()
+    await stores.database.execute("DELETE FROM dead_letters WHERE consumer_group = 'behind'")
 
 
 async def test_a_worker_that_missed_an_erasure_follows_it_later_and_once(writing: System) -> None:

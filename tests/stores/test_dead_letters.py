@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as bounded
 from hypothesis import strategies as st
 
-from stores.dead_letters import MOST_BYTES, DeadLetters, Letter, park
+from stores.belongings import CONTENTS
+from stores.dead_letters import ERASED, MOST_BYTES, DeadLetters, Letter, park
 from stores.postgres import Database
 from tests.stores.given import letters as parked_letters
 
@@ -117,3 +118,52 @@ async def test_letters_are_read_in_pieces_of_so_many_bytes(database: Database) -
         assert [one.id for one in found] == piece
         after = piece[-1]
     assert await store.requested("large", ["t"], [0], after) == []
+
+
+async def test_an_event_loses_members_of_its_data_and_what_is_none_is_left_as_it_came(database: Database) -> None:
+    topic, subject = "y.events.resources", UUID(int=7)
+    full: dict[str, Any] = {
+        "title": "words",
+        "body": "words",
+        "tags": ["words"],
+        "attributes": {"words": 1},
+        "status": "words",
+    }
+    kept: dict[str, Any] = {"kind": "note", "owner_id": str(subject), "words": {"title": "within"}}
+    event: dict[str, Any] = {"id": "1", "source": "/yeoul/resources", "subject": str(subject)}
+    emptied: list[dict[str, Any]] = [
+        event | {"data": full | kept},
+        event | {"data": {"title": "여울"}},
+        {"data": {"tags": None}},
+    ]
+    others: list[bytes | None] = [
+        None, b"", b"\xff", b'{"data": {"title": "\xff"}}', b"[]", b"1", b'"title"', b"{}", b"null",
+        b'{ "data": "title" }', b'{"data": ["title"]}', b'{"data": null}', b'{ "data": {"kind": "note"} }',
+        b'{"data": {"title": "\\u0000"}}', b'{"data": {"title": 1e999999}}', b'{"data": {"title": ' + b"[" * 100_000,
+    ]  # fmt: skip
+    values = [*map(msgspec.json.encode, emptied), *others]
+    letter = Letter(
+        group="events", topic=topic, topic_id=TOPIC_ID, partition=0, offset=0, key=b"k", value=None,
+        headers=(("h", b"1"),), produced_at=None, code="handler_failed", error="words", handler="h", attempts=3,
+        subject=subject,
+    )  # fmt: skip
+    apart = {"subject": UUID(int=8)}, {"subject": None}, {"topic": "y.ingest"}
+    parked = [msgspec.structs.replace(letter, offset=n, value=value) for n, value in enumerate(values)]
+    parked += [
+        msgspec.structs.replace(letter, offset=n, value=values[0], **change)  # type: ignore[arg-type]
+        for n, change in enumerate(apart, start=len(values))
+    ]
+    async with database.connection() as connection:
+        await park(connection, parked)
+    for state, offset in (("requested", 1), ("replayed", 2)):
+        await database.execute(
+            """UPDATE dead_letters SET state = $1 WHERE consumer_group = 'events' AND "offset" = $2""", state, offset
+        )
+    await DeadLetters(database).empty_events(topic, [subject], CONTENTS)
+    rows = await database.fetch("""SELECT * FROM dead_letters WHERE consumer_group = 'events' ORDER BY "offset" """)
+    for row, was, data in zip(rows, emptied, (kept, {}, {}), strict=False):
+        assert msgspec.json.decode(row["value"]) == was | {"data": data}
+        assert (row["error"], row["code"], row["headers"]) == (ERASED, "handler_failed", '[["h","31"]]')
+    assert [row["state"] for row in rows] == ["parked", "requested", "replayed", *["parked"] * (len(rows) - 3)]
+    assert all(row["settled_at"] is None for row in rows)
+    assert [(row["value"], row["error"]) for row in rows[3:]] == [(one.value, "words") for one in parked[3:]]

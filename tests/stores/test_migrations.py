@@ -89,7 +89,44 @@ async def test_dead_letters_get_what_their_commands_name(
     finally:
         await connection.close()
     known, unknown = (operation, actor, subject), (None, None, None)
-    assert [tuple(row) for row in rows] == [known, *[unknown] * 8, known, unknown]
+    assert [tuple(row) for row in rows] == [known, *[unknown] * 8, known, (None, None, subject)]
+
+
+async def test_parked_events_get_what_they_are_about_and_are_looked_for_where_an_erasure_was(
+    own_settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in NAMES[: NAMES.index("0018_whose_words_parked_events_hold")]:
+        shutil.copy(migrations._FOLDER / f"{name}.sql", tmp_path)
+    with monkeypatch.context() as old:
+        old.setattr(migrations, "_FOLDER", tmp_path)
+        await migrations.apply(own_settings.postgres_url)
+    erased, swept = uuid4(), uuid4()
+    good = f'{{"subject":"{erased}","data":{{"title":"t"}}}}'.encode()
+    deep = b'{"subject":' + b"[" * 100_000
+    values = (good, None, b"", b"\xff", b"[]", b"1", b'{"subject":1}', b'{"subject":"\\u0000"}', deep)
+    connection = await asyncpg.connect(own_settings.postgres_url)
+    try:
+        await connection.execute(
+            """INSERT INTO resources (id, kind, title, body, tags, attributes, visibility, status, owner_id, version,
+                   created_at, updated_at, deleted_at, journal_emptied_at)
+               SELECT id, 'note', '', '', '[]', '{}', 'public', '', id, 1, now(), now(), now(), now()
+               FROM unnest($1::uuid[]) AS id""",
+            [erased, swept],
+        )
+        await connection.executemany(
+            """INSERT INTO dead_letters (consumer_group, topic, topic_id, partition, "offset", value, headers, code,
+                   error, handler, attempts)
+               VALUES ('g', $1, gen_random_uuid(), 0, 0, $2, '[]', 'c', '', 'h', 1)""",
+            [*(("y.events.resources", value) for value in values), ("y.events.accounts", good), ("y.ingest", good)],
+        )
+        await migrations.apply(own_settings.postgres_url)
+        rows = await connection.fetch("SELECT subject, value FROM dead_letters ORDER BY id")
+        left = await connection.fetch("SELECT id FROM resources WHERE journal_emptied_at IS NULL")
+    finally:
+        await connection.close()
+    assert [row["subject"] for row in rows] == [erased, *[None] * 8, erased, None]
+    assert [row["value"] for row in rows] == [*values, good, good]
+    assert [row["id"] for row in left] == [erased]
 
 
 async def test_a_file_that_fails_leaves_nothing_and_is_tried_again(

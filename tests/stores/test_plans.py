@@ -3,11 +3,13 @@
 Lists and searches of resources: tests/stores/test_pages.py. The statements are those that the product sends.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import asyncpg
+import msgspec
 import pytest
 import pytest_asyncio
 
@@ -15,13 +17,13 @@ from config import Settings
 from embedded.stack import Stack
 from stores import migrations
 from stores.accounts import AccountQuery, Accounts
-from stores.belongings import FIRST, Belongings
-from stores.dead_letters import DeadLetters
+from stores.belongings import CONTENTS, FIRST, Belongings
+from stores.dead_letters import DeadLetters, Letter, park
 from stores.kinds import Kinds
 from tests.conftest import fresh_settings
 from tests.stores.explaining import Explaining
 
-TOPIC = "y.commands.resources"
+TOPIC, EVENTS = "y.commands.resources", "y.events.resources"
 FILL = f"""
     INSERT INTO accounts (id, email_index, email_sealed, name_sealed, password_sealed, role, status, version,
         created_at, updated_at)
@@ -41,6 +43,10 @@ FILL = f"""
     INSERT INTO dead_letters (consumer_group, topic, topic_id, partition, "offset", value, headers, code, error,
         handler, attempts, actor, subject)
     SELECT 'g', '{TOPIC}', gen_random_uuid(), 0, n, 'x', '[]', 'c', '', 'h', 1, lpad(to_hex(n + 1), 32, '0')::uuid,
+        lpad(to_hex(n), 32, '0')::uuid FROM generate_series(1, 20000) n;
+    INSERT INTO dead_letters (consumer_group, topic, topic_id, partition, "offset", value, headers, code, error,
+        handler, attempts, subject)
+    SELECT 'h', '{EVENTS}', gen_random_uuid(), 0, n, '{{"data": {{"title": "t"}}}}', '[]', 'c', 'e', 'h', 1,
         lpad(to_hex(n), 32, '0')::uuid FROM generate_series(1, 20000) n;
     ANALYZE"""
 
@@ -114,7 +120,8 @@ async def test_the_journal_of_what_was_erased_is_found_and_emptied_once(
     ids = await belongings.to_empty()
     assert len(ids) == 60  # one of a thousand, with one event each
     monkeypatch.setattr("stores.belongings.EMPTIED", 25)
-    assert await belongings.empty(ids) == 60
+    await belongings.empty(ids)
+    assert await belongings.emptied(ids) == 60
     assert large.sequential == []
     assert large.looked_at() <= 60 * 5
     row = await large.fetchrow("SELECT count(*) FROM journal WHERE event::text LIKE '%title%'")
@@ -134,3 +141,44 @@ async def test_dead_letters_of_who_was_erased_are_found_and_emptied_once(
     assert large.looked_at() <= 4 * 3
     rows = await large.fetch("SELECT state FROM dead_letters WHERE value IS NULL")
     assert [row["state"] for row in rows] == ["dropped"] * 4
+
+
+async def test_parked_events_of_what_was_erased_are_found_and_emptied_once(
+    large: Explaining, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stores.dead_letters.EMPTIED", 3)
+    letters, ids = DeadLetters(large), [number(n) for n in (7, 8, 9, 10)]
+    large.forget()
+    await letters.empty_events(EVENTS, ids, CONTENTS)
+    assert large.sequential == []
+    assert large.looked_at() <= 4 * 2 + 2 * 3  # those of commands are passed by; each that is found is read and changed
+    rows = await large.fetch("SELECT state FROM dead_letters WHERE topic = $1 AND value = $2", EVENTS, b'{"data": {}}')
+    assert [row["state"] for row in rows] == ["parked"] * 4
+    large.forget()
+    await letters.empty_events(EVENTS, ids, CONTENTS)
+    assert large.sequential == []
+    assert large.looked_at() <= 4
+
+
+async def test_what_is_parked_has_an_erased_resource_looked_for_again(large: Explaining) -> None:
+    erased, alive = number(3000), number(7)
+    letter = Letter(
+        group="late", topic=EVENTS, topic_id=uuid4(), partition=0, offset=0, key=None, value=b"{}", headers=(),
+        produced_at=None, code="c", error="", handler="h", attempts=1, subject=erased,
+    )  # fmt: skip
+    marked = "SELECT id FROM resources WHERE id = ANY($1) AND journal_emptied_at IS NOT NULL"
+    async with large.connection() as connection:
+        transaction = connection.transaction()
+        await transaction.start()
+        await connection.execute(
+            "UPDATE resources SET journal_emptied_at = now() WHERE id = ANY($1)", [erased, number(4000)]
+        )
+        await asyncio.sleep(0)  # what was told is handed over by the loop
+        large.forget()
+        await park(connection, [letter, msgspec.structs.replace(letter, offset=1, subject=alive)])
+        await asyncio.sleep(0)
+        assert large.sequential == []
+        assert large.looked_at() <= 2
+        rows = await connection.fetch(marked, [erased, number(4000), alive])
+        await transaction.rollback()
+    assert [row["id"] for row in rows] == [number(4000)]
