@@ -26,10 +26,10 @@ from agents.analytics import GROUP, OURS, Counting
 from domain.metrics import Metric
 from domain.tables import Table
 from stores.analytics import Adding, forget_watermarks
-from stores.dead_letters import left_out, replayed
 from stores.metrics import Gone, Metrics, Version, ids, swap
 from stores.postgres import StoresAway, away_is_known
 from stores.progress import Mismatch, Move, forget_group, hold_all
+from stores.replays import left_out, replayed
 from streams.batches import Span
 from streams.envelope import Unreadable, is_same
 from streams.groups import Connections

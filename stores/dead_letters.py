@@ -141,7 +141,8 @@ def _headers_from_json(text: str) -> tuple[tuple[str, bytes | None], ...]:
     return tuple((name, None if value is None else bytes.fromhex(value)) for name, value in pairs)
 
 
-def _parked(row: Any) -> Parked:
+def parked_from(row: Any) -> Parked:
+    """The dead letter in a row."""
     produced_at, older = row["timestamp_ms"], row["produced_at"]
     if produced_at is None and older is not None:
         produced_at = (older - _EPOCH) // timedelta(milliseconds=1)
@@ -193,7 +194,7 @@ class DeadLetters:
     async def get(self, id: int) -> Parked | None:
         """One row. Raises StoresAway."""
         row = await self._database.fetchrow("SELECT * FROM dead_letters WHERE id = $1", id)
-        return None if row is None else _parked(row)
+        return None if row is None else parked_from(row)
 
     async def named(self, ids: Sequence[int]) -> list[Listed]:
         """Those of these that there are, oldest first, without what came. Raises StoresAway."""
@@ -210,7 +211,7 @@ class DeadLetters:
     async def first(self, ids: Sequence[int]) -> list[Parked]:
         """The first of these, oldest first: as many as MOST_BYTES hold, and one at least. Raises StoresAway."""
         rows = await self._database.fetch(f"WITH chosen AS (SELECT unnest($1::bigint[]) AS id) {_WHOLE}", list(ids))
-        return [_parked(row) for row in rows]
+        return [parked_from(row) for row in rows]
 
     async def settle(self, id: int, state: str, *, was: Sequence[str] = ("parked",), error: str | None = None) -> bool:
         """Move a row to another state, and give it another error; False if it was in none of the states `was`.
@@ -281,7 +282,7 @@ class DeadLetters:
             list(partitions),
             after,
         )
-        return [_parked(row) for row in rows]
+        return [parked_from(row) for row in rows]
 
     async def not_handled(self, group: str, topic_id: UUID, partition: int, begin: int, end: int) -> set[int]:
         """Offsets from `begin` to `end` (excluded) that were parked and have not been replayed. Raises StoresAway."""
@@ -307,46 +308,3 @@ class DeadLetters:
             "SELECT consumer_group, count(*) FROM dead_letters WHERE state = 'parked' GROUP BY consumer_group"
         )
         return {row["consumer_group"]: row["count"] for row in rows}
-
-
-async def left_out(connection: Any, group: str, since: datetime) -> list[Any]:
-    """Where (topic, kafka_id, partition, offset) the group parked a record that it had not replayed before `since`.
-
-    `earlier`: whether it did so in an earlier life of the partition; another record may stand there by now, and only
-    then there is a `value` to compare, as it came or as an erasure left it. Raises StoresAway.
-    """
-    with away_is_known():
-        rows: list[Any] = await connection.fetch(
-            """WITH newest AS (
-                   SELECT topic, partition, max(life) AS life FROM progress JOIN topic_lives USING (topic, topic_id)
-                   WHERE consumer_group = $1 GROUP BY topic, partition
-               )
-               SELECT d.topic, coalesce(l.kafka_id, l.topic_id) AS kafka_id, d.partition, d."offset",
-                   l.life < n.life AS earlier, CASE WHEN l.life < n.life THEN d.value END AS value
-               FROM dead_letters d JOIN topic_lives l USING (topic, topic_id) JOIN newest n USING (topic, partition)
-               WHERE d.consumer_group = $1 AND (d.state <> 'replayed' OR d.settled_at >= $2)""",
-            group,
-            since,
-        )
-    return rows
-
-
-async def replayed(connection: Any, group: str, since: datetime) -> list[Parked]:
-    """What the group has handled by replay from `since` on, in that order. Raises StoresAway."""
-    with away_is_known():
-        rows = await connection.fetch(
-            """SELECT * FROM dead_letters WHERE consumer_group = $1 AND state = 'replayed' AND settled_at >= $2
-               ORDER BY settled_at, id""",
-            group,
-            since,
-        )
-    return [_parked(row) for row in rows]
-
-
-async def mark_replayed(connection: Any, id: int) -> bool:
-    """In the transaction of the replay: True if the row still waited for it. Raises StoresAway."""
-    with away_is_known():
-        status = await connection.execute(
-            "UPDATE dead_letters SET state = 'replayed', settled_at = now() WHERE id = $1 AND state = 'requested'", id
-        )
-    return bool(status != "UPDATE 0")

@@ -7,9 +7,10 @@ from typing import Any
 from aiokafka import TopicPartition
 from aiokafka.structs import ConsumerRecord
 
-from stores.dead_letters import Parked, mark_replayed, park
+from stores.dead_letters import Parked, park
 from stores.postgres import Database
 from stores.progress import Move, hold, move
+from stores.replays import mark_replayed
 from streams.batches import Span
 from streams.progress import Owned
 from streams.work import Part, Work

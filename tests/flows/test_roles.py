@@ -21,7 +21,7 @@ from stores.dead_letters import Letter, park
 from stores.reports import Reports
 from tests.flows.clients import LIMIT, WAIT
 from tests.flows.harness import System, system, unlimited, until
-from tests.flows.test_mail import Server
+from tests.flows.mail_server import Server
 from tests.web import roles
 from tests.web.roles import OUTSIDE, TABLE, V1, Row, meet
 from topics import INGEST

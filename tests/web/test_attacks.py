@@ -78,7 +78,7 @@ ATTACKS: dict[str, str] = {
         "::test_no_address_gets_more_than_so_many_of_a_kind_whoever_asks",
     "mail header and command injection": "providers/test_smtp.py::test_an_address_brings_nothing_along",
     # Things of others
-    "every role at every route": "web/test_roles.py::test_everybody_meets_every_endpoint",
+    "every role at every route": "flows/test_roles.py::test_everybody_meets_every_endpoint",
     "IDOR: resources": "web/test_attacks_objects.py::test_what_is_private_is_answered_as_what_is_not_there",
     "IDOR: batches": "web/test_attacks_objects.py::test_a_batch_reaches_nothing_of_others",
     "IDOR: sessions": "web/test_sessions.py::test_those_of_others_are_not_there",

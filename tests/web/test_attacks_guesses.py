@@ -1,7 +1,7 @@
 """Whether somebody has an account here: told by no text, no header and no work, in whatever way it is asked.
 
-Time can't be measured well enough in a test; what takes time is counted: hashes of passwords, seals, and looks into
-stores.
+A clock sees large differences only (tests/flows/test_enumeration.py); so what takes time is counted here: hashes of
+passwords, seals, and looks into stores.
 """
 
 from collections.abc import Callable, Iterator
