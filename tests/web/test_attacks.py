@@ -131,6 +131,7 @@ ATTACKS: dict[str, str] = {
     "slow loris": "web/test_connections.py::test_a_head_that_comes_byte_by_byte_is_not_waited_for",
     # Guesses
     "user enumeration: login": "web/test_attacks_guesses.py::test_a_login_that_fails_is_the_same_for_whomever",
+    "user enumeration: by a clock": "flows/test_enumeration.py::test_no_clock_tells_who_has_an_account",
     "user enumeration: registration":
         "web/test_attacks_guesses.py"
         "::test_where_registration_is_private_an_address_that_is_taken_costs_what_a_free_one_does",
