@@ -3,9 +3,10 @@
 After a failure nobody asks again for BREAK_S: an unreachable Redis must cost a caller nothing, a frozen one little.
 
 There are two ways to ask, and one to listen. `use` hands out redis-py's client, whose pool serves many callers at once.
-`exchange` is for the worker, which has one thing to tell after each batch and callers who wait for it: one connection,
-the commands in one piece, written before anything else gets a turn. The client's pool, retries and a task for each
-write cost as much there as deciding ten commands does. `channels` is a client for channels of live tables.
+`exchange` is for what is asked all the time: a worker tells one thing after each batch, with callers who wait for it; a
+front looks up what the callers of a moment want, and tells what it counted. It has one connection, and the commands go
+in one piece, written before anything else gets a turn. The client's pool, retries and a task for each write cost as
+much as deciding ten commands does. `channels` is a client for channels of live tables.
 """
 
 import asyncio
