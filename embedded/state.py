@@ -241,7 +241,8 @@ def obstacle(port: int, host: str = "127.0.0.1") -> OSError | None:
 
 def free_port(taken: Collection[int] = ()) -> int:
     """A port nobody listens on now, and not in `taken`."""
-    for port in random.sample(PORTS, 200):
+    # Not by the generator that others seed: processes in which it is seeded alike would all choose the same.
+    for port in random.SystemRandom().sample(PORTS, 200):
         if port not in taken and is_free(port):
             return port
     raise EmbeddedError(f"No free port was found from {PORTS.start} to {PORTS.stop}.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 import re
 import secrets
 import tempfile
@@ -21,8 +22,13 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 import config
 from config import Settings
+from embedded import state
 from embedded.stack import Stack
 from tests import defects, documented
+
+if worker := os.environ.get("PYTEST_XDIST_WORKER"):
+    # Of tests that run side by side none takes the port that another has chosen and does not listen on yet.
+    state.PORTS = state.PORTS[int(worker.removeprefix("gw")) :: int(os.environ["PYTEST_XDIST_WORKER_COUNT"])]
 
 
 @pytest.fixture(scope="session", autouse=True)
