@@ -33,6 +33,10 @@ FLAGS = (
 )
 
 
+class Thrown(AssertionError):
+    """What an expression of JavaScript threw."""
+
+
 class Page:
     """A tab. What the page complains of gathers in `complaints`."""
 
@@ -79,19 +83,26 @@ class Page:
     async def evaluate(self, expression: str) -> Any:
         """The value of an expression of JavaScript, which may be a promise."""
         found = await self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
-        assert "exceptionDetails" not in found, found["exceptionDetails"]
+        if "exceptionDetails" in found:
+            details = found["exceptionDetails"]
+            raise Thrown(details.get("exception", {}).get("description", details["text"]))
         return found["result"].get("value")
 
     async def until(self, expression: str) -> Any:
-        """The first truthy value of an expression."""
+        """The first truthy value of an expression; while it throws, what it asks about is not there yet."""
+        value: Any = None
         try:
             async with asyncio.timeout(HANG_S):
-                while not (value := await self.evaluate(expression)):
+                while True:
+                    try:
+                        if value := await self.evaluate(expression):
+                            return value
+                    except Thrown as thrown:
+                        value = thrown
                     await asyncio.sleep(0.05)
-                return value
         except TimeoutError:
             shown = await self.evaluate("document.body.innerText")
-            raise AssertionError(f"never true: {expression}\n{self.complaints}\n{shown}") from None
+            raise AssertionError(f"never true: {expression}: {value!r}\n{self.complaints}\n{shown}") from None
 
     async def screenshot(self) -> bytes:
         """What is seen, as PNG."""

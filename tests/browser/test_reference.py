@@ -65,7 +65,7 @@ async def test_a_search_leaves_what_was_meant(page: cdp.Page, server: TestServer
 async def test_an_answer_is_opened_down_to_its_members(page: cdp.Page, server: TestServer) -> None:
     await visit(page, server, hash_="#postResources")
     section = "document.getElementById('postResources')"
-    assert await page.evaluate(f"Math.abs({section}.getBoundingClientRect().top) < 60")
+    await page.until(f"Math.abs({section}.getBoundingClientRect().top) < 60")
     await page.evaluate(
         f"[...{section}.querySelectorAll('details')].find((one) => one.innerText.startsWith('201')).open = true"
     )
