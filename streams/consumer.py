@@ -183,6 +183,15 @@ class BatchConsumer(Consumer):
         return await self._thread.tell(done) if done else True
 
     async def _drain_messages(self, fetcher: Any) -> None:
+        try:
+            await self._feed(fetcher)
+        except asyncio.CancelledError:
+            # The way in which it is stopped. While partitions move Faust takes that for a crash, and wakes a supervisor
+            # that there is none of here: a stop that is in order would be told as two errors.
+            if not fetcher.should_stop:
+                raise
+
+    async def _feed(self, fetcher: Any) -> None:
         """The loop of Faust's fetcher: positions, poll, hand over, wait until it is finished."""
         while not (self.should_stop or fetcher.should_stop):
             if not self.flow_active or self.letting_go:

@@ -27,6 +27,10 @@ log = logging.getLogger("yeoul.streams.in_loop")
 
 IDLE_POLL_S = 0.5
 """How long a poll waits for records before the loop looks at its flags again, seconds."""
+LEAVE_S = 2.0
+"""How long a stop waits until the broker knows of it, seconds; then the session ends by itself."""
+TELL_S = 2.0
+"""How long Kafka may take to note offsets, seconds; it is told again with the next ones."""
 CHUNK = 500
 """Records taken from one partition before it is the next one's turn."""
 
@@ -64,7 +68,7 @@ class InLoopConsumer(AIOKafkaConsumerThread):
             request = leave_group(
                 consumer._client, coordinator.coordinator_id, self.app.conf.id, coordinator.member_id, instance
             )
-            async with asyncio.timeout(2.0):
+            async with asyncio.timeout(LEAVE_S):
                 await request
         except (KafkaError, TimeoutError) as error:
             why = str(error) or "no answer"
@@ -224,7 +228,7 @@ class InLoopConsumer(AIOKafkaConsumerThread):
         commit = {tp: OffsetAndMetadata(offset, "") for tp, offset in offsets.items() if tp in owned}
         try:
             if commit:
-                async with asyncio.timeout(2.0):
+                async with asyncio.timeout(TELL_S):
                     await self._ensure_consumer().commit(commit)
         except (KafkaError, TimeoutError) as error:
             log.debug("offsets were not told to Kafka: %s", error)

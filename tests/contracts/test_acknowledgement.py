@@ -80,6 +80,13 @@ async def test_a_cancel_brings_the_batch_again(
         assert numbers(await member.collect(5), key) == list(range(5))
 
 
+@pytest.fixture
+def patient_telling(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Offsets that the broker is slow to note are not given up: nothing follows with which they would be told again."""
+    monkeypatch.setattr("streams.in_loop.TELL_S", 30.0)
+
+
+@pytest.mark.usefixtures("patient_telling")
 async def test_kafka_is_told_the_offsets_for_lag_tools_and_never_ahead_of_finish(
     settings: Settings, broker: Broker
 ) -> None:
@@ -110,6 +117,7 @@ async def at(offsets: Any, wanted: int) -> bool:
     return bool(await offsets() == wanted)
 
 
+@pytest.mark.usefixtures("patient_telling")
 async def test_at_the_stop_the_last_offsets_are_told(settings: Settings, broker: Broker) -> None:
     topic = await broker.topic(1)
     (key,) = keys(topic, 1)

@@ -39,6 +39,8 @@ async def produce(producer: AIOKafkaProducer, topic: str, value: bytes = b"x") -
 async def test_of_a_producer_that_is_replaced_nothing_is_left(
     own_settings: Settings, stack: Stack, caplog: pytest.LogCaptureFixture
 ) -> None:
+    gc.collect()  # asyncio tells of what nobody looked at when it is thrown away: of other tests' before this one
+    caplog.clear()
     await ensure_topics(own_settings)
     topic = EVENTS.full_name(own_settings.topic_prefix)
     sockets_before, tasks_before = sockets(), asyncio.all_tasks()
@@ -59,16 +61,16 @@ async def test_of_a_producer_that_is_replaced_nothing_is_left(
         for future in (unacknowledged, waiting):
             with pytest.raises(ProducerClosed):
                 await future
-        await until(lambda: broker.producer is not None or sockets() == sockets_before)
+        await until(lambda: broker.producer is not None or sockets() <= sockets_before)
     finally:
         os.kill(stack.pids["kafka"], signal.SIGCONT)
     await until(lambda: broker.away is None)
     assert broker.producer is not None
     await (await produce(broker.producer, topic))
     await broker.stop()
-    await until(lambda: sockets() == sockets_before)
+    await until(lambda: sockets() <= sockets_before)  # fewer where one of another test was open still
     await until(lambda: asyncio.all_tasks() <= tasks_before)
-    gc.collect()  # asyncio tells of what nobody looked at when it is thrown away
+    gc.collect()
     assert "never retrieved" not in caplog.text
 
 
