@@ -18,26 +18,36 @@ from config import Settings
 from embedded.stack import Stack
 from stores import StoresAway, StoresUnfit, migrations
 from stores.postgres import NEWEST_MIGRATION, OPEN_S, of
+from stores.redis import TIMEOUT_S
 
 
-async def test_a_frozen_store_is_named_alone_and_within_its_time(settings: Settings, stack: Stack) -> None:
+@pytest.mark.parametrize(
+    ("part", "name", "other"), [("postgres", "postgres", "redis"), ("valkey", "redis", "postgres")]
+)
+async def test_a_frozen_store_is_named_alone_and_within_its_time(
+    settings: Settings, stack: Stack, monkeypatch: pytest.MonkeyPatch, part: str, name: str, other: str
+) -> None:
+    if name == "redis":
+        monkeypatch.setattr("stores.redis.TIMEOUT_S", TIMEOUT_S)  # with no more patience than the product has
     await migrations.apply(settings.postgres_url)
     async with stores.open(settings) as opened:
-        assert await opened.ready() == {"postgres": "ok", "redis": "ok"}
-        for part, name, other in (("postgres", "postgres", "redis"), ("valkey", "redis", "postgres")):
-            root = psutil.Process(stack.pids[part])
-            family = [root, *root.children(recursive=True)]
+        async with asyncio.timeout(20):
+            while await opened.ready() != {"postgres": "ok", "redis": "ok"}:
+                await asyncio.sleep(0.02)
+        root = psutil.Process(stack.pids[part])
+        family = [root, *root.children(recursive=True)]
+        for process in family:
+            process.send_signal(signal.SIGSTOP)
+        try:
+            began = time.monotonic()
+            found = await opened.ready()
+            took = time.monotonic() - began
+        finally:
             for process in family:
-                process.send_signal(signal.SIGSTOP)
-            try:
-                began = time.monotonic()
-                found = await opened.ready()
-                assert time.monotonic() - began < stores.READY_S + 1.0
-            finally:
-                for process in family:
-                    process.send_signal(signal.SIGCONT)
-            assert found[other] == "ok"
-            assert found[name] not in ("ok", "", "TimeoutError")
+                process.send_signal(signal.SIGCONT)
+        assert took < 2 * stores.READY_S
+        assert found[other] == "ok"
+        assert found[name] not in ("ok", "", "TimeoutError")
 
 
 async def test_all_who_ask_at_once_share_one_look(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,7 +120,7 @@ async def test_callers_share_one_attempt_to_connect(settings: Settings) -> None:
             return time.monotonic() - began
 
         took = await asyncio.gather(*(caller() for _ in range(20)))
-        assert max(took) < OPEN_S + 1.0
+        assert max(took) < 2 * OPEN_S  # as long as two attempts take, one after the other
         assert await database.ready() != "ok"
         await database.close()
 
