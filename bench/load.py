@@ -90,7 +90,8 @@ class Run:
             self.errors["incomplete"] += self.measuring
         elif status == self.plan.expect:
             self.total += 1
-            if self.measuring:
+            # More may come in before whoever waits for `full` has stopped it.
+            if self.measuring and not self.full.is_set():
                 self.latencies.append(perf_counter() - started)
                 if len(self.latencies) >= self.plan.count:
                     self.full.set()

@@ -15,6 +15,7 @@ from domain import sketches
 from domain.access import Role
 from domain.metrics import Metric, declared
 from domain.tables import Slot, Table
+from embedded.state import free_port
 from stores.live import Changes
 from stores.totals import Row
 from tests.browser import cdp
@@ -177,8 +178,9 @@ async def test_every_group_and_every_percentile_is_its_own(page: cdp.Page, serve
 
 
 async def test_a_disconnect_is_said_and_mended(page: cdp.Page, fakes: Fakes) -> None:
-    server = await served(fakes)
-    port = server.port
+    # Not a port of the system's choice, which it may give to somebody else meanwhile.
+    port = free_port()
+    server = await served(fakes, port)
     await visit(page, server)
     await server.close()
     assert "disconnected" in await page.until(
@@ -187,7 +189,7 @@ async def test_a_disconnect_is_said_and_mended(page: cdp.Page, fakes: Fakes) -> 
     again = Fakes()
     again.stores.watching.serving = fakes.stores.watching.serving
     again.stores.watching.found = [row(777, "Seoul")]
-    server = await served(again, port or 0)
+    server = await served(again, port)
     try:
         await page.until(f"({TABLE}).length === 1 && ({TABLE})[0][2] === '777'")
         assert await page.evaluate("document.getElementById('state').dataset.state") == "live"

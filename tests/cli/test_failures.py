@@ -73,7 +73,7 @@ def test_a_kafka_that_is_frozen_is_given_up(command: str, tmp_path: Path, nowher
         environ = nowhere | {"YEOUL_KAFKA_URL": f"127.0.0.1:{frozen.getsockname()[1]}"}
         begun = time.monotonic()
         done = yeoul(tmp_path / "none", environ, command)
-    assert time.monotonic() - begun < 25
+    assert time.monotonic() - begun < 60
     assert (done.code, done.err.count("\n"), "no answer within 10 s" in done.err) == (1, 1, True), done.err
 
 

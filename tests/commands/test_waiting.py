@@ -12,7 +12,7 @@ from domain.refusals import Code, Detail, Problem, Refusal
 from embedded.stack import Stack
 from streams.answers import Inbox, Sent, write, write_refusal
 from streams.publish import Answer, Pending
-from tests.commands.conftest import Clock, Path
+from tests.commands.conftest import Path
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -62,13 +62,12 @@ async def test_whatever_a_row_holds_is_readable(
     assert (found.outcome, found.refusal.code, found.refusal.status) == (outcome, code, status)
 
 
-async def test_the_wait_ends_whatever_becomes_of_the_looks(path: Path, clock: Clock) -> None:
+async def test_the_wait_ends_whatever_becomes_of_the_looks(path: Path) -> None:
     await path.stores.database.execute("ALTER TABLE operations RENAME COLUMN answer TO reply")
     try:
         order = path.order()
-        async with asyncio.timeout(HANG_S):
+        async with asyncio.timeout(HANG_S):  # the wait, its grace, and time for a slow machine
             assert await path.commands.submit(order, wait=1) == Pending(order.operation)
-        assert clock.took < 5
     finally:
         await path.stores.database.execute("ALTER TABLE operations RENAME COLUMN reply TO answer")
 
@@ -101,6 +100,9 @@ async def test_a_message_that_nobody_understands_leaves_the_listener_alive(
 ) -> None:
     caplog.set_level(logging.INFO)
     inbox = path.commands._inbox
+    async with asyncio.timeout(HANG_S):
+        while not inbox.listening:
+            await asyncio.sleep(0.02)
     for _ in range(3):
         assert await path.stores.redis.client.publish(inbox.channel, message) == 1
     order = path.order()

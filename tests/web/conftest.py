@@ -1,8 +1,10 @@
 """A front over the fakes, on a real socket."""
 
+import asyncio
 import contextlib
 import io
 import logging
+import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
@@ -81,6 +83,14 @@ async def port(fakes: Fakes) -> AsyncIterator[int]:
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     yield runner.addresses[0][1]
     await runner.cleanup()
+
+
+async def asking(port: int, start: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection to a front in this loop, and the beginning of what is asked on it, a kilobyte or less."""
+    # Sent before the front can take the connection: it never finds one that says nothing, which it would soon end.
+    opened = socket.create_connection(("127.0.0.1", port))
+    opened.sendall(start)
+    return await asyncio.open_connection(sock=opened)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import re
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -102,4 +103,4 @@ async def test_an_erased_account_is_there_for_nobody(client: Client, fakes: Fake
     assert (await client.put(f"{USERS}/{han}/role", json={"role": "admin"}, headers=admin)).status == 404
     shown = await (await client.get(USERS, headers=admin)).json()
     assert [user["id"] for user in shown["data"]] == [mina]
-    assert not re.search("han", str(fakes.stores.accounts.states))
+    assert not re.search("han", str(fakes.stores.accounts.states[UUID(han)]))

@@ -117,8 +117,8 @@ FORGERIES: dict[str, Callable[[], str]] = {
     "one part more": lambda: forged() + ".x",
     "five parts": lambda: ".".join([*forged().split("."), "x", "y"]),
     "two parts": lambda: ".".join(forged().split(".")[:2]),
-    "not valid yet": lambda: forged(claims={"nbf": soon(LEEWAY_S + 5)}),
-    "issued in the future": lambda: forged(claims={"iat": soon(LEEWAY_S + 5)}),
+    "not valid yet": lambda: forged(claims={"nbf": soon(LEEWAY_S + 300)}),
+    "issued in the future": lambda: forged(claims={"iat": soon(LEEWAY_S + 300)}),
     "valid for ever": lambda: forged(claims={"exp": soon(10**8)}),
     "valid without end": lambda: forged(claims={"exp": float("inf")}),
     **{f"without {name}": partial(forged, claims={name: None}) for name in

@@ -35,7 +35,7 @@ def forged() -> dict[str, tuple[str, str]]:
         "foreign kid": (jwt.encode(claims, ours, algorithm="EdDSA", headers={"kid": "third"}), invalid),
         "foreign key": (jwt.encode(claims, theirs, algorithm="EdDSA", headers={"kid": "first"}), invalid),
         "another environment": (Tokens(SETTINGS.token_keys, "production").issue(OWNER, Role.USER, now), invalid),
-        "changed": (good.issue(OWNER, Role.USER, now)[:-4] + "AAAA", invalid),
+        "changed": (good.issue(OWNER, Role.USER, now)[:-4] + "BBBA", invalid),
     }
 
 

@@ -1,6 +1,7 @@
 """The parent and its processes, as an operator meets them. Their dependencies are away, which they must bear."""
 
 import asyncio
+import contextlib
 import json
 import os
 import re
@@ -81,8 +82,12 @@ class Front:
         return process
 
     def children(self) -> list[int]:
-        found = psutil.Process(self.process.pid).children()
-        return [child.pid for child in found if child.status() != psutil.STATUS_ZOMBIE]
+        found = []
+        for child in psutil.Process(self.process.pid).children():
+            with contextlib.suppress(psutil.NoSuchProcess):  # it has ended since
+                if child.status() != psutil.STATUS_ZOMBIE:
+                    found.append(child.pid)
+        return found
 
     def listening(self) -> bool:
         """True when each of two children has answered on the shared port."""
@@ -153,8 +158,10 @@ def test_a_taken_port_is_said_and_not_shared(front: Front) -> None:
 async def test_a_running_request_is_finished_before_the_end(front: Front) -> None:
     await asyncio.to_thread(until, front.listening)
     reader, writer = await asyncio.open_connection("127.0.0.1", front.port)
-    head = b"POST /api/v1/auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n"
-    writer.write(head + b"{")
+    head = b"POST /api/v1/auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n"
+    writer.write(head + b"Expect: 100-continue\r\n\r\n")
+    await asyncio.wait_for(reader.readuntil(b"100 Continue\r\n\r\n"), 10)  # the request is being handled
+    writer.write(b"{")
     await writer.drain()
     idle_reader, idle_writer = await asyncio.open_connection("127.0.0.1", front.port)
     idle_writer.write(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")

@@ -8,11 +8,11 @@ import asyncio
 import contextlib
 import logging
 import re
-import socket
 
 import pytest
 
 from telemetry.logs import Json
+from tests.web.conftest import asking
 
 LOGIN = b"POST /api/v1/auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
 CHUNKED, LAST = b"Transfer-Encoding: chunked\r\n", b"0\r\n\r\n"
@@ -22,10 +22,7 @@ HIDDEN = b"GET /api/v1/smuggled HTTP/1.1\r\nHost: x\r\n\r\n"
 async def sent(port: int, request: bytes) -> list[int]:
     """The statuses of all that is answered until the other side ends the connection, as it soon does where no more is
     asked; who waited for the rest of a body would not."""
-    # Sent before the front, in the same loop, can take the connection: it never finds one that says nothing.
-    opened = socket.create_connection(("127.0.0.1", port))
-    opened.sendall(request)
-    reader, writer = await asyncio.open_connection(sock=opened)
+    reader, writer = await asking(port, request)
     answer = b""
     async with asyncio.timeout(8):  # before a head or a body would be too slow
         with contextlib.suppress(ConnectionError):
@@ -192,9 +189,9 @@ async def test_request_lines_that_the_standard_lets_pass_are_one_request(port: i
     "value", ["a\nSet-Cookie: x=y", "a\rSet-Cookie: x=y", "a%0d%0aSet-Cookie:x", "a Set-Cookie", "ä", "a" * 65]
 )
 async def test_a_request_id_brings_no_header_along(port: int, value: str, caplog: pytest.LogCaptureFixture) -> None:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    request = f"GET /nothing HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-Request-Id: {value}\r\n\r\n"
     with caplog.at_level(logging.INFO):
-        writer.write(f"GET /nothing HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-Request-Id: {value}\r\n\r\n".encode())
+        reader, writer = await asking(port, request.encode())
         head = (await asyncio.wait_for(reader.read(), 10)).partition(b"\r\n\r\n")[0]
     writer.close()
     assert b"Set-Cookie" not in head
@@ -212,8 +209,7 @@ async def test_a_path_brings_no_header_and_no_line_of_the_log_along(
     root.addHandler(handler)
     root.setLevel(logging.INFO)
     try:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+        reader, writer = await asking(port, f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
         answer = await asyncio.wait_for(reader.read(), 10)
         writer.close()
         async with asyncio.timeout(10):

@@ -12,7 +12,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from domain.access import Role
-from tests.web.conftest import OWNER
+from tests.web.conftest import OWNER, asking
 from tests.web.fakes import Fakes
 from web import middlewares
 from web.child import _callers_fault
@@ -39,12 +39,14 @@ def upload(fakes: Fakes, header: bytes, body: bytes) -> bytes:
 
 async def raw(port: int, request: bytes, *, after_head: bool = False) -> bytes:
     """All that is answered, until the other side ends the connection. `after_head`: the body waits to be asked for."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
     if after_head:
-        head, end, request = request.partition(b"\r\n\r\n")
-        writer.write(head + b"\r\nExpect: 100-continue" + end)
+        head, end, rest = request.partition(b"\r\n\r\n")
+        reader, writer = await asking(port, head + b"\r\nExpect: 100-continue" + end)
         await asyncio.wait_for(reader.readuntil(b"100 Continue\r\n\r\n"), 10)
-    writer.write(request)
+    else:
+        reader, writer = await asking(port, request[:100])
+        rest = request[100:]
+    writer.write(rest)
     answer = await asyncio.wait_for(reader.read(), 10)
     writer.close()
     await writer.wait_closed()
@@ -116,12 +118,12 @@ async def test_a_client_that_hangs_up_in_mid_upload_is_no_error_of_ours(
         return counted("yeoul_http_request_seconds_count", method="POST", route="/api/v1/resources", status=status)
 
     before, errors = count("4xx"), counted("yeoul_http_refusals_total", code="INTERNAL_ERROR")
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
     token = fakes.tokens.issue(OWNER, Role.USER, time.time())
-    writer.write(
+    head = (
         f"POST /api/v1/resources HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n"
-        "Content-Type: application/json\r\nContent-Length: 500000\r\nExpect: 100-continue\r\n\r\n".encode()
+        "Content-Type: application/json\r\nContent-Length: 500000\r\nExpect: 100-continue\r\n\r\n"
     )
+    reader, writer = await asking(port, head.encode())
     await asyncio.wait_for(reader.readuntil(b"100 Continue\r\n\r\n"), 10)  # the request is being handled
     writer.write(b"x" * 50_000)
     await writer.drain()
