@@ -14,9 +14,12 @@ function must(what: string, holds: boolean): asserts holds {
 const client = createClient<paths>({ baseUrl: process.argv[2] ?? "" });
 const who = { email: `ts-${Date.now()}@example.org`, password: "correct horse" };
 
-const registered = await client.POST("/api/v1/auth/register", { body: { ...who, name: "Mina" } });
+const registered = await client.POST("/api/v1/auth/register", {
+  params: { header: { Prefer: "wait=30" } },
+  body: { ...who, name: "Mina" },
+});
 must("an account is registered", registered.response.status === 201);
-const login = await client.POST("/api/v1/auth/login", { body: who });
+const login = await client.POST("/api/v1/auth/login", { params: { header: { Prefer: "wait=30" } }, body: who });
 must("it logs in", login.data !== undefined);
 const headers = { Authorization: `Bearer ${login.data.data.access_token}` };
 
@@ -41,6 +44,7 @@ must("the list ends", listed.data.meta.next_cursor === null);
 
 const many = await client.POST("/api/v1/resources/batch", {
   headers,
+  params: { header: { Prefer: "wait=30" } },
   body: { operations: [{ op: "create", resource: { kind: "note", title: "one of many" } }, { op: "delete", id: "0190aaaa-0000-7000-8000-00000000dead" }] },
 });
 must("each of a batch is done", many.data?.data.map((one) => one.status).join() === "201,404");

@@ -13,7 +13,10 @@ function must(what: string, holds: boolean): asserts holds {
 const client = createClient<paths>({ baseUrl: process.argv[2] ?? "" });
 const who = { email: `ts2-${Date.now()}@example.org`, password: "correct horse" };
 
-const registered = await client.POST("/api/v2/auth/register", { body: who });
+const registered = await client.POST("/api/v2/auth/register", {
+  params: { header: { Prefer: "wait=30" } },
+  body: who,
+});
 must("an account is registered", registered.data !== undefined && "access_token" in registered.data);
 const headers = { Authorization: `Bearer ${registered.data.access_token}` };
 

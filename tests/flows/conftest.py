@@ -1,6 +1,5 @@
 """An installation for each test, or one that the tests of a module share."""
 
-import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -10,13 +9,13 @@ import pytest_asyncio
 from config import Settings
 from embedded.stack import Stack
 from tests.conftest import fresh_settings
-from tests.flows.harness import WRITES, System, serving, system
+from tests.flows.harness import FULL_SIZE, WRITES, System, serving, system
 
 
 @pytest.fixture(scope="session")
 def full() -> bool:
     """True when the sizes are the ones the guarantees are stated for."""
-    return os.environ.get("YEOUL_TEST_FULL") == "1"
+    return FULL_SIZE
 
 
 @pytest_asyncio.fixture(loop_scope="session")

@@ -8,8 +8,7 @@ from email.message import EmailMessage
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from domain.mail_texts import SUBJECTS, Kind
-from embedded.state import free_port
-from tests.flows.harness import until
+from tests.flows.harness import own_port, until
 
 EN = SUBJECTS["en"]
 
@@ -18,7 +17,7 @@ class Server:
     """A mail server at one address, which may be stopped and started; it keeps what it takes."""
 
     def __init__(self) -> None:
-        self.port = free_port()
+        self.port = own_port()
         self.mails: list[EmailMessage] = []
         self.refuses = ""
         self._listener: asyncio.Server | None = None

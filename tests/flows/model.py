@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from tests.flows.model_accounts import Account, Accounts, Caller, Machine
@@ -30,7 +31,7 @@ class Resource:
     id: str
     owner: Account
     fields: Json
-    created_at: str
+    created_at: datetime
     version: int = 1
     deleted: bool = False
     history: list[tuple[int, str, bool]] = field(default_factory=list)
@@ -233,7 +234,7 @@ class Model(Accounts):
         found = [one for one in found if all(_fits(one, name, text) for name, text in filters.items())]
         column = sort.removeprefix("-")
 
-        def key(one: Resource) -> tuple[str, str, str]:
+        def key(one: Resource) -> tuple[Any, datetime, str]:
             first = one.created_at if column == "created_at" else one.fields[column]
             return (first, one.created_at, one.id)
 

@@ -8,10 +8,9 @@ import aiohttp
 import pytest
 
 from config import Settings
-from embedded.state import free_port
 from stores import migrations
 from streams import admin
-from tests.flows.harness import Process, until
+from tests.flows.harness import Process, own_port, until
 from worker import GROUPS
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -27,7 +26,7 @@ async def _get(url: str) -> tuple[int, Any]:
 
 async def test_a_worker_and_a_front_wait_for_the_tables(own_settings: Settings, tmp_path: Path) -> None:
     await admin.ensure_topics(own_settings)
-    port = free_port()
+    port = own_port()
     worker = Process(
         own_settings, ["-m", "cli", "worker"], tmp_path / "worker.log", YEOUL_STATE_DIR=str(tmp_path / "state")
     )

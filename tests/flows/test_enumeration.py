@@ -22,7 +22,8 @@ from tests.flows.harness import serving, unlimited
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-TURNS = 11
+TURNS, ROUNDS = 11, 3
+"""Turns until times are compared, and how often more are taken where what else the machine does tells them apart."""
 APART = 2.0
 """How many times as long one may take as the other. Without a hash a login takes a tenth."""
 
@@ -33,6 +34,16 @@ def wrong(email: str, turn: int) -> dict[str, Any]:
 
 def forgotten(email: str, _: int) -> dict[str, Any]:
     return {"email": email}
+
+
+def fast(times: list[float]) -> float:
+    """A quarter of them took less: what else the machine does only adds to some, and a missing hash spares all."""
+    return statistics.quantiles(times, n=4)[0]
+
+
+def alike(took: dict[str, list[float]]) -> bool:
+    told = [fast(times) for times in took.values()]
+    return max(told) < APART * min(told)
 
 
 async def test_no_clock_tells_who_has_an_account(own_settings: Settings, tmp_path: Path) -> None:
@@ -47,7 +58,7 @@ async def test_no_clock_tells_who_has_an_account(own_settings: Settings, tmp_pat
             ("/auth/login", wrong, 401), ("/auth/forgot-password", forgotten, 202), ("/auth/register", wrong, 202),
         ):  # fmt: skip
             took: dict[str, list[float]] = {name: [] for name in ("known", "disabled", "nobody")}
-            for turn in range(TURNS):
+            for turn in range(ROUNDS * TURNS):
                 for name in random.sample(list(took), len(took)):
                     # Whoever registers is somebody from then on.
                     email = f"{name}{turn if name == 'nobody' else ''}@example.com"
@@ -55,5 +66,6 @@ async def test_no_clock_tells_who_has_an_account(own_settings: Settings, tmp_pat
                     answer = await guest.ask("POST", path, body(email, turn))
                     took[name].append(time.perf_counter() - began)
                     assert answer[0] == status, answer
-            middle = {name: statistics.median(times) for name, times in took.items()}
-            assert max(middle.values()) < APART * min(middle.values()), (path, middle)
+                if turn % TURNS == TURNS - 1 and alike(took):
+                    break
+            assert alike(took), (path, took)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -82,7 +83,9 @@ class Everything(Owners):
             self.is_shown(self.model.resources[found[2]["id"]], found[1], found[2])
 
     def made(self, owner: Account, sent: Json, document: Json) -> None:
-        made = Resource(document["id"], owner, whole(sent), document["created_at"])
+        # As a text it would not sort: a whole second has no fraction.
+        created_at = datetime.fromisoformat(document["created_at"])
+        made = Resource(document["id"], owner, whole(sent), created_at)
         made.happened("resource.created")
         self.model.resources[made.id] = made
 

@@ -14,11 +14,11 @@ import redis.asyncio
 
 from config import Settings
 from domain.refusals import Code, Refusal
-from embedded.state import free_port
 from stores import migrations
 from streams import admin
 from streams.publish import Answer
-from tests.flows.harness import Process, System, until
+from tests.flows.clients import WAIT
+from tests.flows.harness import Process, System, own_port, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -29,7 +29,7 @@ class Installation:
     """A worker and a front, stopped and started around what is done to their database."""
 
     def __init__(self, settings: Settings, folder: Path) -> None:
-        port = free_port()
+        port = own_port()
         self._settings = settings
         state = str(folder / "state")
         self._worker = Process(settings, ["-m", "cli", "worker"], folder / "worker.log", YEOUL_STATE_DIR=state)
@@ -51,7 +51,7 @@ class Installation:
         await asyncio.gather(self._worker.kill(), self._front.kill())
 
     async def post(self, path: str, body: Any, token: str = "") -> tuple[int, Any]:
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        headers = WAIT | ({"Authorization": f"Bearer {token}"} if token else {})
         async with (
             aiohttp.ClientSession() as session,
             session.post(self._url + path, json=body, headers=headers) as answer,

@@ -61,7 +61,7 @@ class World(roles.World):
             async with self.client.get(f"{V1}/users/me", headers=self.headers["ended"]) as answer:
                 return answer.status
 
-        return set(await asyncio.gather(*(status() for _ in range(12)))) == {401}
+        return set(await asyncio.gather(*(status() for _ in range(24)))) == {401}
 
     async def promote(self, name: str) -> None:
         email = self.credentials(name)["email"]

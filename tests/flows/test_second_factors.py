@@ -14,7 +14,7 @@ from domain.access import Role
 from domain.second_factors import ResetSecondFactor
 from security import totp
 from security.fields import Sealer
-from tests.flows.clients import PASSWORD, Browser
+from tests.flows.clients import PASSWORD, PROMISED_S, Browser
 from tests.flows.harness import System, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -131,7 +131,7 @@ async def test_a_disabled_account_keeps_no_session_and_is_asked_for_no_code(serv
     await mine.enable()
     path = f"/users/{mine.account}/status"
     assert (await mine.browser.ask("PUT", path, admin, {"status": "disabled"}))[0] == 200
-    await mine.browser.refused_everywhere(tokens, time.monotonic())
+    await mine.browser.refused_everywhere(tokens, time.monotonic(), 2 * PROMISED_S)  # by the event
     assert await mine.browser.takes(mine.tokens) == {401}
     assert await mine.login() == await mine.login(mine.code(1)) == (401, "INVALID_CREDENTIALS")
     # Enabled again it asks for codes as before.

@@ -20,7 +20,7 @@ from security.refresh import RefreshToken
 from streams import identity
 from streams.envelope import STRUCTURED_HEADERS, Event, sequence, write
 from streams.publish import Order
-from tests.flows.clients import DEVICE, PASSWORD, PROMISED_S, Browser
+from tests.flows.clients import DEVICE, PASSWORD, PROMISED_S, Browser, told_to_fronts
 from tests.flows.harness import System, until
 from web.accounts import NoToken
 
@@ -43,8 +43,8 @@ async def test_tokens_follow_each_other_and_one_used_twice_ends_the_session(serv
     for _ in range(3):
         status, tokens = await browser.refresh(tokens["refresh_token"])
         assert (status, await browser.takes(tokens)) == (200, {200})
-    used_at = time.monotonic()
     assert await browser.refresh(first["refresh_token"]) == OVER
+    used_at = time.monotonic()
     assert await browser.refresh(tokens["refresh_token"]) == OVER
     await browser.refused_everywhere(tokens, used_at)
     assert await browser.takes(other) == {200}
@@ -93,19 +93,18 @@ async def test_logout_counts_in_every_process_in_time(served: System) -> None:
     browser = Browser(served.url)
     tokens = [await browser.register(), *[await browser.login() for _ in range(4)]]
     assert await browser.takes(tokens[0]) == {200}
-    asked_at = time.monotonic()
     assert await browser.ask("POST", "/auth/logout", tokens[0]["access_token"]) == (204, None)
-    await browser.refused_everywhere(tokens[0], asked_at)
+    await browser.refused_everywhere(tokens[0], time.monotonic())
     id = session_of(tokens[1])
-    asked_at = time.monotonic()
     assert await browser.ask("DELETE", f"/sessions/{id}", tokens[2]["access_token"]) == (204, None)
-    await browser.refused_everywhere(tokens[1], asked_at)
+    await browser.refused_everywhere(tokens[1], time.monotonic())
     status, shown = await browser.ask("GET", "/sessions", tokens[2]["access_token"])
     assert (status, len(shown), [one["current"] for one in shown].count(True)) == (200, 3, 1)
     assert {one["address"] for one in shown} == {"127.0.0.1"}
-    asked_at = time.monotonic()
     assert await browser.ask("POST", "/auth/logout-all", tokens[2]["access_token"]) == (204, None)
-    await browser.refused_everywhere(tokens[3], asked_at)
+    await browser.refused_everywhere(tokens[3], time.monotonic())
+    # Word of one may be lost where Redis stands still for a moment, not of all that ended.
+    assert await told_to_fronts(served) & {str(session_of(each)) for each in tokens}
     for each in tokens:
         assert await browser.refresh(each["refresh_token"]) == OVER
     assert await browser.takes(await browser.login()) == {200}

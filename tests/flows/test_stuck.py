@@ -12,15 +12,15 @@ from tests.telemetry.listeners import listening
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 FOREVER = "DELAY:1000000000"
-OUTAGE_S = 8.0
-"""More than twice the patience of these workers (3 s): one that took waiting for being stuck would end in it."""
+OUTAGE_S = 12.0
+"""Twice the patience of these workers (6 s): one that took waiting for being stuck would end in it."""
 
 
 @pytest.mark.parametrize(
     ("fault", "reason"),
     [
-        (f"watchdog:PATIENCE:3,before_poll:{FOREVER}", "has records to handle and got no further"),
-        (f"watchdog:PATIENCE:3,before_publish:{FOREVER}", "has events to publish and got no further"),
+        (f"watchdog:PATIENCE:6,before_poll:{FOREVER}", "has records to handle and got no further"),
+        (f"watchdog:PATIENCE:6,before_publish:{FOREVER}", "has events to publish and got no further"),
         ("loop:PATIENCE:6,before_publish:BLOCK:1000000000", "its loop has not turned for"),
     ],
 )
@@ -46,7 +46,7 @@ async def outlives_an_outage(worker: Process) -> None:
 
 
 async def test_waiting_for_servers_is_not_being_stuck(installation: System, stack: Stack) -> None:
-    worker = installation.worker("resources", point="watchdog:PATIENCE:3")
+    worker = installation.worker("resources", point="watchdog:PATIENCE:6")
     await worker.start()
     await stack.stop("postgres")
     try:

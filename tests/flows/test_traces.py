@@ -72,6 +72,7 @@ async def test_from_the_request_to_the_event(installation: System) -> None:
         assert await somebody.ask("/auth/register", NEW) == 201
         bearer = {"Authorization": f"Bearer {somebody.tokens[0]}"}
         assert await somebody.ask("/resources", NOTE, traceparent=TRACE, tracestate="vendor=1", **bearer) == 201
+        await installation.until_published()  # it is answered first
         ((event,), _) = await installation.events()
         (sent,) = await headers_of_commands(installation)
 
