@@ -1,6 +1,7 @@
 """Publication when a partition can't be produced to: the others go on, and afterwards nothing is missing."""
 
 import asyncio
+import math
 from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID, uuid4
@@ -19,7 +20,7 @@ from stores.resources import TABLE
 from streams import backlog
 from streams.groups import Connections
 from streams.publisher import Publication, Publisher
-from tests.contracts.harness import Broker, until
+from tests.contracts.harness import HANG_S, Broker, until
 
 GROUP = "tests.publication"
 
@@ -157,7 +158,7 @@ async def test_a_partition_that_is_not_there_stops_no_other(
     await owner.take_over()
     producer = shared.broker.producer
     assert owner.publisher.behind == 1
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(HANG_S):
         for number in range(50):
             await owner.commit(1, b"lost %d" % number, b"and %d" % number)
             await owner.commit(0, b"well %d" % number)
@@ -191,7 +192,7 @@ async def test_a_partition_without_an_answer_stops_no_other(
         await send(publisher, partition, records)
 
     monkeypatch.setattr(Publisher, "_send", held)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(HANG_S):
         for number in range(50):
             await owner.commit(1, b"held %d" % number)
             await owner.commit(0, b"well %d" % number)
@@ -211,17 +212,25 @@ async def test_a_refused_event_holds_up_its_partition_only_and_renews_the_produc
     await owner.take_over()
     await bound(broker, owner.topic, max_message_bytes="5000")
     producers = Producers(shared)
+    began = asyncio.get_running_loop().time()
     await owner.commit(0, b"small")
     await owner.commit(0, b"x" * 9000)
-    began = asyncio.get_running_loop().time()
     number = 0
     while asyncio.get_running_loop().time() < began + 5.0:
         await owner.commit(0, b"behind it %d" % number)
         await owner.commit(1, b"well %d" % number)
         await owner.published(1)
         number += 1
-    # A try costs all partitions their producer: at 0, 0.1, 0.3, 0.7, 1.5 and 3.1 s.
-    assert 2 <= len(producers.seen) <= 7
+    # A try costs all partitions their producer: at 0, 0.1, 0.3, 0.7, 1.5 and 3.1 s, and so on.
+    elapsed = asyncio.get_running_loop().time() - began
+    assert 2 <= len(producers.seen) <= 2 + int(math.log2(10 * elapsed + 1))
+    for _ in range(3):
+        if owner.publisher.backing_off:
+            # A try met a broker that counted as away, if only since this process stood still: that is waited for.
+            tries = len(producers.seen)
+            await owner.publisher.take_over(0, owner.topic_id)
+            # The first new one follows a try of before; a second one follows a try of the new tenure.
+            await until(lambda tries=tries: len(producers.seen) > tries + 1)  # type: ignore[misc]
     assert not owner.publisher.backing_off  # waiting does not help: the watchdog may end it if nothing else goes on
     await bound(broker, owner.topic, max_message_bytes="8388608")
     await owner.published(0)
@@ -250,7 +259,7 @@ async def test_a_partition_that_is_always_busy_becomes_level_again(
 
     monkeypatch.setattr(Journal, "after", busy)
     await owner.take_over()
-    assert owner.publisher.behind == 0
+    await until(lambda: not owner.publisher.behind)  # a take-over does not wait for it for ever
     await owner.commit(0, b"after")
     await owner.published(0)
     await owner.level()

@@ -66,8 +66,10 @@ async def test_while_no_worker_runs(connections: Connections, caplog: pytest.Log
     await shops.send(2000)  # not ours to count: the live group goes on with them
     caplog.clear()
     await build(connections).run()
-    # No batch failed and was read again, which ends in the same tables, only later.
-    assert [record.getMessage() for record in caplog.records if record.name.startswith("yeoul.streams")] == []
+    # No batch failed and was read again, which ends in the same tables, only later. A broker that counts as away for a
+    # moment, since this process stood still, is no batch.
+    records = [record for record in caplog.records if record.name.startswith("yeoul.streams")]
+    assert [record.getMessage() for record in records if record.name != "yeoul.streams.producer"] == []
     assert await rows(connections, "orders") == await rows(connections, "twin")
     async with counting(connections):
         await shops.handled()
