@@ -25,8 +25,13 @@ LIFE_S = 24 * 3600
 RUNNING, DONE, LOST = "running", "done", "lost"
 
 # KEYS: the marker. ARGV: what must stand there, what shall stand there (both may be empty: nothing), life in seconds.
+# The client asks once more when an answer got lost: then what shall stand there does already.
 _REPLACE = """
-if (redis.call('GET', KEYS[1]) or '') ~= ARGV[1] then
+local there = redis.call('GET', KEYS[1]) or ''
+if there == ARGV[2] then
+  return 1
+end
+if there ~= ARGV[1] then
   return 0
 end
 if ARGV[2] == '' then
@@ -93,7 +98,7 @@ class Markers:
         new = _write(attempt, RUNNING)
         with self._redis.use() as client:
             there = await client.set(self.key(attempt.operation), new, nx=True, get=True, ex=LIFE_S)
-        if there is None:
+        if there is None or there == new:  # its own, if the first answer got lost and the client asked once more
             attempt.mine = new
             return None
         attempt.before = attempt.mine = there
