@@ -30,9 +30,14 @@ Look = Callable[[], Awaitable[Answer | None]]
 
 
 class Waiter:
-    """One caller. `future`: its answer, or None when the wait is over."""
+    """One caller. `future`: its answer, or None when the wait is over.
 
-    __slots__ = ("deadline", "end", "fingerprint", "future", "look", "operation", "pause", "timer", "until_sent")
+    `until_sent`: it waits for Kafka, and is told nothing of an answer that is quicker. `answered`: one has come.
+    """
+
+    __slots__ = (
+        "answered", "deadline", "end", "fingerprint", "future", "look", "operation", "pause", "timer", "until_sent",
+    )  # fmt: skip
 
     def __init__(
         self, operation: UUID, fingerprint: str, look: Look, future: "asyncio.Future[Answer | None]", deadline: float
@@ -46,17 +51,14 @@ class Waiter:
         self.timer: asyncio.TimerHandle | None = None
         self.end: asyncio.TimerHandle | None = None
         self.until_sent = False
-
-    @property
-    def answered(self) -> bool:
-        """True once its caller was given an answer."""
-        future = self.future
-        return future.done() and not future.cancelled() and future.exception() is None and future.result() is not None
+        self.answered = False
 
     def settle(self, answer: Answer | None) -> None:
         """The wait is over; the first to say so counts."""
         if not self.future.done():
-            self.future.set_result(answer)
+            self.answered = answer is not None
+            # An answer may be quicker than Kafka's word that it has the command: once in a while a 202 would be a 201.
+            self.future.set_result(None if self.until_sent else answer)
 
     def fail(self, error: Exception) -> None:
         """The wait is over with an error."""

@@ -11,7 +11,9 @@ import pytest
 from domain.refusals import Code, Detail, Problem, Refusal
 from embedded.stack import Stack
 from streams.answers import Inbox, Sent, write, write_refusal
+from streams.markers import Attempt
 from streams.publish import Answer, Pending
+from streams.waiting import Waiter
 from tests.commands.conftest import Path
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -145,6 +147,25 @@ async def test_an_answer_that_names_no_command_is_for_whoever_waits(path: Path) 
         path, msgspec.msgpack.encode([[order.operation, "succeeded", False, 1, b"{}"]]), [waiting]
     )
     assert (answer.outcome, answer.document) == ("succeeded", b"{}")
+
+
+@pytest.mark.parametrize("lost", [None, TimeoutError("no word of Kafka")], ids=["acknowledged", "not acknowledged"])
+async def test_who_does_not_wait_is_told_the_same_when_the_answer_is_quicker_than_kafka(
+    path: Path, lost: Exception | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent, order = path.commands._sent, path.order(keyed=True)
+
+    def late(waiter: Waiter, attempt: Attempt, span: None, _error: Exception | None, arrived: bool) -> None:
+        """What Kafka has to say is heard after what the worker said."""
+        path.commands._waiting.deliver(Answer(order.operation, "succeeded", False, b"{}", 1), order.fingerprint)
+        sent(waiter, attempt, span, lost, arrived)
+
+    monkeypatch.setattr(path.commands, "_sent", late)
+    async with asyncio.timeout(HANG_S):
+        assert await path.commands.submit(order, wait=0) == Pending(order.operation)
+    await asyncio.gather(*path.commands._tasks)
+    # It has arrived, so it is not lost, whatever Kafka says.
+    assert await path.commands.find(order.operation, order.actor) == Pending(order.operation)
 
 
 async def answered(path: Path, message: bytes, waiting: list[asyncio.Task[Answer | Pending]]) -> list[Answer]:
