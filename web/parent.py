@@ -41,12 +41,16 @@ class _OfChildren(Collector):
     """The sum of the children's metrics, without the one that only their parent counts."""
 
     def __init__(self, metrics_dir: Path) -> None:
-        self._sum = multiprocess.MultiProcessCollector(None, str(metrics_dir))  # type: ignore[no-untyped-call]
+        self._folder = metrics_dir
 
     def collect(self) -> Iterable[Metric]:
         """See prometheus_client."""
         own = {metric.name for metric in metrics.WEB_RESTARTS.collect()}
-        return (metric for metric in self._sum.collect() if metric.name not in own)  # type: ignore[no-untyped-call]
+        # A child makes a file and gives it its size afterwards: one that died in between leaves it empty for ever, and
+        # the library's own collector reads all files or none (prometheus/client_python#1199).
+        files = [str(file) for file in self._folder.glob("*.db") if file.stat().st_size]
+        found = multiprocess.MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]
+        return (metric for metric in found if metric.name not in own)
 
 
 class Parent:

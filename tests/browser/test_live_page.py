@@ -42,14 +42,14 @@ def metrics() -> tuple[Metric, ...]:
     return found
 
 
-def row(n: int, shop: str, age: int = 0, table: int = 1) -> Row:
+def row(n: int, shop: str, age: int = 0, table: int = 1, now: float | None = None) -> Row:
     """What the table has of a shop in the minute that began `age` minutes before this one."""
-    return Row(Slot(table, 60, minute(age), msgspec.json.encode([shop]).decode()), "count", "events/0", n)
+    return Row(Slot(table, 60, minute(age, now), msgspec.json.encode([shop]).decode()), "count", "events/0", n)
 
 
-def minute(age: int) -> int:
-    """When that minute began, Unix seconds."""
-    return int(time.time()) // 60 * 60 - 60 * age
+def minute(age: int, now: float | None = None) -> int:
+    """When that minute began, Unix seconds. Rows that belong together have one `now`."""
+    return int(time.time() if now is None else now) // 60 * 60 - 60 * age
 
 
 def catalogue(fakes: Fakes) -> Any:
@@ -83,8 +83,11 @@ async def fakes(monkeypatch: pytest.MonkeyPatch) -> Fakes:
     fakes = Fakes()
     store = fakes.stores.watching
     store.serving = {metric.name: Table(at, metric) for at, metric in enumerate(metrics(), start=1)}
+    now = time.time()
     store.found = [
-        row(20 + 10 * at + (7 * age * (at + 2)) % 13, shop, age) for at, shop in enumerate(SHOPS) for age in range(60)
+        row(20 + 10 * at + (7 * age * (at + 2)) % 13, shop, age, now=now)
+        for at, shop in enumerate(SHOPS)
+        for age in range(60)
     ]
     store.found.append(row(5, "hidden", table=2))
     return fakes
@@ -158,8 +161,8 @@ async def test_text_of_strangers_stays_text(page: cdp.Page, server: TestServer, 
 
 
 async def test_every_group_and_every_percentile_is_its_own(page: cdp.Page, server: TestServer, fakes: Fakes) -> None:
-    store = fakes.stores.watching
-    places = [Slot(1, 60, minute(age), group) for age in range(3) for group in ("[2026]", '["2026"]')]
+    store, now = fakes.stores.watching, time.time()
+    places = [Slot(1, 60, minute(age, now), group) for age in range(3) for group in ("[2026]", '["2026"]')]
     sketch = sketches.percentiles(np.array([*range(1, 995), *[10_000.0] * 6]))
     store.found = [Row(slot, "count", "events/0", 1000) for slot in places]
     store.found += [Row(slot, "size", "events/0", 1000, sketch=sketch) for slot in places]
