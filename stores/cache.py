@@ -67,7 +67,10 @@ class Cache:
         self._redis = redis
         self._epoch_key = f"{redis.prefix}:cache:epoch"
         self._epoch: bytes | None = None
-        self._outages = redis.outages
+        self._missed = 0
+        """Counts up with each write that Redis did not get."""
+        self._settled = self._troubles()
+        """What this process had met when it last knew that what is there is right."""
         self._renewing = asyncio.Lock()
         self._recovery: asyncio.Task[None] | None = None
 
@@ -172,7 +175,10 @@ class Cache:
 
     def _doubtful(self) -> bool:
         """True if Redis was away since this process last knew that what is there is right."""
-        return self._outages != self._redis.outages
+        return self._settled != self._troubles()
+
+    def _troubles(self) -> tuple[int, int]:
+        return self._redis.outages, self._missed
 
     async def _current(self, client: Any) -> bytes:
         if self._doubtful():
@@ -184,7 +190,7 @@ class Cache:
     async def _renew(self, client: Any) -> bytes:
         """The epoch that begins now, or began while this waited for its turn."""
         async with self._renewing:
-            outages = self._redis.outages
+            troubles = self._troubles()  # of what is met from now on the new epoch may know nothing
             epoch = os.urandom(EPOCH_BYTES)
             if self._doubtful():
                 await client.set(self._epoch_key, epoch)
@@ -192,11 +198,11 @@ class Cache:
                 log.info("everything cached is dropped: Redis was away, and writes may be missing there")
             else:
                 epoch = await client.set(self._epoch_key, epoch, nx=True, get=True) or epoch
-            self._epoch, self._outages = epoch, outages
+            self._epoch, self._settled = epoch, troubles
             return epoch
 
     def _missed_a_write(self) -> None:
-        self._outages = -1
+        self._missed += 1
         if self._recovery is None or self._recovery.done():
             self._recovery = asyncio.get_running_loop().create_task(self._recover())
 

@@ -1,6 +1,7 @@
 """The shared cache: newer replaces older, never the other way, and an outage leaves nothing old behind."""
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 from uuid import UUID, uuid4
@@ -127,6 +128,36 @@ async def test_what_missed_a_write_drops_everything_for_all_as_soon_as_redis_is_
     assert await redis.client.get(foreign) == b"kept"
     assert await cache.put("resources", {missed: entry(2, b"after")})
     assert await entries(other, old, missed) == {missed: entry(2, b"after")}
+
+
+async def test_a_write_that_is_missed_while_everything_is_dropped_drops_it_again(
+    cache: Cache, other: Cache, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    id, setting, begun, answered = uuid4(), redis.client.set, asyncio.Event(), asyncio.Event()
+
+    async def late(*arguments: Any, **more: Any) -> Any:
+        answer = await setting(*arguments, **more)
+        begun.set()
+        await answered.wait()
+        return answer
+
+    monkeypatch.setattr(redis.client, "set", late)
+    redis.interrupted()
+    dropping = asyncio.create_task(entries(cache, id))
+    await begun.wait()
+    await entries(other, id)
+    await other.fill("resources", {id: entry(1, b"before")}, other.moment())
+    assert await entries(other, id) == {id: entry(1, b"before")}
+    with monkeypatch.context() as broken:
+        broken.setattr(redis, "_broken_until", math.inf)
+        assert not await cache.put("resources", {id: entry(2, b"after")})
+    answered.set()
+    await dropping
+
+    async def dropped() -> bool:
+        return await entries(other, id) == {}
+
+    await until(dropped)
 
 
 async def test_who_saw_redis_away_reads_nothing_from_before(
