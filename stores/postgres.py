@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -21,6 +21,7 @@ AWAY = (
     ssl.SSLError,
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
     asyncpg.CannotConnectNowError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
@@ -110,6 +111,19 @@ def away_is_known() -> Any:
         raise StoresUnfit("; ".join(str(error).splitlines())) from error
 
 
+@contextlib.contextmanager
+def _thrown_away_if_confused(connection: Any) -> Iterator[None]:
+    """A server that shuts down tells each client so, some time before it closes the connection.
+
+    Until then asyncpg takes the connection for a good one, and refuses whatever is asked over it.
+    """
+    try:
+        yield
+    except asyncpg.InternalClientError:
+        connection.terminate()
+        raise
+
+
 class Database:
     """A pool that opens itself when the database is there, so that a process can start without it."""
 
@@ -156,7 +170,7 @@ class Database:
                 pool = self._pool or await self._open()
                 connection = await pool.acquire(timeout=5.0)
             try:
-                with away_is_known():
+                with away_is_known(), _thrown_away_if_confused(connection):
                     yield connection
             finally:
                 # Shielded by asyncpg; a connection that broke is thrown away by the pool.

@@ -14,7 +14,7 @@ import stores
 from config import Settings
 from domain.access import Actor, Role
 from stores import Stores, migrations
-from streams import identity, publish
+from streams import identity, producer, publish
 from streams.admin import ensure_topics
 from streams.publish import Commands, Order
 from topics import COMMANDS_RESOURCES
@@ -69,6 +69,7 @@ async def installation(settings: Settings) -> Settings:
 async def path(installation: Settings, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Path]:
     # This process and the servers share two cores with other tests: who stands still for half a second is not away.
     monkeypatch.setattr(stores.redis, "TIMEOUT_S", 5.0)
+    monkeypatch.setattr(producer, "PROBE_TIMEOUT_S", 5.0)
     async with stores.open(installation) as opened, Commands.open(installation, opened) as commands:
         yield Path(installation, opened, commands)
 

@@ -230,6 +230,17 @@ class Broker:
 
         await until(there)
 
+    async def remake(self, name: str, partitions: int) -> None:
+        """Delete the topic and make another of its name, which begins when nobody sees the old one any more."""
+        await self.admin.delete_topics([name])
+        await until(lambda: self.gone(name))
+        await self.make(name, partitions)
+
+    async def gone(self, name: str) -> bool:
+        """True when the broker knows no topic of that name."""
+        (found,) = await self.admin.describe_topics([name])
+        return bool(found["error_code"])
+
     async def produce(
         self, topic: str, values: Iterable[bytes], partition: int = 0, producer: AIOKafkaProducer | None = None
     ) -> None:

@@ -137,8 +137,7 @@ async def test_a_topic_made_anew_is_read_from_its_beginning(settings: Settings, 
     async with Member(settings, "anew", [topic], positions) as member:
         await member.collect(20)
         assert positions.at == {first: 10, second: 10}
-        await broker.admin.delete_topics([topic])
-        await broker.make(topic, 2)
+        await broker.remake(topic, 2)
         producer = AIOKafkaProducer(bootstrap_servers=settings.kafka_url)
         await producer.start()
         try:

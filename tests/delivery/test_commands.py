@@ -90,7 +90,8 @@ async def test_events_that_no_owner_confirmed_are_published_at_the_next_assignme
     standing = await desk.connections.database.fetchrow(
         "SELECT next_offset, published_offset FROM progress WHERE consumer_group = $1 AND partition = 0", desk.group
     )
-    assert (standing["next_offset"], standing["published_offset"]) == (5, 5)
+    assert standing["next_offset"] == 5
+    assert standing["published_offset"] <= 5  # what is told at the end may get lost
     # As after a kill between commit and publish: the row says that two events are not there.
     await desk.connections.database.execute(
         "UPDATE progress SET published_offset = 3 WHERE consumer_group = $1 AND partition = 0", desk.group
@@ -106,12 +107,7 @@ async def test_without_a_topic_for_their_events_commands_are_carried_out(desk: D
     await until(lambda: desk.running.state() == "ok")
     name = EVENTS_RESOURCES.full_name(desk.settings.topic_prefix)
     await desk._broker.admin.delete_topics([name])
-
-    async def gone() -> bool:
-        (found,) = await desk._broker.admin.describe_topics([name])
-        return bool(found["error_code"])
-
-    await until(gone)
+    await until(lambda: desk._broker.gone(name))
     commands = [desk.command(f"title {number}") for number in range(3)]
     for command in commands:
         await desk.send(command)

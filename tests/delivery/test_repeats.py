@@ -165,8 +165,7 @@ async def test_a_topic_made_anew_is_a_new_life_read_from_its_beginning(scene: Ma
     await notes.send(*[event(f"old {number}", place=(0, number, 0)) for number in range(5)])
     async with notes:
         await notes.reaches(5)
-        await notes.broker.admin.delete_topics([notes.name])
-        await notes.broker.make(notes.name, 1)
+        await notes.broker.remake(notes.name, 1)
         await notes.broker.producer.client.force_metadata_update()
         await notes.send(
             event("repeat", place=(0, 4, 0)), event("new", place=(0, 5, 0)), event("newer", place=(1, 0, 0))
