@@ -18,6 +18,8 @@ log = logging.getLogger("yeoul.streams.producer")
 REQUEST_TIMEOUT_S = 30
 PROBE_EVERY_S = 0.5
 PROBE_TIMEOUT_S = 1.0
+READ_S = 0.1
+"""How long the reading of an answer may take that has come, seconds."""
 CUT_S = 0.1
 """How long a part of a producer may take to end before it is told again, seconds."""
 
@@ -148,8 +150,7 @@ class Broker:
                 self.producer = producer
                 self._back.set()
             else:
-                async with asyncio.timeout(PROBE_TIMEOUT_S):
-                    await topic_info(self.producer.client, self._topics[:1])
+                await _answers(self.producer, self._topics[:1])
         except (KafkaError, OSError, TimeoutError, AssertionError) as error:
             if not self._told:
                 log.warning("the broker is away: %s", str(error) or type(error).__name__)
@@ -161,6 +162,20 @@ class Broker:
                 log.info("the broker is there")
             self.away = None
             self._told = False
+
+
+async def _answers(producer: AIOKafkaProducer, topics: list[str]) -> None:
+    """Raises TimeoutError where the broker does not answer, KafkaError and others as aiokafka does."""
+    probe = asyncio.create_task(topic_info(producer.client, topics))
+    try:
+        await asyncio.wait([probe], timeout=PROBE_TIMEOUT_S)
+        # If this process itself stood still meanwhile, the answer is there and only has to be read.
+        await asyncio.wait([probe], timeout=READ_S)
+        if not probe.done():
+            raise TimeoutError(f"no answer within {PROBE_TIMEOUT_S:g} s")
+        await probe
+    finally:
+        probe.cancel()
 
 
 async def close(producer: AIOKafkaProducer, within_s: float) -> None:

@@ -5,10 +5,12 @@ import contextlib
 import gc
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaProducer
+from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import ProducerClosed
 
 import topics
@@ -18,6 +20,7 @@ from streams import producer as producers
 from streams.admin import ensure_topics
 from streams.groups import Connections
 from streams.producer import Broker
+from streams.protocol import topic_info
 from tests.contracts import harness
 from tests.contracts.harness import until
 
@@ -103,6 +106,32 @@ async def test_a_front_tells_which_topic_is_missing(own_settings: Settings, brok
     await until(lambda: front.away is None)
     assert {name: front.partitions(name) for name in names} == counts
     await front.stop()
+
+
+async def test_who_stood_still_itself_does_not_take_the_broker_for_away(
+    own_settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    stood_still = 0
+
+    async def stands_still(client: AIOKafkaClient, names: list[str]) -> object:
+        """The question is on its way when all of this process stops for a moment, as a machine does under load."""
+        nonlocal stood_still
+        asking = asyncio.create_task(topic_info(client, names))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        time.sleep(1.2 * producers.PROBE_TIMEOUT_S)  # noqa: ASYNC251
+        stood_still += 1
+        return await asking
+
+    monkeypatch.setattr(producers, "PROBE_TIMEOUT_S", 2.0)  # the broker may stand still for a second, too
+    broker = Broker(own_settings, "tests", [])
+    await broker.start()
+    monkeypatch.setattr(producers, "topic_info", stands_still)
+    await until(lambda: stood_still == 2)
+    monkeypatch.setattr(producers, "topic_info", topic_info)
+    await broker.stop()
+    assert broker.away is None
+    assert "the broker is away" not in caplog.text
 
 
 async def test_it_stops_though_a_probe_loses_the_cancellation(
