@@ -27,8 +27,9 @@ from embedded.stack import Stack
 from tests import defects, documented
 
 if worker := os.environ.get("PYTEST_XDIST_WORKER"):
-    # Of tests that run side by side none takes the port that another has chosen and does not listen on yet.
-    state.PORTS = state.PORTS[int(worker.removeprefix("gw")) :: int(os.environ["PYTEST_XDIST_WORKER_COUNT"])]
+    # Of tests that run side by side none takes the port that another has chosen and does not listen on yet, nor one
+    # that an `up` of theirs may choose.
+    state.PORTS = range(10_000, 20_000)[int(worker.removeprefix("gw")) :: int(os.environ["PYTEST_XDIST_WORKER_COUNT"])]
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from tests import documented
 from tests.flows.clients import HEARD_S
-from tests.flows.harness import FULL_SIZE
+from tests.flows.harness import FULL_SIZE, SENT_S
 from tests.flows.model import Json, Model, Resource, same
 from tests.flows.model_accounts import Account, Caller, Machine
 from tests.flows.model_proofs import No
@@ -38,10 +38,14 @@ class Front:
         path = f"/{self._prefix}{path}"
         data = None if body is None else json.dumps(body).encode()
         more = {} if body is None else {"Content-Type": "application/json"}
-        self._connection.request(method, path, data, {**headers, **more})
-        answer = self._connection.getresponse()
-        shown = answer.read()
-        documented.check(method, path.partition("?")[0], answer.status, answer.headers, shown)
+        deadline = time.monotonic() + SENT_S
+        while True:
+            self._connection.request(method, path, data, {**headers, **more})
+            answer = self._connection.getresponse()
+            shown = answer.read()
+            documented.check(method, path.partition("?")[0], answer.status, answer.headers, shown)
+            if answer.status != 503 or b"BROKER_AWAY" not in shown or time.monotonic() > deadline:
+                break  # else nothing was taken, and it comes again as it is told
         return answer.status, dict(answer.headers), json.loads(shown) if shown else None
 
 

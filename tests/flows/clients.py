@@ -14,7 +14,7 @@ import aiohttp
 from domain.access import Role
 from security import fields
 from stores import revocations
-from tests.flows.harness import FULL_SIZE
+from tests.flows.harness import FULL_SIZE, SENT_S
 
 if TYPE_CHECKING:
     from tests.flows.harness import System
@@ -37,14 +37,25 @@ def address_of(name: str) -> str:
     return f"{name}-{next(_numbers)}@example.com"
 
 
+async def comes_again(request: aiohttp.ClientRequest, ask: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """A caller's way, who comes again as it is told: Kafka that stands still for a second is away, and took nothing."""
+    deadline = time.monotonic() + SENT_S
+    while True:
+        answer = await ask(request)
+        if answer.status != 503 or b"BROKER_AWAY" not in await answer.read() or time.monotonic() > deadline:
+            return answer
+        await asyncio.sleep(0.1)
+
+
 @contextlib.asynccontextmanager
 async def asked(
-    method: str, url: str, headers: dict[str, str], token: str = "", **more: Any
+    method: str, url: str, headers: dict[str, str], token: str = "", *, again: bool = True, **more: Any
 ) -> AsyncIterator[aiohttp.ClientResponse]:
-    """The answer to one request, which waits for what it asks for."""
+    """The answer to one request, which waits for what it asks for. `again`: it comes again as it is told."""
     who = {"Authorization": f"Bearer {token}"} if token else {}
+    ways = (comes_again,) if again else ()
     async with (
-        aiohttp.ClientSession(headers=who | WAIT | headers, timeout=LIMIT) as session,
+        aiohttp.ClientSession(headers=who | WAIT | headers, timeout=LIMIT, middlewares=ways) as session,
         session.request(method, url, **more) as answer,
     ):
         yield answer

@@ -26,7 +26,7 @@ from domain.access import SYSTEM, Actor, Role
 from embedded.state import free_port
 from stores import migrations
 from streams import admin, identity
-from streams.publish import BrokerAway, Commands, Order
+from streams.publish import Answer, BrokerAway, Commands, Order, Pending
 from tests import defects
 from web.accounts import token_for
 
@@ -240,15 +240,15 @@ class System:
     async def send(self, orders: Sequence[Order], at_once: int = 500) -> None:
         """Send commands without waiting for what comes of them."""
         for start in range(0, len(orders), at_once):
-            await asyncio.gather(*(self._submit(order) for order in orders[start : start + at_once]))
+            await asyncio.gather(*(self.submit(order) for order in orders[start : start + at_once]))
 
-    async def _submit(self, order: Order) -> None:
-        # A process that stood still for a second may take the broker for away. Then it was not sent, and is once more.
+    async def submit(self, order: Order, *, wait: float = 0) -> Answer | Pending:
+        """Send a command and wait for so many seconds for its answer."""
+        # A broker that stands still for a second counts as away. Then it was not sent, and is once more.
         deadline = time.monotonic() + SENT_S
         while True:
             try:
-                await self.commands.submit(order, wait=0)
-                return
+                return await self.commands.submit(order, wait=wait)
             except BrokerAway:
                 if time.monotonic() > deadline:
                     raise

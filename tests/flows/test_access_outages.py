@@ -10,7 +10,7 @@ from functools import partial
 import pytest
 
 from embedded.stack import Stack
-from tests.flows.clients import Browser
+from tests.flows.clients import Browser, asked, told
 from tests.flows.harness import System, until
 from tests.flows.test_api_keys import machines
 
@@ -84,14 +84,16 @@ async def test_without_postgresql_a_known_key_goes_on(installation: System, stac
 
 
 async def test_without_kafka_a_login_is_refused_at_once(installation: System, stack: Stack) -> None:
-    browser = Browser(await installation.serve())
+    url = await installation.serve()
+    browser = Browser(url)
     tokens = await browser.register()
     await stack.stop("kafka")
     try:
 
         async def refused() -> bool:
             started_at = time.monotonic()
-            status, code = await browser.ask("POST", "/auth/login", body=browser.who)
+            async with asked("POST", f"{url}/auth/login", {}, again=False, json=browser.who) as answer:
+                status, code = await told(answer)
             return (status, code) == (503, "BROKER_AWAY") and time.monotonic() - started_at < 1.0
 
         # One that was sent before the front knew waits for as long as its caller said.

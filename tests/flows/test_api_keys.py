@@ -64,7 +64,7 @@ async def changed_role(served: System, account: UUID, role: Role) -> None:
         noun="accounts", type="change_role", aggregate_id=account, operation=operation, actor=SYSTEM,
         data=msgspec.json.encode(ChangeRole(role)), fingerprint=operation.hex,
     )  # fmt: skip
-    await served.commands.submit(order, wait=30)
+    await served.submit(order, wait=30)
 
 
 async def test_made_used_and_revoked_in_every_process(served: System) -> None:

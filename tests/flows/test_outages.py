@@ -10,6 +10,7 @@ import aiohttp
 import pytest
 
 from embedded.stack import Stack
+from tests.flows.clients import LIMIT, comes_again
 from tests.flows.harness import Process, System, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -22,12 +23,13 @@ PAUSE_S = 0.03
 class Load:
     """Callers that write one after the other, and what they were answered."""
 
-    def __init__(self, url: str, token: str, *, full: bool, prefer: str | None = None) -> None:
-        """`prefer`: the `Prefer` header of each write."""
+    def __init__(self, url: str, token: str, *, full: bool, prefer: str | None = None, again: bool = True) -> None:
+        """`prefer`: the `Prefer` header of each write. `again`: who is told so because of Kafka comes again."""
         self.answers: list[tuple[float, int, float, dict[str, str], Any]] = []
         self._url = url
         self._headers = {"Authorization": f"Bearer {token}"} | ({} if prefer is None else {"Prefer": prefer})
         self._pause = 0.0 if full else PAUSE_S
+        self._ways = (comes_again,) if again else ()
         self._stop = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -40,7 +42,7 @@ class Load:
         await asyncio.gather(*self._tasks)
 
     async def _call(self) -> None:
-        async with aiohttp.ClientSession(headers=self._headers, timeout=aiohttp.ClientTimeout(total=30)) as session:
+        async with aiohttp.ClientSession(headers=self._headers, timeout=LIMIT, middlewares=self._ways) as session:
             while not self._stop.is_set():
                 started = time.monotonic()
                 async with session.post(f"{self._url}/resources", json={"kind": "note", "title": "outage"}) as response:
@@ -106,7 +108,8 @@ async def test_changes_that_were_sent_while_postgresql_was_away_are_done_in_the_
     away = 20.0 if full else 0.0
     _worker, _front, url, token = await _started(installation)
     titles = [f"title {number}" for number in range(60)]
-    async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {token}", "Prefer": "wait=0"}) as session:
+    headers = {"Authorization": f"Bearer {token}", "Prefer": "wait=0"}
+    async with aiohttp.ClientSession(headers=headers, middlewares=(comes_again,)) as session:
         at_once = {"Prefer": "wait=5"}
         async with session.post(
             f"{url}/resources", json={"kind": "note", "title": titles[0]}, headers=at_once
@@ -137,7 +140,7 @@ async def test_changes_that_were_sent_while_postgresql_was_away_are_done_in_the_
 async def test_kafka_away_under_load(installation: System, stack: Stack, full: bool) -> None:
     away, known = (20.0, 2.0) if full else (7.0, 4.0)  # from `known` on each process of the front knows
     worker, _front, url, token = await _started(installation)
-    async with Load(url, token, full=full) as load:
+    async with Load(url, token, full=full, again=False) as load:
         await until(lambda: _answered(load, 201, 100), 30, "writes are answered")
         stopped = time.monotonic()
         await stack.stop("kafka")

@@ -11,6 +11,8 @@ import aiohttp
 import pytest
 
 from embedded.stack import Stack
+from streams.answers import HEARTBEAT_S
+from tests.flows.clients import LIMIT, comes_again
 from tests.flows.harness import System
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -27,7 +29,7 @@ class Client:
 
     async def ask(self, method: str, path: str, **more: Any) -> tuple[int, Any]:
         async with (
-            aiohttp.ClientSession(headers=self._headers, timeout=aiohttp.ClientTimeout(total=60)) as session,
+            aiohttp.ClientSession(headers=self._headers, timeout=LIMIT, middlewares=(comes_again,)) as session,
             session.request(method, self._url + path, **more) as response,
         ):
             return response.status, (await response.json())["data"]
@@ -35,7 +37,7 @@ class Client:
     async def raw(self, method: str, path: str, **more: Any) -> tuple[int, Any]:
         """The status, and the envelope if there is one."""
         async with (
-            aiohttp.ClientSession(headers=self._headers, timeout=aiohttp.ClientTimeout(total=60)) as session,
+            aiohttp.ClientSession(headers=self._headers, timeout=LIMIT, middlewares=(comes_again,)) as session,
             session.request(method, self._url + path, **more) as response,
         ):
             return response.status, await response.json() if response.status != 204 else None
@@ -85,6 +87,7 @@ async def test_after_redis_was_frozen(installation: System, stack: Stack) -> Non
             *(client.ask("PUT", f"/resources/{id}", json=NOTE | {"title": "second"}) for id in ids)
         )
         assert [(status, resource["version"]) for status, resource in changed] == [(200, 2)] * len(ids)
+        await asyncio.sleep(2.5 * HEARTBEAT_S)  # so long that each process has noticed by itself
     finally:
         os.kill(stack.pids["valkey"], signal.SIGCONT)
     await idle_reads(installation, 2, ids)

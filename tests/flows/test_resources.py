@@ -112,7 +112,7 @@ async def test_a_batch_is_many_operations_each_once(served: System) -> None:
 async def test_asking_for_an_old_operation_brings_no_old_version_back(served: System) -> None:
     client = (await opened(served))[2]
     order = served.create(1)
-    await served.commands.submit(order, wait=30)
+    await served.submit(order, wait=30)
     id = str(order.aggregate_id)
     assert (await client.ask("PUT", f"/resources/{id}", json=NOTE))[0] == 200
     # As a minute later: nothing is cached.

@@ -17,7 +17,7 @@ from domain.refusals import Code, Refusal
 from stores import migrations
 from streams import admin
 from streams.publish import Answer
-from tests.flows.clients import WAIT
+from tests.flows.clients import WAIT, comes_again
 from tests.flows.harness import Process, System, own_port, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -53,7 +53,7 @@ class Installation:
     async def post(self, path: str, body: Any, token: str = "") -> tuple[int, Any]:
         headers = WAIT | ({"Authorization": f"Bearer {token}"} if token else {})
         async with (
-            aiohttp.ClientSession() as session,
+            aiohttp.ClientSession(middlewares=(comes_again,)) as session,
             session.post(self._url + path, json=body, headers=headers) as answer,
         ):
             return answer.status, await answer.json()
@@ -137,13 +137,13 @@ async def test_an_account_without_its_key_takes_its_address_from_nobody(installa
     lost, late, other = [await installation.register(number, keyed=number > 0) for number in (0, 1, 2)]
     # Another account has asked for the same address right behind it.
     late = msgspec.structs.replace(late, data=lost.data)
-    answers = await asyncio.gather(*(installation.commands.submit(order, wait=20) for order in (lost, late, other)))
+    answers = await asyncio.gather(*(installation.submit(order, wait=20) for order in (lost, late, other)))
     found = {answer.operation: answer for answer in answers if isinstance(answer, Answer)}
     assert found[lost.operation].refusal == Refusal(Code.ACCOUNT_ERASED)
     assert found[late.operation].outcome == found[other.operation].outcome == "succeeded"
     # Erased, and its command read once more.
     await installation.stores.database.execute("DELETE FROM operations")
     await installation.stores.database.execute("DELETE FROM account_keys WHERE account_id = $1", other.aggregate_id)
-    again = await installation.commands.submit(other, wait=20)
+    again = await installation.submit(other, wait=20)
     assert isinstance(again, Answer)
     assert again.refusal == Refusal(Code.ACCOUNT_ERASED)

@@ -5,6 +5,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from tests.flows.clients import LIMIT, comes_again
 from tests.flows.harness import System
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -22,7 +23,7 @@ class Caller:
     async def create(self, title: str) -> tuple[int, bool, Any]:
         """Status, whether it is a replay, and the resource or the code of the error."""
         async with (
-            aiohttp.ClientSession(headers=self._headers | KEY, timeout=aiohttp.ClientTimeout(total=60)) as session,
+            aiohttp.ClientSession(headers=self._headers | KEY, timeout=LIMIT, middlewares=(comes_again,)) as session,
             session.post(f"{self._url}/resources", json={"kind": "note", "title": title}) as response,
         ):
             body = await response.json()

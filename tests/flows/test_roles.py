@@ -19,7 +19,7 @@ from domain.accounts import ChangeRole
 from domain.mail_texts import Kind
 from stores.dead_letters import Letter, park
 from stores.reports import Reports
-from tests.flows.clients import LIMIT, WAIT
+from tests.flows.clients import LIMIT, WAIT, comes_again
 from tests.flows.harness import System, system, unlimited, until
 from tests.flows.mail_server import Server
 from tests.web import roles
@@ -117,7 +117,9 @@ async def worlds(settings: Settings, mails: Server, tmp_path_factory: pytest.Tem
         await until(lambda: both_serve(served), 30, "the metrics serve")
         # Each request over a connection of its own, so that all processes of the front are met.
         connector = aiohttp.TCPConnector(force_close=True)
-        async with aiohttp.ClientSession(url.removesuffix(V1), connector=connector, timeout=LIMIT) as client:
+        async with aiohttp.ClientSession(
+            url.removesuffix(V1), connector=connector, timeout=LIMIT, middlewares=(comes_again,)
+        ) as client:
             yield Worlds(client, served, mails)
 
 

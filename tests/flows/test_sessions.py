@@ -119,7 +119,7 @@ async def test_what_happens_to_the_account_ends_its_sessions(served: System) -> 
         noun="accounts", type="change_role", aggregate_id=account, operation=operation, actor=SYSTEM,
         data=msgspec.json.encode(ChangeRole(Role.ADMIN)), fingerprint=operation.hex,
     )  # fmt: skip
-    await served.commands.submit(order, wait=30)
+    await served.submit(order, wait=30)
     done_at = time.monotonic()
     for each in tokens:
         await browser.refused_everywhere(each, done_at, 2 * PROMISED_S)  # the event goes first, then the word
