@@ -33,10 +33,6 @@ FLAGS = (
 )
 
 
-class Thrown(AssertionError):
-    """What an expression of JavaScript threw."""
-
-
 class Page:
     """A tab. What the page complains of gathers in `complaints`."""
 
@@ -85,11 +81,11 @@ class Page:
         found = await self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
         if "exceptionDetails" in found:
             details = found["exceptionDetails"]
-            raise Thrown(details.get("exception", {}).get("description", details["text"]))
+            raise AssertionError(details.get("exception", {}).get("description", details["text"]))
         return found["result"].get("value")
 
     async def until(self, expression: str) -> Any:
-        """The first truthy value of an expression; while it throws, what it asks about is not there yet."""
+        """The first truthy value of an expression; while it throws, or its page is left, it is not there yet."""
         value: Any = None
         try:
             async with asyncio.timeout(HANG_S):
@@ -97,7 +93,7 @@ class Page:
                     try:
                         if value := await self.evaluate(expression):
                             return value
-                    except Thrown as thrown:
+                    except AssertionError as thrown:
                         value = thrown
                     await asyncio.sleep(0.05)
         except TimeoutError:
