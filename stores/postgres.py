@@ -21,7 +21,6 @@ AWAY = (
     ssl.SSLError,
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
     asyncpg.CannotConnectNowError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
@@ -112,16 +111,18 @@ def away_is_known() -> Any:
 
 
 @contextlib.contextmanager
-def _thrown_away_if_confused(connection: Any) -> Iterator[None]:
+def _ended_if_confused(connection: Any) -> Iterator[None]:
     """A server that shuts down tells each client so, some time before it closes the connection.
 
     Until then asyncpg takes the connection for a good one, and refuses whatever is asked over it.
     """
     try:
         yield
-    except asyncpg.InternalClientError:
-        connection.terminate()
+    except asyncpg.OutdatedSchemaCacheError:  # an InternalClientError, too, of which asyncpg knows the way out
         raise
+    except asyncpg.InternalClientError as error:
+        connection.terminate()
+        raise asyncpg.ConnectionDoesNotExistError(str(error)) from error
 
 
 class Database:
@@ -170,7 +171,7 @@ class Database:
                 pool = self._pool or await self._open()
                 connection = await pool.acquire(timeout=5.0)
             try:
-                with away_is_known(), _thrown_away_if_confused(connection):
+                with away_is_known(), _ended_if_confused(connection):
                     yield connection
             finally:
                 # Shielded by asyncpg; a connection that broke is thrown away by the pool.

@@ -205,7 +205,8 @@ class Commands:
         answer = None
         try:
             await self._markers.lose(attempt)
-            answer = await waiter.look()
+            if not waiter.until_sent:
+                answer = await waiter.look()
         except (StoresAway, TimeoutError):
             pass  # then its caller is told where to ask
         finally:

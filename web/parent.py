@@ -41,14 +41,14 @@ class _OfChildren(Collector):
     """The sum of the children's metrics, without the one that only their parent counts."""
 
     def __init__(self, metrics_dir: Path) -> None:
-        self._folder = metrics_dir
+        self._metrics_dir = metrics_dir
 
     def collect(self) -> Iterable[Metric]:
         """See prometheus_client."""
         own = {metric.name for metric in metrics.WEB_RESTARTS.collect()}
         # A child makes a file and gives it its size afterwards: one that died in between leaves it empty for ever, and
         # the library's own collector reads all files or none (prometheus/client_python#1199).
-        files = [str(file) for file in self._folder.glob("*.db") if file.stat().st_size]
+        files = [str(file) for file in self._metrics_dir.glob("*.db") if file.stat().st_size]
         found = multiprocess.MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]
         return (metric for metric in found if metric.name not in own)
 

@@ -126,7 +126,6 @@ async def test_everything_from_nothing(
         await as_it_says(printed, state_dir, environ)
         found = await until(lambda seen: seen["ready"], state_dir, environ)
         assert list(found) == ["ready", "front", "kafka", "postgres", "redis", "metrics", "processes", "more_workers"]
-        assert found["ready"] is True
         pids = [int(process["pid"]) for process in found["processes"]]
         said = re.search(r"ready; (\d+) MB resident in all", printed)
         assert said is not None
@@ -225,7 +224,7 @@ async def test_servers_that_the_environment_names_are_not_started(
         assert "with the role user" in token_log.read_text()
         found = await until(lambda seen: seen["ready"], state_dir, environ)
         front = found["front"]
-        assert (found["ready"], front.endswith(":0")) == (True, False)
+        assert not front.endswith(":0")
         assert f"curl -i {front}/api/v1/resources" in printed
         async with aiohttp.ClientSession(front) as client:
             assert (await answered(client, "GET", "/readyz"))[0] == 200

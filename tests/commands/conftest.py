@@ -67,7 +67,7 @@ async def installation(settings: Settings) -> Settings:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def path(installation: Settings, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Path]:
-    # This process and the servers share two cores with other tests: who stands still for half a second is not away.
+    # This process and the servers share two cores with other tests: who stands still for a second is not away.
     monkeypatch.setattr(stores.redis, "TIMEOUT_S", 5.0)
     monkeypatch.setattr(producer, "PROBE_TIMEOUT_S", 5.0)
     async with stores.open(installation) as opened, Commands.open(installation, opened) as commands:

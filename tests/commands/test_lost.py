@@ -227,13 +227,16 @@ async def test_a_retry_that_never_left_leaves_what_was_known(path: Path, limit: 
     await until_shown(path, lost, "failed")
 
 
-async def test_what_has_not_left_is_never_answered_with_202(path: Path, stack: Stack) -> None:
+async def test_what_has_not_left_is_never_answered_with_202(
+    path: Path, stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first, order, keyed = path.order(), path.order(), path.order(keyed=True)
     before = await records(path.settings)
     async with frozen(path, stack):
         sent = asyncio.create_task(path.commands.submit(first, wait=0.3))
         await asyncio.sleep(0.02)
         # Behind the first, which is under way: these wait in the front, until the broker is found to be away.
+        monkeypatch.setattr(publish, "SENT_S", HANG_S)  # nothing else may end their wait
         answers = await asyncio.gather(
             *(path.commands.submit(one, wait=0.1) for one in (order, keyed)), return_exceptions=True
         )

@@ -91,12 +91,7 @@ async def test_a_front_tells_which_topic_is_missing(own_settings: Settings, brok
     await ensure_topics(own_settings)
     await broker.admin.delete_topics([missing])
     front = Broker(own_settings, "tests", names)
-
-    async def gone() -> bool:
-        (found,) = await broker.admin.describe_topics([missing])
-        return bool(found["error_code"])
-
-    await until(gone)
+    await until(lambda: broker.gone(missing))
     began = asyncio.get_running_loop().time()
     await front.start()
     assert asyncio.get_running_loop().time() - began < 5.0

@@ -16,7 +16,8 @@ from domain.access import Actor, Role
 from domain.nouns import NOUNS
 from domain.sessions import RefreshSession, StartSession
 from stores import migrations
-from streams import identity, producer
+from streams import identity
+from streams import producer as producers
 from streams.admin import ensure_topics
 from streams.envelope import sequence
 from streams.groups import Connections
@@ -50,7 +51,7 @@ async def counted(connections: Connections, name: str) -> dict[tuple[int, str], 
 
 
 async def test_active_users(connections: Connections, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(producer, "PROBE_TIMEOUT_S", 10.0)  # who stands still for a second is not away
+    monkeypatch.setattr(producers, "PROBE_TIMEOUT_S", 10.0)  # who stands still for a second is not away
     sessions = Running(connections, worker_sessions.GROUP)
     sessions.start()
     settings = connections.settings

@@ -45,7 +45,8 @@ class Front:
             shown = answer.read()
             documented.check(method, path.partition("?")[0], answer.status, answer.headers, shown)
             if answer.status != 503 or b"BROKER_AWAY" not in shown or time.monotonic() > deadline:
-                break  # else nothing was taken, and it comes again as it is told
+                break
+            time.sleep(0.1)  # nothing was taken, and it comes again as it is told
         return answer.status, dict(answer.headers), json.loads(shown) if shown else None
 
 

@@ -7,7 +7,6 @@ import aiohttp
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from tests.flows.clients import comes_again
 from tests.flows.harness import System, until
 from tests.telemetry.listeners import listening
 
@@ -44,10 +43,7 @@ class Somebody:
     async def ask(self, path: str, body: object, **headers: str) -> int:
         headers |= {"User-Agent": "Lighthouse/7", "Prefer": "wait=30"}
         url = self._url + path
-        async with (
-            aiohttp.ClientSession(middlewares=(comes_again,)) as session,
-            session.post(url, json=body, headers=headers) as answer,
-        ):
+        async with aiohttp.ClientSession() as session, session.post(url, json=body, headers=headers) as answer:
             data = (await answer.json()).get("data") or {}
             self.tokens.extend(data[name] for name in ("access_token", "refresh_token") if name in data)
             return answer.status

@@ -79,8 +79,9 @@ async def in_a_transaction(database: Database) -> None:
 async def test_a_connection_that_was_told_of_the_shutdown_is_away_and_not_used_again(
     settings: Settings, ask: Callable[[Database], Awaitable[None]]
 ) -> None:
-    async with between(settings) as (through, line):
+    async with between(settings) as (through, line), contextlib.AsyncExitStack() as ending:
         database = of(through, "tests", size=1)
+        ending.push_async_callback(database.close)
         assert [row["one"] for row in await database.fetch("SELECT 1 AS one")] == [1]
         line.say(GOODBYE)
         await asyncio.sleep(0.2)  # until the client has read it
@@ -89,4 +90,3 @@ async def test_a_connection_that_was_told_of_the_shutdown_is_away_and_not_used_a
         # The server, which is there all the same, is asked over another one.
         assert [row["one"] for row in await database.fetch("SELECT 2 AS one")] == [2]
         assert line.connections == 2
-        await database.close()

@@ -293,7 +293,7 @@ async def test_no_secret_leaves_the_front_in_plain(me: Person, caplog: pytest.Lo
     ]  # fmt: skip
     secrets = [me.secret, *me.recovery, *(code.replace("-", "") for code in me.recovery)]
     assert [secret for secret in secrets for text in told if secret.encode() in text] == []
-    # Six digits stand by chance in some hash or other; there they have neighbours.
+    # Six digits stand by chance in some hash or other, where they have neighbours, and in fractions of a time.
     code = rb"(?<![0-9a-f.])%b(?![0-9a-f])" % me.code().encode()
     assert [text for text in told if re.search(code, text)] == []
     confirmed = msgspec.json.decode(sent(me, "confirm_second_factor")[0].data, type=ConfirmSecondFactor)

@@ -12,6 +12,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from domain.access import Role
+from tests import defects
 from tests.web.conftest import OWNER, asking
 from tests.web.fakes import Fakes
 from web import middlewares
@@ -24,9 +25,9 @@ def counted(name: str, **labels: str) -> float:
 
 
 def errors_in(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """What a process of the front (web/child.py) would log as an error: not what tests before left to be collected."""
-    logged = [it for it in caplog.records if it.name.startswith(("yeoul", "aiohttp."))]
-    return [it.getMessage() for it in logged if it.levelno >= logging.ERROR and not _callers_fault(it)]
+    """What a process of the front (web/child.py) would log as an error."""
+    logged = [it for it in caplog.records if it.levelno >= logging.ERROR and not defects.is_left(it)]
+    return [it.getMessage() for it in logged if not _callers_fault(it)]
 
 
 def upload(fakes: Fakes, header: bytes, body: bytes) -> bytes:
