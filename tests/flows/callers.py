@@ -46,7 +46,9 @@ class Front:
             documented.check(method, path.partition("?")[0], answer.status, answer.headers, shown)
             if answer.status != 503 or b"BROKER_AWAY" not in shown or time.monotonic() > deadline:
                 break
-            time.sleep(0.1)  # nothing was taken, and it comes again as it is told
+            # Nothing was taken, and it comes again as it is told. Hypothesis calls this in a thread of its own, without
+            # a loop that it could hold up.
+            time.sleep(0.1)
         return answer.status, dict(answer.headers), json.loads(shown) if shown else None
 
 

@@ -101,8 +101,8 @@ async def test_every_command_once_through_kills_at_random_moments(installation: 
         f"\n{count} commands, {kills} kills, {waiting} commands waiting then; "
         f"the next result came {[f'{s:.1f}' for s in resumed]} s after a restart; {repeats} repeats dropped"
     )
-    # The promise is of a machine that does nothing else; beside other tests only the wait above is bounded.
-    assert not full or max(resumed) < BACK_S
+    # The promise is of a machine that does nothing else; where this runs with all other tests it is a bound on hanging.
+    assert max(resumed) < (BACK_S if full else 4 * BACK_S)
 
 
 @pytest.mark.parametrize("point", POINTS)
